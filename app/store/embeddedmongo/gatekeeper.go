@@ -1,0 +1,170 @@
+package embeddedmongo
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// gatekeeper stands between clients and the backend and lets one command
+// through at a time.
+type gatekeeper struct {
+	dial   func() (net.Conn, error) // a connection to the backend
+	logger *slog.Logger
+
+	turn sync.Mutex // held while a command is with the backend
+}
+
+// serve accepts clients until ctx ends, then ends them all. A command that the
+// backend has is finished first.
+func (g *gatekeeper) serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer cancel() // ends the clients
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	for {
+		client, err := l.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				client.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("embedded server: %w", err)
+		}
+		clients.Go(func() { g.serveClient(ctx, client) })
+	}
+}
+
+// serveClient serves one connection. Each has its own to the backend, so that
+// what FerretDB keeps by connection stays with the right client.
+func (g *gatekeeper) serveClient(ctx context.Context, client net.Conn) {
+	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })()
+	conn, err := g.dial()
+	if err != nil {
+		g.logger.ErrorContext(ctx, "embedded server: backend", slog.Any("error", err))
+		return
+	}
+	defer conn.Close()
+	b := &backend{conn: conn, r: bufio.NewReader(conn)}
+	in := bufio.NewReader(client)
+	for {
+		err := g.serveMessage(ctx, in, client, b)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), ctx.Err() != nil:
+			return
+		default:
+			g.logger.WarnContext(ctx, "embedded server: connection ended",
+				slog.String("client", client.RemoteAddr().String()), slog.Any("error", err))
+			return
+		}
+	}
+}
+
+// serveMessage answers one message. The turn is held neither while the message
+// arrives nor while the answer leaves, however slow the client is.
+func (g *gatekeeper) serveMessage(ctx context.Context, in io.Reader, out io.Writer, b *backend) error {
+	message, err := readMessage(in)
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	var silent bool
+	switch op := parseHeader(message).opCode; op {
+	case opMsg:
+		req, err := parseRequest(message)
+		if err != nil {
+			return err
+		}
+		silent = req.flags&flagMoreToCome != 0
+		answer, err = g.carryOut(ctx, req, b)
+		if err != nil {
+			return err
+		}
+	case opQuery: // how old drivers say hello; FerretDB knows no other use
+		if answer, err = b.roundTrip(message); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%w: opcode %d", errMalformed, op)
+	}
+	if silent {
+		return nil
+	}
+	_, err = out.Write(answer)
+	return err
+}
+
+// carryOut waits for the turn and has the command done.
+func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]byte, error) {
+	if !needsTurn(req.command()) {
+		return b.roundTrip(req.message())
+	}
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if ctx.Err() != nil {
+		return nil, net.ErrClosed // nothing is begun any more
+	}
+	return b.roundTrip(req.message())
+}
+
+// needsTurn is false for commands that touch no data and by which drivers watch
+// whether the server lives: a long query must not make it look dead.
+func needsTurn(command string) bool {
+	switch command {
+	case "hello", "isMaster", "ismaster", "ping", "buildInfo", "buildinfo":
+		return false
+	}
+	return true
+}
+
+// backend is one connection to the backend.
+type backend struct {
+	conn net.Conn
+	r    *bufio.Reader
+	last int32 // request id of the last command of our own
+}
+
+// roundTrip sends a whole message and returns the whole answer. It doesn't
+// give up before that: an effect that came after the turn has ended would
+// escape it.
+func (b *backend) roundTrip(message []byte) ([]byte, error) {
+	if _, err := b.conn.Write(message); err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	answer, err := readMessage(b.r)
+	if err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	return answer, nil
+}
+
+// run has a command of our own done.
+func (b *backend) run(command bson.D) (bson.Raw, error) {
+	doc, err := bson.Marshal(command)
+	if err != nil {
+		return nil, err
+	}
+	b.last++
+	answer, err := b.roundTrip(newMessage(doc, b.last, 0))
+	if err != nil {
+		return nil, err
+	}
+	reply, err := parseRequest(answer)
+	if err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	return reply.body, nil
+}
