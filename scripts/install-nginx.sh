@@ -34,16 +34,11 @@ allow_start() {
 	mine=
 }
 
-# keep_off keeps Debian's service off at the next boot, too: under either of
-# the two init systems, whichever of them is running now.
+# keep_off keeps Debian's service off at the next boot, too. (update-rc.d sees
+# to both init systems, whichever of them is running now.)
 keep_off() {
-	if command -v deb-systemd-helper >/dev/null 2>&1; then
-		as_root deb-systemd-helper disable nginx.service >/dev/null || return 1
-	fi
-	if [ -d /run/systemd/system ]; then
-		as_root systemctl daemon-reload || return 1
-	fi
-	as_root update-rc.d nginx disable >/dev/null
+	as_root update-rc.d nginx disable >/dev/null || return 1
+	[ ! -d /run/systemd/system ] || as_root systemctl daemon-reload
 }
 
 if [ -n "${MIGRATE_NGINX:-}" ]; then

@@ -1,0 +1,205 @@
+package nginx
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// The defaults of a [Config].
+const (
+	DefaultListen    = "127.0.0.1:5000"
+	DefaultFirstPort = 8000
+	DefaultPorts     = 32
+)
+
+// ErrNotInstalled is wrapped by errors of a Server that has no nginx to run.
+var ErrNotInstalled = errors.New("nginx is not installed")
+
+// Config says what to run and where.
+type Config struct {
+	Dir       string // the folder that everything is in; absolute after New
+	Listen    string // the address, host:port; default DefaultListen
+	FirstPort int    // of the instances; default DefaultFirstPort
+	Ports     int    // how many ports from the first one may be live; default DefaultPorts
+	Binary    string // default: $MIGRATE_NGINX, else the nginx in PATH or where systems put it
+}
+
+// Server is an nginx that belongs to one folder, running or not. Its methods
+// may be called from several goroutines, but two operators need a lock of
+// their own around Start, Stop and the moves.
+type Server struct {
+	cfg Config
+}
+
+// New checks the configuration. It touches no file and needs no nginx.
+func New(cfg Config) (*Server, error) {
+	if cfg.Listen == "" {
+		cfg.Listen = DefaultListen
+	}
+	if cfg.FirstPort == 0 {
+		cfg.FirstPort = DefaultFirstPort
+	}
+	if cfg.Ports == 0 {
+		cfg.Ports = DefaultPorts
+	}
+	if cfg.Dir == "" {
+		return nil, errors.New("nginx: no folder")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("nginx: folder: %w", err)
+	}
+	cfg.Dir = dir
+	if i := strings.IndexFunc(dir, unwritable); i >= 0 {
+		return nil, fmt.Errorf("nginx: folder %q: nginx.conf has no way to write %q in a path; choose another state folder",
+			dir, dir[i:i+1])
+	}
+	if cfg.FirstPort < 1 || cfg.Ports < 1 || cfg.FirstPort+cfg.Ports > 1<<16 {
+		return nil, fmt.Errorf("nginx: no %d ports from %d up", cfg.Ports, cfg.FirstPort)
+	}
+	if err := checkListen(cfg); err != nil {
+		return nil, err
+	}
+	return &Server{cfg: cfg}, nil
+}
+
+// Config returns the configuration with its defaults filled in.
+func (s *Server) Config() Config { return s.cfg }
+
+// unwritable reports whether r in a path would end the quoted string it is
+// in, or begin a variable: nginx has no escape for `$`.
+func unwritable(r rune) bool { return r == '$' || r == '"' || r < ' ' || r == 0x7f }
+
+func checkListen(cfg Config) error {
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("nginx: listen address: %w", err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil || number < 1 || number >= 1<<16 {
+		return fmt.Errorf("nginx: listen address %q: want host:port, the port from 1 to 65535", cfg.Listen)
+	}
+	if number >= cfg.FirstPort && number < cfg.FirstPort+cfg.Ports {
+		return fmt.Errorf("nginx: listen address %q: the ports %d to %d are the instances'",
+			cfg.Listen, cfg.FirstPort, cfg.FirstPort+cfg.Ports-1)
+	}
+	if host != "" && host != "localhost" && net.ParseIP(host) == nil {
+		return fmt.Errorf("nginx: listen address %q: want an IP address before the port", cfg.Listen)
+	}
+	return nil
+}
+
+//go:embed nginx.conf.tmpl
+var templateText string
+
+// Render returns the text of nginx.conf.
+func (s *Server) Render() ([]byte, error) {
+	text, _, err := s.render()
+	return text, err
+}
+
+// render returns the text and its generation: a hash of all the rest of it,
+// by which a running nginx says which text it was started or reloaded with.
+func (s *Server) render() (text []byte, generation string, err error) {
+	who, err := currentAccount()
+	if err != nil {
+		return nil, "", err
+	}
+	ports := make([]string, s.cfg.Ports)
+	for i := range ports {
+		ports[i] = strconv.Itoa(s.cfg.FirstPort + i)
+	}
+	data := struct {
+		Generation, Listen, ListenIP, PortPattern string
+		Ports                                     []string
+		User                                      *account
+	}{Listen: listenDirective(s.cfg.Listen), ListenIP: listenIP(s.cfg.Listen), PortPattern: strings.Join(ports, "|"), Ports: ports, User: who}
+
+	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
+		"quote": quote,
+		"path":  func(name string) string { return quote(filepath.Join(s.cfg.Dir, name)) },
+	}).Parse(templateText)
+	if err != nil {
+		return nil, "", fmt.Errorf("nginx: template: %w", err)
+	}
+	var draft, final bytes.Buffer
+	if err := tmpl.Execute(&draft, data); err != nil {
+		return nil, "", fmt.Errorf("nginx: template: %w", err)
+	}
+	sum := sha256.Sum256(draft.Bytes())
+	data.Generation = hex.EncodeToString(sum[:6])
+	if err := tmpl.Execute(&final, data); err != nil {
+		return nil, "", fmt.Errorf("nginx: template: %w", err)
+	}
+	return final.Bytes(), data.Generation, nil
+}
+
+// quote writes a string the way nginx.conf reads it.
+func quote(s string) string { return `"` + strings.ReplaceAll(s, `\`, `\\`) + `"` }
+
+// listenDirective is the address for `listen`, which takes no empty host.
+func listenDirective(listen string) string { return strings.TrimPrefix(listen, ":") }
+
+// listenIP is the address from which this machine reaches itself when nginx
+// listens on one of its outer addresses.
+func listenIP(listen string) string {
+	host, _, _ := net.SplitHostPort(listen)
+	ip := net.ParseIP(host)
+	if ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
+		return ""
+	}
+	return ip.String()
+}
+
+// account is who the workers run as.
+type account struct{ Name, Group string }
+
+// currentAccount returns who we are when we are root, else nil: only root's
+// nginx changes its user.
+func currentAccount() (*account, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, fmt.Errorf("nginx: whom to run the workers as: %w", err)
+	}
+	group, err := user.LookupGroupId(me.Gid)
+	if err != nil {
+		return nil, fmt.Errorf("nginx: whom to run the workers as: %w", err)
+	}
+	return &account{me.Username, group.Name}, nil
+}
+
+// binary returns the path of the nginx to run.
+func (s *Server) binary() (string, error) {
+	name := s.cfg.Binary
+	if name == "" {
+		name = os.Getenv("MIGRATE_NGINX")
+	}
+	if name != "" {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", ErrNotInstalled, err)
+		}
+		return filepath.Abs(path)
+	}
+	for _, name := range []string{"nginx", "/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", fmt.Errorf("%w: run scripts/install-nginx.sh, or name one in MIGRATE_NGINX", ErrNotInstalled)
+}

@@ -1,0 +1,109 @@
+package nginx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/google/renameio/v2"
+)
+
+// The two links.
+const (
+	live     = "live"
+	fallback = "fallback"
+)
+
+// Live returns the port that the link says is live, 0 when there is none or
+// it leads somewhere that means nothing to nginx. What nginx really serves,
+// [Server.Served] says.
+func (s *Server) Live() (port int, err error) { return s.follow(live) }
+
+// Fallback returns the port of the instance that stands by, 0 when there is
+// none.
+func (s *Server) Fallback() (port int, err error) { return s.follow(fallback) }
+
+// Move makes the instance on this port live: from here on nginx sends it every
+// request whose instance is not chosen yet. It is atomic and durable, undone by
+// another Move, and needs no nginx to be running.
+func (s *Server) Move(ctx context.Context, port int) error { return s.point(ctx, live, port) }
+
+// Clear leaves no instance live. Requests then go to the fallback; without
+// one they are answered 503.
+func (s *Server) Clear(ctx context.Context) error { return s.point(ctx, live, 0) }
+
+// SetFallback names the instance that gets the requests that the live one can't
+// take, 0 none.
+func (s *Server) SetFallback(ctx context.Context, port int) error {
+	return s.point(ctx, fallback, port)
+}
+
+// point makes a link lead to a port, or removes it.
+func (s *Server) point(ctx context.Context, link string, port int) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("nginx: move %s: %w", link, err)
+	}
+	if port != 0 && !s.serves(port) {
+		return fmt.Errorf("nginx: port %d is not one that it knows: %d to %d",
+			port, s.cfg.FirstPort, s.cfg.FirstPort+s.cfg.Ports-1)
+	}
+	if err := s.repoint(link, port); err != nil {
+		return fmt.Errorf("nginx: move %s: %w", link, err)
+	}
+	return nil
+}
+
+func (s *Server) repoint(link string, port int) error {
+	if port == 0 {
+		if err := os.Remove(s.path(link)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return syncDir(s.cfg.Dir)
+	}
+	target := filepath.Join("routes", strconv.Itoa(port))
+	if err := os.MkdirAll(s.path(target), 0o700); err != nil {
+		return err
+	}
+	if err := renameio.Symlink(target, s.path(link)); err != nil {
+		return err
+	}
+	return syncDir(s.cfg.Dir)
+}
+
+// serves reports whether the port is in the range that nginx.conf has groups for.
+func (s *Server) serves(port int) bool {
+	return port >= s.cfg.FirstPort && port < s.cfg.FirstPort+s.cfg.Ports
+}
+
+// follow reads a link as nginx does: the folder that it leads to must exist.
+func (s *Server) follow(link string) (int, error) {
+	path, err := filepath.EvalSymlinks(s.path(link))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("nginx: read %s: %w", link, err)
+	}
+	if filepath.Base(filepath.Dir(path)) != "routes" {
+		return 0, nil
+	}
+	port, err := strconv.Atoi(filepath.Base(path))
+	if err != nil || !s.serves(port) {
+		return 0, nil
+	}
+	return port, nil
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

@@ -1,0 +1,172 @@
+package nginx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// facts are what the system says about a process.
+type facts struct {
+	command string    // its command line; nginx writes a title of its own over it
+	started string    // when, in the system's own words: compared, not read
+	since   time.Time // the same for people, to about a second
+}
+
+// master finds the running master process of this folder's nginx. It returns
+// nil when there is none: no PID file, an empty one (`nginx -t` leaves such),
+// or a number that belongs to somebody else by now.
+func (s *Server) master() (*os.Process, facts, error) {
+	text, err := os.ReadFile(s.path("nginx.pid"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, facts{}, nil
+	}
+	if err != nil {
+		return nil, facts{}, fmt.Errorf("nginx: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		return nil, facts{}, nil
+	}
+	// Where the system has handles on processes, this is one: a signal through
+	// it reaches the process that is looked at here, or none.
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, facts{}, nil
+	}
+	found, err := inspect(pid)
+	if err != nil {
+		process.Release()
+		return nil, facts{}, fmt.Errorf("nginx: process %d: %w", pid, err)
+	}
+	if !s.isMaster(found.command) || s.replaced(pid, found.started) {
+		process.Release()
+		return nil, facts{}, nil
+	}
+	return process, found, nil
+}
+
+// isMaster reports whether this is the title that nginx gives its master
+// process, with the folder that we start it with.
+func (s *Server) isMaster(command string) bool {
+	return strings.HasPrefix(command, "nginx: master process ") &&
+		strings.Contains(command, " "+strings.Join(s.prefixArgs(), " ")+" -")
+}
+
+// prefixArgs name the folder. They come first, and more follow: a long title
+// may be cut at its end.
+func (s *Server) prefixArgs() []string { return []string{"-p", s.cfg.Dir} }
+
+// replaced reports whether we know of a process with this number, and it
+// started at another time.
+func (s *Server) replaced(pid int, started string) bool {
+	text, err := os.ReadFile(s.path("started"))
+	if err != nil {
+		return false // killed before it was written: the title has to do
+	}
+	number, when, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return number == strconv.Itoa(pid) && when != started
+}
+
+// remember writes down when the running master started.
+func (s *Server) remember() error {
+	process, found, err := s.master()
+	if err != nil {
+		return err
+	}
+	if process == nil {
+		return errors.New("nginx: it ended at once: see " + s.path("logs/error.log"))
+	}
+	defer process.Release()
+	line := fmt.Sprintf("%d %s\n", process.Pid, found.started)
+	if err := renameio.WriteFile(s.path("started"), []byte(line), 0o600, renameio.WithTempDir(s.cfg.Dir)); err != nil {
+		return fmt.Errorf("nginx: %w", err)
+	}
+	return nil
+}
+
+// How long the master may take to end after each signal.
+const (
+	quitGrace = 5 * time.Second // SIGQUIT: requests in flight are answered
+	termGrace = 3 * time.Second // SIGTERM: nginx itself kills its workers after one
+	killGrace = 3 * time.Second
+)
+
+// Stop ends the nginx of this folder: gracefully for 5 s, then at once, with
+// all its workers; a cancelled ctx cuts the grace short. No nginx running is no
+// error, and no other process is ever signalled.
+func (s *Server) Stop(ctx context.Context) error {
+	process, _, err := s.master()
+	if err != nil || process == nil {
+		return err
+	}
+	defer process.Release()
+	// Daemons lead a process group of their own, the workers in it.
+	group, err := syscall.Getpgid(process.Pid)
+	if err != nil {
+		return nil // ended meanwhile
+	}
+	for _, attempt := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{syscall.SIGQUIT, quitGrace}, {syscall.SIGTERM, termGrace}} {
+		if err := process.Signal(attempt.signal); errors.Is(err, os.ErrProcessDone) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("nginx: stop: %w", err)
+		}
+		if s.waitGone(ctx, attempt.wait) {
+			return nil
+		}
+	}
+	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("nginx: kill: %w", err)
+	}
+	if group == process.Pid {
+		// Its workers keep the number of the group from being given away.
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	}
+	if !s.waitGone(context.WithoutCancel(ctx), killGrace) {
+		return fmt.Errorf("nginx: process %d does not end", process.Pid)
+	}
+	return nil
+}
+
+// waitGone waits until the master is gone, as long as it may. A cancelled ctx
+// cuts the wait short.
+func (s *Server) waitGone(ctx context.Context, wait time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		process, _, err := s.master()
+		if err == nil && process == nil {
+			return true
+		}
+		if process != nil {
+			process.Release()
+		}
+		if !pause(ctx, 10*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// pause reports whether the time passed before ctx was done.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,267 @@
+package nginx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// ErrAddressTaken is wrapped by Start's error when another program has the
+// listen address.
+var ErrAddressTaken = errors.New("address already in use")
+
+// ErrRejected is wrapped by errors about a configuration that nginx won't
+// take. The one that was there before is still there.
+var ErrRejected = errors.New("nginx rejects the configuration")
+
+// settle is how long a start or a reload may take to be seen.
+const settle = 10 * time.Second
+
+// Status is what can be said about an nginx from outside.
+type Status struct {
+	Running  bool      `json:"running"`
+	PID      int       `json:"pid,omitempty"`
+	Started  time.Time `json:"started,omitzero"` // to about a second
+	Listen   string    `json:"listen"`
+	Live     int       `json:"live"`     // the port that the link says; 0 none
+	Fallback int       `json:"fallback"` // likewise
+}
+
+// Start writes the configuration and starts an nginx that outlives this
+// process. One of ours that runs already stays; it is reloaded if its
+// configuration is another one.
+func (s *Server) Start(ctx context.Context) error {
+	binary, err := s.binary()
+	if err != nil {
+		return err
+	}
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	text, generation, err := s.render()
+	if err != nil {
+		return err
+	}
+	process, _, err := s.master()
+	if err != nil {
+		return err
+	}
+	if process != nil {
+		defer process.Release()
+		if route, err := s.Served(ctx); err == nil && route.Generation == generation {
+			return s.remember()
+		}
+		return s.Reload(ctx)
+	}
+	if err := s.checkFree(ctx); err != nil {
+		return err
+	}
+	if err := s.install(ctx, binary, text); err != nil {
+		return err
+	}
+	if out, err := s.run(ctx, binary, s.path("nginx.conf")); err != nil {
+		if strings.Contains(out, "Address already in use") {
+			return s.taken()
+		}
+		return fmt.Errorf("nginx: start: %w: %s", err, out)
+	}
+	if err := s.waitGeneration(ctx, generation, 1); err != nil {
+		return errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+	}
+	return s.remember()
+}
+
+// Test has nginx check the configuration that Start or Reload would install,
+// and installs nothing.
+func (s *Server) Test(ctx context.Context) error {
+	binary, err := s.binary()
+	if err != nil {
+		return err
+	}
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	text, err := s.Render()
+	if err != nil {
+		return err
+	}
+	draft, err := s.try(ctx, binary, text)
+	if err != nil {
+		return err
+	}
+	return draft.Cleanup()
+}
+
+// Reload installs the configuration and has the running nginx take it,
+// returning when it is seen to; if it isn't, the old file is put back. It is
+// not for moving traffic: requests on idle connections are lost in it.
+func (s *Server) Reload(ctx context.Context) error {
+	binary, err := s.binary()
+	if err != nil {
+		return err
+	}
+	process, _, err := s.master()
+	if err != nil {
+		return err
+	}
+	if process == nil {
+		return fmt.Errorf("nginx: reload: %w", ErrNotRunning)
+	}
+	defer process.Release()
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	text, generation, err := s.render()
+	if err != nil {
+		return err
+	}
+	old, err := os.ReadFile(s.path("nginx.conf"))
+	if err != nil {
+		return fmt.Errorf("nginx: reload: %w", err)
+	}
+	if err := s.install(ctx, binary, text); err != nil {
+		return err
+	}
+	if err := process.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("nginx: reload: %w", err)
+	}
+	// Workers of both configurations answer for about 100 ms: only a row of
+	// answers that spans more shows that the old ones have stopped.
+	const row = 10
+	if err := s.waitGeneration(ctx, generation, row); err != nil {
+		return errors.Join(err, s.putBack(old))
+	}
+	return nil
+}
+
+// putBack writes the file that the running nginx goes by, after it has not
+// taken another.
+func (s *Server) putBack(text []byte) error {
+	err := renameio.WriteFile(s.path("nginx.conf"), text, 0o600, renameio.WithTempDir(s.cfg.Dir))
+	if err != nil {
+		return fmt.Errorf("nginx: put the old configuration back: %w", err)
+	}
+	return nil
+}
+
+// Status looks at the process and the links.
+func (s *Server) Status(ctx context.Context) (Status, error) {
+	status := Status{Listen: s.cfg.Listen}
+	process, found, err := s.master()
+	if err != nil {
+		return status, err
+	}
+	if process != nil {
+		defer process.Release()
+		status.Running, status.PID, status.Started = true, process.Pid, found.since
+	}
+	if status.Live, err = s.Live(); err != nil {
+		return status, err
+	}
+	status.Fallback, err = s.Fallback()
+	return status, err
+}
+
+func (s *Server) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
+
+func (s *Server) makeDirs() error {
+	for _, name := range []string{"routes", "logs", "temp"} {
+		if err := os.MkdirAll(s.path(name), 0o700); err != nil {
+			return fmt.Errorf("nginx: %w", err)
+		}
+	}
+	return nil
+}
+
+// install replaces nginx.conf by a text that nginx accepts.
+func (s *Server) install(ctx context.Context, binary string, text []byte) error {
+	draft, err := s.try(ctx, binary, text)
+	if err != nil {
+		return err
+	}
+	defer draft.Cleanup()
+	if err := draft.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("nginx: install configuration: %w", err)
+	}
+	return syncDir(s.cfg.Dir)
+}
+
+// try writes the text beside nginx.conf and has nginx check it there.
+func (s *Server) try(ctx context.Context, binary string, text []byte) (*renameio.PendingFile, error) {
+	draft, err := renameio.NewPendingFile(s.path("nginx.conf"), renameio.WithTempDir(s.cfg.Dir), renameio.WithPermissions(0o600))
+	if err != nil {
+		return nil, fmt.Errorf("nginx: write configuration: %w", err)
+	}
+	if _, err := draft.Write(text); err != nil {
+		return nil, errors.Join(fmt.Errorf("nginx: write configuration: %w", err), draft.Cleanup())
+	}
+	if out, err := s.run(ctx, binary, draft.Name(), "-t", "-q"); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w (%w): %s", ErrRejected, err, out), draft.Cleanup())
+	}
+	return draft, nil
+}
+
+// run runs nginx in the folder and returns what it printed. It returns when
+// nginx has become a daemon, or has ended.
+func (s *Server) run(ctx context.Context, binary, conf string, args ...string) (string, error) {
+	args = append(append(s.prefixArgs(), "-e", s.path("logs/error.log"), "-c", conf), args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = s.cfg.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C is not for it
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	return strings.TrimSpace(out.String()), err
+}
+
+// checkFree fails when nginx could not listen. (It would try for seconds, and
+// `nginx -t` takes no notice.)
+func (s *Server) checkFree(ctx context.Context) error {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", s.cfg.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return s.taken()
+	}
+	if err != nil {
+		return fmt.Errorf("nginx: can't listen on %s (--nginx-listen chooses another address): %w", s.cfg.Listen, err)
+	}
+	return listener.Close()
+}
+
+func (s *Server) taken() error {
+	return fmt.Errorf("nginx: %s: %w by another program; --nginx-listen chooses another address", s.cfg.Listen, ErrAddressTaken)
+}
+
+// waitGeneration waits until nginx answers with a configuration, row times in
+// a row, 20 ms apart.
+func (s *Server) waitGeneration(ctx context.Context, generation string, row int) error {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	for seen := 0; ; {
+		route, err := s.Served(ctx)
+		if err == nil && route.Generation == generation {
+			if seen++; seen == row {
+				return nil
+			}
+		} else {
+			seen = 0
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			if err == nil {
+				err = fmt.Errorf("it still serves %s", route.Generation)
+			}
+			return fmt.Errorf("nginx: configuration %s is not served (see %s): %w", generation, s.path("logs/error.log"), err)
+		}
+	}
+}
