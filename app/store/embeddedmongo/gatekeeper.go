@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
+
+// errBackend is wrapped by every error that is FerretDB's fault, or ours.
+var errBackend = errors.New("backend failed")
 
 // gatekeeper stands between clients and the backend and lets one command
 // through at a time.
@@ -51,60 +53,57 @@ func (g *gatekeeper) serve(ctx context.Context, l net.Listener) error {
 func (g *gatekeeper) serveClient(ctx context.Context, client net.Conn) {
 	defer client.Close()
 	defer context.AfterFunc(ctx, func() { client.Close() })()
+	err := g.serveMessages(ctx, client)
+	if ctx.Err() == nil && (errors.Is(err, errMalformed) || errors.Is(err, errBackend)) {
+		g.logger.WarnContext(ctx, "embedded server ended a connection",
+			slog.String("client", client.RemoteAddr().String()), slog.Any("error", err))
+	}
+}
+
+// serveMessages answers one message after the other until the connection, or
+// the backend, fails. The turn is held neither while a message arrives nor
+// while an answer leaves, however slow the client is.
+func (g *gatekeeper) serveMessages(ctx context.Context, client net.Conn) error {
 	conn, err := g.dial()
 	if err != nil {
-		g.logger.ErrorContext(ctx, "embedded server: backend", slog.Any("error", err))
-		return
+		return fmt.Errorf("%w: %w", errBackend, err)
 	}
 	defer conn.Close()
 	b := &backend{conn: conn, r: bufio.NewReader(conn)}
 	in := bufio.NewReader(client)
 	for {
-		err := g.serveMessage(ctx, in, client, b)
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), ctx.Err() != nil:
-			return
-		default:
-			g.logger.WarnContext(ctx, "embedded server: connection ended",
-				slog.String("client", client.RemoteAddr().String()), slog.Any("error", err))
-			return
+		message, err := readMessage(in)
+		if err != nil {
+			return err
+		}
+		answer, err := g.answer(ctx, message, b)
+		if err != nil {
+			return err
+		}
+		if _, err := client.Write(answer); err != nil {
+			return err
 		}
 	}
 }
 
-// serveMessage answers one message. The turn is held neither while the message
-// arrives nor while the answer leaves, however slow the client is.
-func (g *gatekeeper) serveMessage(ctx context.Context, in io.Reader, out io.Writer, b *backend) error {
-	message, err := readMessage(in)
-	if err != nil {
-		return err
-	}
-	var answer []byte
-	var silent bool
+// answer returns the answer to a message, nil where none is wanted.
+func (g *gatekeeper) answer(ctx context.Context, message []byte, b *backend) ([]byte, error) {
 	switch op := parseHeader(message).opCode; op {
 	case opMsg:
-		req, err := parseRequest(message)
-		if err != nil {
-			return err
-		}
-		silent = req.flags&flagMoreToCome != 0
-		answer, err = g.carryOut(ctx, req, b)
-		if err != nil {
-			return err
-		}
 	case opQuery: // how old drivers say hello; FerretDB knows no other use
-		if answer, err = b.roundTrip(message); err != nil {
-			return err
-		}
+		return b.roundTrip(message)
 	default:
-		return fmt.Errorf("%w: opcode %d", errMalformed, op)
+		return nil, fmt.Errorf("%w: opcode %d", errMalformed, op)
 	}
-	if silent {
-		return nil
+	req, err := parseRequest(message)
+	if err != nil {
+		return nil, err
 	}
-	_, err = out.Write(answer)
-	return err
+	answer, err := g.carryOut(ctx, req, b)
+	if req.flags&flagMoreToCome != 0 {
+		answer = nil
+	}
+	return answer, err
 }
 
 // carryOut waits for the turn and has the command done.
@@ -117,7 +116,7 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	if ctx.Err() != nil {
 		return nil, net.ErrClosed // nothing is begun any more
 	}
-	return b.roundTrip(req.message())
+	return b.answer(req)
 }
 
 // needsTurn is false for commands that touch no data and by which drivers watch
@@ -142,29 +141,25 @@ type backend struct {
 // escape it.
 func (b *backend) roundTrip(message []byte) ([]byte, error) {
 	if _, err := b.conn.Write(message); err != nil {
-		return nil, fmt.Errorf("backend: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBackend, err)
 	}
 	answer, err := readMessage(b.r)
 	if err != nil {
-		return nil, fmt.Errorf("backend: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBackend, err)
 	}
 	return answer, nil
 }
 
 // run has a command of our own done.
-func (b *backend) run(command bson.D) (bson.Raw, error) {
-	doc, err := bson.Marshal(command)
-	if err != nil {
-		return nil, err
-	}
+func (b *backend) run(command bson.Raw) (bson.Raw, error) {
 	b.last++
-	answer, err := b.roundTrip(newMessage(doc, b.last, 0))
+	answer, err := b.roundTrip(newMessage(command, b.last, 0))
 	if err != nil {
 		return nil, err
 	}
 	reply, err := parseRequest(answer)
 	if err != nil {
-		return nil, fmt.Errorf("backend: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBackend, err)
 	}
 	return reply.body, nil
 }

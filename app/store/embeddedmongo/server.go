@@ -46,6 +46,7 @@ type Config struct {
 // Server is a running server. Its methods are safe for concurrent use.
 type Server struct {
 	addr      string
+	socket    string // where FerretDB itself listens
 	done      chan struct{}
 	stop      context.CancelFunc
 	closeOnce sync.Once
@@ -89,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{addr: listener.Addr().String(), done: make(chan struct{}), stop: stop}
+	s := &Server{addr: listener.Addr().String(), socket: socket, done: make(chan struct{}), stop: stop}
 	gate := &gatekeeper{
 		dial:   func() (net.Conn, error) { return net.Dial("unix", socket) },
 		logger: cfg.Logger,
@@ -172,7 +173,7 @@ func socketPath(dir string, undo *cleanup) (string, error) {
 			return "", fmt.Errorf("embedded server: %w", err)
 		}
 		undo.add(func() error { return os.RemoveAll(tmp) })
-		path = filepath.Join(tmp, "sock")
+		path = filepath.Join(tmp, "ferretdb.sock")
 	}
 	// One may be left of a process that was killed; we hold the folder's lock.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

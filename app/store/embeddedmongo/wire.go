@@ -164,10 +164,54 @@ func cutDocument(b []byte) (doc bson.Raw, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("%w: document of %d bytes", errMalformed, size)
 	}
 	doc = bson.Raw(b[:size:size])
-	if err := doc.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errMalformed, err)
+	if err := validate(doc, 0); err != nil {
+		return nil, nil, err
 	}
 	return doc, b[size:], nil
+}
+
+// maxDepth bounds the nesting of documents, as MongoDB does: neither we nor
+// FerretDB go down into anything deeper.
+const maxDepth = 200
+
+// validate checks a document in all its depth, which bson.Raw doesn't.
+func validate(doc bson.Raw, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%w: nested deeper than %d", errMalformed, maxDepth)
+	}
+	if err := doc.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	values, err := doc.Values()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	for _, v := range values {
+		ok := true
+		var inner bson.Raw
+		switch v.Type {
+		case bson.TypeEmbeddedDocument:
+			inner, ok = v.DocumentOK()
+		case bson.TypeArray:
+			var array bson.RawArray
+			array, ok = v.ArrayOK()
+			inner = bson.Raw(array)
+		case bson.TypeCodeWithScope:
+			_, inner, ok = v.CodeWithScopeOK()
+		case bson.TypeString:
+			_, ok = v.StringValueOK()
+		}
+		if !ok {
+			return fmt.Errorf("%w: a value of type %v is cut off", errMalformed, v.Type)
+		}
+		if inner == nil {
+			continue
+		}
+		if err := validate(inner, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // command returns the command's name: the body's first key.
@@ -177,6 +221,36 @@ func (req *request) command() string {
 		return ""
 	}
 	return first.Key()
+}
+
+// array returns the documents of one of the command's arrays, from wherever
+// the client has put them; false if they are in no place or in two.
+func (req *request) array(name string) ([]bson.Raw, bool) {
+	var docs []bson.Raw
+	places := 0
+	for _, s := range req.sequences {
+		if s.name != name {
+			return nil, false
+		}
+		docs = s.docs
+		places++
+	}
+	if value, err := req.body.LookupErr(name); err == nil {
+		array, _ := value.ArrayOK()
+		values, err := array.Values()
+		if err != nil {
+			return nil, false
+		}
+		for _, v := range values {
+			doc, ok := v.DocumentOK()
+			if !ok {
+				return nil, false
+			}
+			docs = append(docs, doc)
+		}
+		places++
+	}
+	return docs, places == 1 && len(docs) > 0
 }
 
 // message puts the command together again, without the flags that ask for

@@ -1,0 +1,257 @@
+package embeddedmongo
+
+import (
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// codeDuplicateKey is what MongoDB answers when an _id is already there.
+const codeDuplicateKey = 11000
+
+// statement is one of the writes in an update or a delete command.
+type statement struct {
+	doc    bson.Raw // as the client sent it
+	upsert bool
+
+	// Of a statement that is understood here; else id is zero.
+	id    bson.RawValue
+	plain bool // the filter is an _id and no more
+	rest  predicate
+}
+
+// parseUpdate reads one of the updates of an update command.
+func parseUpdate(doc bson.Raw) statement {
+	s := statement{doc: doc}
+	elements, err := doc.Elements()
+	if err != nil {
+		return s
+	}
+	var filter bson.Raw
+	for _, e := range elements {
+		ok := true
+		switch e.Key() {
+		case "q":
+			filter, ok = e.Value().DocumentOK()
+		case "upsert":
+			s.upsert, ok = e.Value().BooleanOK()
+		case "u", "multi": // multi makes no difference to one document
+		default: // a collation, say, which changes what the filter means
+			ok = false
+		}
+		if !ok {
+			return statement{doc: doc}
+		}
+	}
+	s.understand(filter)
+	return s
+}
+
+// parseDelete reads one of the deletes of a delete command.
+func parseDelete(doc bson.Raw) statement {
+	s := statement{doc: doc}
+	elements, err := doc.Elements()
+	if err != nil {
+		return s
+	}
+	var filter bson.Raw
+	for _, e := range elements {
+		ok := true
+		switch e.Key() {
+		case "q":
+			filter, ok = e.Value().DocumentOK()
+		case "limit":
+		default:
+			ok = false
+		}
+		if !ok {
+			return s
+		}
+	}
+	s.understand(filter)
+	return s
+}
+
+func (s *statement) understand(filter bson.Raw) {
+	if filter == nil {
+		return
+	}
+	if id, rest, ok := splitID(filter); ok {
+		s.id, s.rest, s.plain = id, rest, plainID(filter)
+	}
+}
+
+// write carries out an update or a delete, statement by statement: FerretDB
+// counts wrongly and ignores "ordered" when it gets several updates at once.
+func (c command) write(array string, parse func(bson.Raw) statement) (bson.Raw, error) {
+	docs, ok := c.req.array(array)
+	if !ok {
+		return nil, errAsItIs
+	}
+	statements := make([]statement, len(docs))
+	rewritten := array == "updates" && len(docs) > 1
+	for i, doc := range docs {
+		statements[i] = parse(doc)
+		rewritten = rewritten || !statements[i].id.IsZero() && !statements[i].plain
+	}
+	if !rewritten {
+		return nil, errAsItIs
+	}
+	ordered, isBool := c.req.body.Lookup("ordered").BooleanOK()
+	ordered = ordered || !isBool
+	var result writeResult
+	for i, s := range statements {
+		reply, err := c.writeOne(array, s)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 && !succeeded(reply) {
+			return reply, nil // nothing was done: the command itself is refused
+		}
+		if failed := result.add(i, reply); failed && ordered {
+			break
+		}
+	}
+	return result.reply(array == "updates")
+}
+
+// writeOne carries out one statement and returns the backend's answer to it,
+// or the answer that MongoDB would give.
+func (c command) writeOne(array string, s statement) (bson.Raw, error) {
+	if s.id.IsZero() || s.plain {
+		return c.forward(array, s.doc)
+	}
+	doc, err := c.lookup(s.id)
+	if errors.Is(err, errAsItIs) {
+		return c.forward(array, s.doc)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if doc == nil {
+		if !s.upsert {
+			return bson.Marshal(bson.D{{Key: "n", Value: int32(0)}, {Key: "ok", Value: 1.0}})
+		}
+		fields, ok := s.rest.equalities()
+		if !ok {
+			return c.forward(array, s.doc)
+		}
+		return c.forwardBy(array, s, append(byID(s.id), fields...))
+	}
+	switch match := s.rest.match(doc); {
+	case match == unsure:
+		return c.forward(array, s.doc)
+	case match == yes:
+		return c.forwardBy(array, s, byID(s.id))
+	case s.upsert:
+		return bson.Marshal(bson.D{
+			{Key: "n", Value: int32(0)},
+			{Key: "writeErrors", Value: bson.A{c.duplicateKey(s.id)}},
+			{Key: "ok", Value: 1.0},
+		})
+	default:
+		return bson.Marshal(bson.D{{Key: "n", Value: int32(0)}, {Key: "ok", Value: 1.0}})
+	}
+}
+
+func (c command) duplicateKey(id bson.RawValue) bson.D {
+	return bson.D{
+		{Key: "index", Value: int32(0)},
+		{Key: "code", Value: int32(codeDuplicateKey)},
+		{Key: "keyPattern", Value: bson.D{{Key: "_id", Value: int32(1)}}},
+		{Key: "keyValue", Value: byID(id)},
+		{Key: "errmsg", Value: fmt.Sprintf("E11000 duplicate key error collection: %s.%s index: _id_ dup key: { _id: %s }",
+			c.db, c.collection, id)},
+	}
+}
+
+// forwardBy sends a statement with another filter.
+func (c command) forwardBy(array string, s statement, filter bson.D) (bson.Raw, error) {
+	elements, err := s.doc.Elements()
+	if err != nil {
+		return nil, err
+	}
+	changed := bson.D{{Key: "q", Value: filter}}
+	for _, e := range elements {
+		if e.Key() != "q" {
+			changed = append(changed, bson.E{Key: e.Key(), Value: e.Value()})
+		}
+	}
+	doc, err := bson.Marshal(changed)
+	if err != nil {
+		return nil, err
+	}
+	return c.forward(array, doc)
+}
+
+// forward sends the client's command with one statement instead of all.
+func (c command) forward(array string, statement bson.Raw) (bson.Raw, error) {
+	changed, err := c.with(array, bson.A{statement})
+	if err != nil {
+		return nil, err
+	}
+	return c.run(changed)
+}
+
+// writeResult adds up the answers to several statements.
+type writeResult struct {
+	n, modified int64
+	upserted    []bson.D
+	errors      []bson.D
+}
+
+// add takes in the answer to statement i, and reports whether that failed.
+func (r *writeResult) add(i int, reply bson.Raw) (failed bool) {
+	if !succeeded(reply) {
+		r.errors = append(r.errors, bson.D{
+			{Key: "index", Value: int32(i)},
+			{Key: "code", Value: reply.Lookup("code")},
+			{Key: "errmsg", Value: reply.Lookup("errmsg")},
+		})
+		return true
+	}
+	count := func(key string) int64 {
+		n, _ := reply.Lookup(key).AsInt64OK()
+		return n
+	}
+	r.n += count("n")
+	r.modified += count("nModified")
+	r.upserted = append(r.upserted, renumber(reply.Lookup("upserted"), i)...)
+	errors := renumber(reply.Lookup("writeErrors"), i)
+	r.errors = append(r.errors, errors...)
+	return len(errors) > 0
+}
+
+// renumber returns the documents of an array with their index set to i.
+func renumber(array bson.RawValue, i int) []bson.D {
+	raw, _ := array.ArrayOK()
+	values, _ := raw.Values()
+	var docs []bson.D
+	for _, v := range values {
+		doc, _ := v.DocumentOK()
+		elements, _ := doc.Elements()
+		changed := bson.D{{Key: "index", Value: int32(i)}}
+		for _, e := range elements {
+			if e.Key() != "index" {
+				changed = append(changed, bson.E{Key: e.Key(), Value: e.Value()})
+			}
+		}
+		docs = append(docs, changed)
+	}
+	return docs
+}
+
+func (r *writeResult) reply(update bool) (bson.Raw, error) {
+	reply := bson.D{{Key: "n", Value: int32(r.n)}}
+	if update {
+		reply = append(reply, bson.E{Key: "nModified", Value: int32(r.modified)})
+	}
+	if len(r.upserted) > 0 {
+		reply = append(reply, bson.E{Key: "upserted", Value: r.upserted})
+	}
+	if len(r.errors) > 0 {
+		reply = append(reply, bson.E{Key: "writeErrors", Value: r.errors})
+	}
+	return bson.Marshal(append(reply, bson.E{Key: "ok", Value: 1.0}))
+}
