@@ -1,0 +1,174 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"migrate/app/store"
+)
+
+// errProbe: new did not take the majority write that must precede the flip, so
+// old stays primary and a step 5 goes on as a step 4.
+var errProbe = errors.New("the new database did not take a probe write")
+
+// Advance makes new the primary at step 5 and brings the mirror into line; at
+// steps 6 and 7 only the latter. It is repeatable, and what a tool or an
+// instance that died left half done it finishes.
+func (s *Service[B, F]) Advance(ctx context.Context) error {
+	switch s.step {
+	case NewPrimary, StopOldWrites, Backfill:
+	default:
+		return fmt.Errorf("%w: only steps 5 to 7 advance the primary, this is step %d", ErrRefused, int(s.step))
+	}
+	fence, err := s.old.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.own(fence.Migration); err != nil {
+		return err
+	}
+	if fence.Primary == store.PrimaryNew {
+		return s.align(ctx, fence)
+	}
+	plan, err := s.plan(fence)
+	if err != nil {
+		return err
+	}
+	if !plan.Advance {
+		return fmt.Errorf("%w: step %d does not flip the primary", ErrRefused, int(s.step))
+	}
+	if err := s.new.Probe(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errProbe, err)
+	}
+	return s.flip(ctx, fence, fence.Epoch+1)
+}
+
+// flip moves the fence to (epoch, new, open), then the mirror.
+func (s *Service[B, F]) flip(ctx context.Context, from store.Fence, epoch int64) error {
+	to := store.Fence{Migration: from.Migration, Epoch: epoch, Primary: store.PrimaryNew}
+	if err := s.old.MoveFence(ctx, from, to); err != nil {
+		return err
+	}
+	s.log.Info("the new database is primary", "epoch", epoch)
+	return s.raise(ctx, to)
+}
+
+func (s *Service[B, F]) raise(ctx context.Context, f store.Fence) error {
+	return s.new.RaiseMirror(ctx, store.Mirror{Migration: f.Migration, Epoch: f.Epoch, Primary: f.Primary})
+}
+
+// align brings fence and mirror together while new is primary. A mirror behind
+// moves up; one ahead is what a return that died between its last two moves
+// left, and the fence goes beyond it, so that no epoch serves two primaries.
+func (s *Service[B, F]) align(ctx context.Context, fence store.Fence) error {
+	mirror, err := s.new.Mirror(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case mirror.Migration != "" && mirror.Migration != fence.Migration:
+		return fmt.Errorf("%w: the mirror belongs to %q", store.ErrStranger, mirror.Migration)
+	case mirror.Epoch < fence.Epoch:
+		return s.raise(ctx, fence)
+	case mirror.Epoch == fence.Epoch:
+		return nil
+	case fence.Closing:
+		return fmt.Errorf("%w: the primary is about to return to the old database", ErrRefused)
+	}
+	return s.flip(ctx, fence, mirror.Epoch+1)
+}
+
+// Prepare puts collection, indexes, migration id and mirror in place. At steps
+// 6 to 8 it only checks that they are.
+func (s *Service[B, F]) Prepare(ctx context.Context) error {
+	if !s.step.HasNew() {
+		return nil
+	}
+	if !s.step.ReadsFence() {
+		return s.checkPrepared(ctx)
+	}
+	fence, err := s.old.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.own(fence.Migration); err != nil {
+		return err
+	}
+	if err := s.new.Prepare(ctx, fence.Migration); err != nil {
+		return err
+	}
+	s.setPrepared()
+	if fence.Primary == store.PrimaryNew {
+		return s.align(ctx, fence)
+	}
+	return s.raise(ctx, fence)
+}
+
+func (s *Service[B, F]) checkPrepared(ctx context.Context) error {
+	id, err := s.new.Prepared(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.own(id); err != nil {
+		return err
+	}
+	s.setPrepared()
+	return nil
+}
+
+func (s *Service[B, F]) setPrepared() {
+	s.mu.Lock()
+	s.prepared = true
+	s.mu.Unlock()
+}
+
+func (s *Service[B, F]) isPrepared() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.prepared
+}
+
+// Probe makes one acknowledged write to new, where there is one, and reads the
+// fence of old, where there is one.
+func (s *Service[B, F]) Probe(ctx context.Context) error {
+	var errs []error
+	if s.old != nil {
+		_, err := s.old.Fence(ctx)
+		errs = append(errs, err)
+	}
+	if s.new != nil {
+		errs = append(errs, s.new.Probe(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// adopt registers this instance and then reads the mirror: whoever wants to
+// return the primary sees the registration, or this instance sees the return.
+func (s *Service[B, F]) adopt(ctx context.Context) error {
+	if !s.isPrepared() {
+		if err := s.checkPrepared(ctx); err != nil {
+			return err
+		}
+	}
+	if s.adopted.Load() == nil {
+		if err := s.new.Register(ctx, s.cfg.Instance); err != nil {
+			return fmt.Errorf("register this instance: %w", err)
+		}
+	}
+	m, err := s.new.Mirror(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.own(m.Migration); err != nil {
+		return err
+	}
+	if seen := s.adopted.Load(); seen == nil || m.Epoch > seen.Epoch {
+		s.adopted.Store(&m)
+	}
+	progress, err := s.new.Progress(ctx, m.Epoch)
+	if err == nil && progress.Complete {
+		s.complete.Store(m.Epoch)
+	}
+	return err
+}

@@ -1,0 +1,202 @@
+package migration
+
+import (
+	"context"
+	"slices"
+
+	"migrate/app/store"
+)
+
+// pageSize is how many records one page of a merged list asks each store for.
+const pageSize = 500
+
+// List returns up to limit records that match, tombstones left out, whose id
+// is greater than after, in bytewise order of ids. What matched throughout is
+// in it; nothing is in it twice. Errors are those of [Service.Get].
+func (s *Service[B, F]) List(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+	var recs []store.Record[B]
+	err := s.persist(ctx, func(ctx context.Context) (err error) {
+		if s.step.ReadsFence() {
+			recs, err = s.listFenced(ctx, filter, after, limit)
+		} else {
+			recs, err = s.listRegistered(ctx, filter, after, limit)
+		}
+		return err
+	})
+	return recs, err
+}
+
+func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+	if !s.wasNew.Load() {
+		recs, fence, err := s.old.List(ctx, filter, after, limit)
+		if err != nil {
+			return nil, err
+		}
+		plan, err := s.plan(fence)
+		if err != nil || plan.Primary == store.PrimaryOld {
+			return recs, err
+		}
+	}
+	fence, err := s.old.Fence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := s.plan(fence)
+	switch {
+	case err != nil:
+		return nil, err
+	case plan.Primary == store.PrimaryOld:
+		return nil, errAgain
+	case plan.Wait:
+		return nil, s.awaitOpen(ctx, fence)
+	}
+	recs, err := s.merge(ctx, fence, filter, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	return recs, s.stillOpen(ctx, fence)
+}
+
+func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+	fence, _, err := s.view()
+	if err != nil {
+		return nil, err
+	}
+	if s.final(fence.Epoch) {
+		return s.new.List(ctx, filter, after, limit)
+	}
+	return s.merge(ctx, fence, filter, after, limit)
+}
+
+// merge pages both stores by id. Ids are consumed only up to the smallest last
+// id among the pages that are full: beyond it one store has not yet spoken.
+func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, after string, limit int) ([]store.Record[B], error) {
+	var out []store.Record[B]
+	size := min(limit, pageSize)
+	for len(out) < limit {
+		news, err := s.new.List(ctx, filter, after, size)
+		if err != nil {
+			return nil, err
+		}
+		olds, f, err := s.old.List(ctx, filter, after, size)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.own(f.Migration); err != nil {
+			return nil, err
+		}
+		bound, more := horizon(size, news, olds)
+		page, err := s.mergePage(ctx, fence, filter, upTo(news, bound, more), upTo(olds, bound, more))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, page...)
+		if !more {
+			break
+		}
+		after = bound
+	}
+	return out[:min(len(out), limit)], nil
+}
+
+// horizon returns the id up to which both pages speak for their stores, and
+// whether there may be more beyond it.
+func horizon[B any](size int, pages ...[]store.Record[B]) (bound string, more bool) {
+	for _, page := range pages {
+		if len(page) < size {
+			continue
+		}
+		if last := page[len(page)-1].ID; !more || last < bound {
+			bound, more = last, true
+		}
+	}
+	return bound, more
+}
+
+func upTo[B any](page []store.Record[B], bound string, bounded bool) []store.Record[B] {
+	if !bounded {
+		return page
+	}
+	end := slices.IndexFunc(page, func(r store.Record[B]) bool { return r.ID > bound })
+	if end < 0 {
+		return page
+	}
+	return page[:end]
+}
+
+// mergePage looks up, in the other store, every id that one store alone lists
+// and that is not final, and filters the newer copy again: a tombstone in one
+// hides a stale copy in the other.
+func (s *Service[B, F]) mergePage(ctx context.Context, fence store.Fence, filter F, news, olds []store.Record[B]) ([]store.Record[B], error) {
+	n, o := byID(news), byID(olds)
+	var onlyOld, notFinal []string
+	for id := range o {
+		if _, ok := n[id]; !ok {
+			onlyOld = append(onlyOld, id)
+		}
+	}
+	for id, rec := range n {
+		if _, ok := o[id]; !ok && rec.Epoch != fence.Epoch {
+			notFinal = append(notFinal, id)
+		}
+	}
+	if err := s.fill(ctx, n, onlyOld, o, notFinal); err != nil {
+		return nil, err
+	}
+	var out []store.Record[B]
+	for _, id := range union(n, o) {
+		nr, inNew := n[id]
+		or, inOld := o[id]
+		if rec, ok := choose(fence.Epoch, nr, inNew, or, inOld); ok && !rec.Deleted && filter.Match(rec.Body) {
+			out = append(out, rec)
+		}
+	}
+	return out, nil
+}
+
+func (s *Service[B, F]) fill(ctx context.Context, n map[string]store.Record[B], fromNew []string, o map[string]store.Record[B], fromOld []string) error {
+	slices.Sort(fromNew) // the order of calls must not depend on the map's
+	slices.Sort(fromOld)
+	if len(fromNew) > 0 {
+		recs, err := s.new.Get(ctx, fromNew...)
+		if err != nil {
+			return err
+		}
+		for id, rec := range recs {
+			n[id] = rec
+		}
+	}
+	if len(fromOld) > 0 {
+		recs, _, err := s.old.Get(ctx, fromOld...)
+		if err != nil {
+			return err
+		}
+		for id, rec := range recs {
+			o[id] = rec
+		}
+	}
+	return nil
+}
+
+func byID[B any](recs []store.Record[B]) map[string]store.Record[B] {
+	m := make(map[string]store.Record[B], len(recs))
+	for _, r := range recs {
+		m[r.ID] = r
+	}
+	return m
+}
+
+// union returns the ids of both maps in bytewise order.
+func union[B any](a, b map[string]store.Record[B]) []string {
+	ids := make([]string, 0, len(a)+len(b))
+	for id := range a {
+		ids = append(ids, id)
+	}
+	for id := range b {
+		if _, ok := a[id]; !ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,108 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"migrate/app/store"
+)
+
+// meter keeps how both databases have been answering.
+type meter struct {
+	observe  func(db store.Primary, op string, took time.Duration, err error)
+	old, new gauge
+}
+
+type gauge struct {
+	mu            sync.Mutex
+	hist          *hdrhistogram.Histogram // microseconds
+	calls, errors int64
+}
+
+func newMeter(observe func(store.Primary, string, time.Duration, error)) *meter {
+	const longest = int64(time.Minute / time.Microsecond)
+	return &meter{
+		observe: observe,
+		old:     gauge{hist: hdrhistogram.New(1, longest, 2)},
+		new:     gauge{hist: hdrhistogram.New(1, longest, 2)},
+	}
+}
+
+func (m *meter) note(db store.Primary, op string, start time.Time, err error) {
+	took := time.Since(start)
+	g := &m.old
+	if db == store.PrimaryNew {
+		g = &m.new
+	}
+	g.mu.Lock()
+	g.calls++
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
+		g.errors++
+	}
+	_ = g.hist.RecordValue(max(1, took.Microseconds())) // beyond a minute it is not recorded
+	g.mu.Unlock()
+	if m.observe != nil {
+		m.observe(db, op, took, err)
+	}
+}
+
+func (g *gauge) status(db store.Primary) StoreStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return StoreStatus{Store: db, Calls: g.calls, Errors: g.errors,
+		P50: g.hist.ValueAtQuantile(50), P99: g.hist.ValueAtQuantile(99)}
+}
+
+type meteredOld[B, F any] struct {
+	store.Old[B, F]
+	m *meter
+}
+
+func (o meteredOld[B, F]) Get(ctx context.Context, ids ...string) (recs map[string]store.Record[B], f store.Fence, err error) {
+	defer func(t time.Time) { o.m.note(store.PrimaryOld, "get", t, err) }(time.Now())
+	return o.Old.Get(ctx, ids...)
+}
+
+func (o meteredOld[B, F]) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[B], expect store.Pair) (err error) {
+	defer func(t time.Time) { o.m.note(store.PrimaryOld, "compare_and_swap", t, err) }(time.Now())
+	return o.Old.CompareAndSwap(ctx, epoch, rec, expect)
+}
+
+func (o meteredOld[B, F]) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[B]) (err error) {
+	defer func(t time.Time) { o.m.note(store.PrimaryOld, "put_if_newer", t, err) }(time.Now())
+	return o.Old.PutIfNewer(ctx, epoch, recs...)
+}
+
+func (o meteredOld[B, F]) List(ctx context.Context, filter F, after string, limit int) (recs []store.Record[B], f store.Fence, err error) {
+	defer func(t time.Time) { o.m.note(store.PrimaryOld, "list", t, err) }(time.Now())
+	return o.Old.List(ctx, filter, after, limit)
+}
+
+type meteredNew[B, F any] struct {
+	store.New[B, F]
+	m *meter
+}
+
+func (n meteredNew[B, F]) Get(ctx context.Context, ids ...string) (recs map[string]store.Record[B], err error) {
+	defer func(t time.Time) { n.m.note(store.PrimaryNew, "get", t, err) }(time.Now())
+	return n.New.Get(ctx, ids...)
+}
+
+func (n meteredNew[B, F]) CompareAndSwap(ctx context.Context, rec store.Record[B], expect store.Pair) (err error) {
+	defer func(t time.Time) { n.m.note(store.PrimaryNew, "compare_and_swap", t, err) }(time.Now())
+	return n.New.CompareAndSwap(ctx, rec, expect)
+}
+
+func (n meteredNew[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B]) (err error) {
+	defer func(t time.Time) { n.m.note(store.PrimaryNew, "put_if_newer", t, err) }(time.Now())
+	return n.New.PutIfNewer(ctx, recs...)
+}
+
+func (n meteredNew[B, F]) List(ctx context.Context, filter F, after string, limit int) (recs []store.Record[B], err error) {
+	defer func(t time.Time) { n.m.note(store.PrimaryNew, "list", t, err) }(time.Now())
+	return n.New.List(ctx, filter, after, limit)
+}

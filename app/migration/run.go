@@ -1,0 +1,178 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"migrate/app/store"
+)
+
+// settlePoll is how often an instance tries to get into place, and, once it
+// is, looks for a completion mark or a greater epoch.
+const (
+	settlePoll = 100 * time.Millisecond
+	settled    = time.Second
+)
+
+// Run does what an instance does beside its requests until ctx ends: it gets
+// into place (prepares new, or registers and adopts the mirror), relays, and
+// reports its comparisons. At the end it takes back its registration.
+func (s *Service[B, F]) Run(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	if s.step.HasNew() {
+		g.Go(func() error { return s.runSettle(gctx) })
+	}
+	if s.relays() {
+		g.Go(func() error { return s.runRelay(gctx) })
+	}
+	err := g.Wait()
+	if !s.step.ReadsFence() {
+		s.deregister(ctx)
+	}
+	return err
+}
+
+// Start does once, before anything is served, what Run goes on trying: it
+// returns nil when this instance is in place, else what is in the way.
+func (s *Service[B, F]) Start(ctx context.Context) error {
+	if s.step.ReadsFence() {
+		fence, err := s.old.Fence(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := s.plan(fence); err != nil {
+			return err
+		}
+	}
+	return s.settle(ctx)
+}
+
+func (s *Service[B, F]) settle(ctx context.Context) error {
+	switch {
+	case !s.step.HasNew():
+		return nil
+	case !s.step.ReadsFence():
+		return s.adopt(ctx)
+	case !s.isPrepared():
+		return s.Prepare(ctx)
+	}
+	return nil
+}
+
+func (s *Service[B, F]) runSettle(ctx context.Context) error {
+	for {
+		wait := settled
+		if err := s.settle(ctx); err != nil {
+			if errors.Is(err, store.ErrStranger) {
+				s.log.Error("this instance can't get into place", "error", err)
+			} else {
+				s.log.Warn("not in place yet", "error", err)
+			}
+			wait = 5 * settlePoll
+		} else if s.step >= ReadBoth && s.step <= NewPrimary {
+			s.reportCompared(ctx)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil
+		}
+	}
+}
+
+func (s *Service[B, F]) deregister(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.new.Deregister(ctx, s.cfg.Instance.Instance); err != nil {
+		s.log.Warn("could not take back the registration; the next return of the primary will look for this process", "error", err)
+	}
+}
+
+// Ready reports whether this instance can serve: a legal step for the fence,
+// and the primary in reach. degraded says what is wrong although it can.
+func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded string) {
+	if !s.step.ReadsFence() {
+		return s.readyRegistered(ctx)
+	}
+	fence, err := s.old.Fence(ctx)
+	if err == nil {
+		_, err = s.plan(fence)
+	}
+	if err == nil {
+		err = s.old.Guarded(ctx)
+	}
+	if err != nil {
+		return false, err.Error(), ""
+	}
+	if !s.step.HasNew() {
+		return true, "", ""
+	}
+	err = s.checkPrepared(ctx)
+	switch {
+	case err == nil:
+		return true, "", ""
+	case errors.Is(err, store.ErrStranger), fence.Primary == store.PrimaryNew:
+		return false, fmt.Sprintf("new database: %v", err), ""
+	}
+	return true, "", fmt.Sprintf("new database: %v", err)
+}
+
+func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason, degraded string) {
+	if _, _, err := s.view(); err != nil {
+		return false, err.Error(), ""
+	}
+	if err := s.checkPrepared(ctx); err != nil {
+		return false, err.Error(), ""
+	}
+	if !s.step.HasOld() {
+		return true, "", ""
+	}
+	if _, err := s.old.Fence(ctx); err != nil {
+		return true, "", fmt.Sprintf("old database: %v", err)
+	}
+	return true, "", ""
+}
+
+// Status says what this instance knows. What can't be found out is left out;
+// it is for people and metrics, never for a decision.
+func (s *Service[B, F]) Status(ctx context.Context) Status {
+	st := Status{Step: s.step, StepName: s.step.Name(), Pending: -1}
+	st.Ready, st.Reason, st.Degraded = s.Ready(ctx)
+	var fence store.Fence
+	if s.step.ReadsFence() {
+		fence, _ = s.old.Fence(ctx)
+	} else {
+		fence, _, _ = s.view()
+	}
+	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
+	if n, err := s.countPending(ctx, fence); err == nil {
+		st.Pending, st.PendingAge = n, s.relay.age(n).Milliseconds()
+	}
+	st.Relayed, st.RelayError = s.relay.status()
+	s.compared.mu.Lock()
+	st.Compared = s.compared.counts
+	s.compared.mu.Unlock()
+	if s.old != nil {
+		st.Stores = append(st.Stores, s.meter.old.status(store.PrimaryOld))
+	}
+	if s.new == nil {
+		return st
+	}
+	st.Stores = append(st.Stores, s.meter.new.status(store.PrimaryNew))
+	if p, err := s.new.Progress(ctx, fence.Epoch); err == nil && fence.Epoch > 0 {
+		st.Progress = &ProgressView{Epoch: fence.Epoch, Copied: p.Copied, Complete: p.Complete, Verify: p.Verify}
+	}
+	return st
+}
+
+func (s *Service[B, F]) countPending(ctx context.Context, fence store.Fence) (int64, error) {
+	switch {
+	case fence.Primary == store.PrimaryOld && s.old != nil:
+		return s.old.CountPending(ctx)
+	case fence.Primary == store.PrimaryNew && s.new != nil:
+		return s.new.CountPending(ctx)
+	}
+	return -1, fmt.Errorf("%w: the primary is not known", store.ErrUnavailable)
+}

@@ -1,0 +1,198 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"migrate/app/store"
+)
+
+// Filter selects records by their bodies, in a store and here alike.
+type Filter[B any] interface{ Match(B) bool }
+
+// Config is what an instance is made of.
+type Config[B comparable, F Filter[B]] struct {
+	Step Step
+	Old  store.Old[B, F] // nil at step 8
+	New  store.New[B, F] // nil at step 1
+
+	Instance  store.Registration // who this is; its Step is filled in
+	Migration string             // the migration id if known; another one is refused
+
+	Budget     time.Duration // what a replication or a comparison may cost a request; 250 ms if zero
+	Patience   time.Duration // how long a request waits for a fence that moves; 3 s if zero
+	CompareMin int64         // reads to be compared before step 5; 1000 if zero
+
+	Logger  *slog.Logger
+	Observe func(db store.Primary, op string, took time.Duration, err error) // each call on a store; may be nil
+	Pause   func(ctx context.Context, d time.Duration) error                 // waits; a real timer if nil
+	Now     func() time.Time                                                 // for deadlines and ages; the real clock if nil
+}
+
+// Service is the store that walks the steps: to its callers one database, to
+// the databases a writer that keeps to the protocol. Safe for concurrent use.
+type Service[B comparable, F Filter[B]] struct {
+	cfg  Config[B, F]
+	step Step
+	old  store.Old[B, F]
+	new  store.New[B, F]
+	log  *slog.Logger
+
+	meter    *meter
+	compared comparisons
+	breaker  breaker // of new, while old is primary
+	relay    relay
+
+	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
+	adopted  atomic.Pointer[store.Mirror]
+	complete atomic.Int64 // the epoch for which the completion mark was seen
+	wasNew   atomic.Bool  // the last fence seen named new: a hint for budgets, never a decision
+
+	mu        sync.Mutex
+	migration string // the id that every fence and both databases must carry
+	prepared  bool
+}
+
+// New makes the service of one instance. [Service.Run] must run beside it.
+func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
+	if !cfg.Step.Valid() {
+		return nil, fmt.Errorf("there is no step %d: they go from 1 to 8", int(cfg.Step))
+	}
+	if cfg.Step.HasOld() == (cfg.Old == nil) || cfg.Step.HasNew() == (cfg.New == nil) {
+		return nil, fmt.Errorf("step %d was given the wrong databases", int(cfg.Step))
+	}
+	cfg.Instance.Step = int(cfg.Step)
+	cfg.Budget = orDefault(cfg.Budget, 250*time.Millisecond)
+	cfg.Patience = orDefault(cfg.Patience, 3*time.Second)
+	cfg.CompareMin = orDefault(cfg.CompareMin, 1000)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Pause == nil {
+		cfg.Pause = pause
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, meter: newMeter(cfg.Observe)}
+	s.relay.wake = make(chan struct{}, 1)
+	if cfg.Old != nil {
+		s.old = meteredOld[B, F]{cfg.Old, s.meter}
+	}
+	if cfg.New != nil {
+		s.new = meteredNew[B, F]{cfg.New, s.meter}
+	}
+	return s, nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// plan turns the fence that was just read into what may be done, and refuses a
+// database that is not of this migration.
+func (s *Service[B, F]) plan(fence store.Fence) (Plan, error) {
+	if err := s.own(fence.Migration); err != nil {
+		return Plan{Refuse: true}, err
+	}
+	started := s.started.Load()
+	if started == 0 {
+		s.started.CompareAndSwap(0, fence.Epoch)
+		started = s.started.Load()
+	}
+	s.wasNew.Store(fence.Primary == store.PrimaryNew)
+	p := Decide(s.step, fence, started)
+	if p.Refuse {
+		return p, fmt.Errorf("%w: step %d, primary %s at epoch %d", ErrRefused, int(s.step), fence.Primary, fence.Epoch)
+	}
+	return p, nil
+}
+
+// own refuses a migration id other than the one that was seen first.
+func (s *Service[B, F]) own(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.migration == "" {
+		s.migration = id
+	}
+	if id != s.migration {
+		return fmt.Errorf("%w: found %q, expected %q", store.ErrStranger, id, s.migration)
+	}
+	return nil
+}
+
+// view is the fence as steps 6 to 8 know it, from the mirror that was read
+// after this instance had registered.
+func (s *Service[B, F]) view() (store.Fence, Plan, error) {
+	m := s.adopted.Load()
+	if m == nil {
+		return store.Fence{}, Plan{Refuse: true}, fmt.Errorf("%w: step %d has not yet registered and read the mirror", ErrRefused, int(s.step))
+	}
+	f := store.Fence{Migration: m.Migration, Epoch: m.Epoch, Primary: m.Primary}
+	p, err := s.plan(f)
+	return f, p, err
+}
+
+// final reports whether everything in new, absence too, is final under epoch.
+// It must be asked before new is read.
+func (s *Service[B, F]) final(epoch int64) bool {
+	return s.step == RemoveOld || s.complete.Load() == epoch
+}
+
+// errAgain is the answer of one try that must start again.
+var errAgain = errors.New("start again")
+
+// persist tries until the answer stands, within the caller's patience.
+func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) error) error {
+	var waited time.Duration
+	for n := 0; ; n++ {
+		err := try(ctx)
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+		if n < 2 {
+			continue // a neighbour was faster: no reason to wait
+		}
+		wait := min(time.Duration(n)*time.Millisecond, 20*time.Millisecond)
+		if waited += wait; waited > s.cfg.Patience {
+			return fmt.Errorf("%w: gave up after %d tries, nothing was written: %v", store.ErrUnavailable, n+1, err)
+		}
+		if perr := s.cfg.Pause(ctx, wait); perr != nil {
+			return fmt.Errorf("%w: given up after %d tries, nothing was written: %v", store.ErrUnavailable, n+1, err)
+		}
+	}
+}
+
+// background is a context for work that must outlive a client that went away,
+// bounded by the budget.
+func (s *Service[B, F]) background(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Budget)
+}
+
+// again says whether a commit that failed without effect is to be tried again.
+func again(err error) error {
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrFenceMoved) {
+		return fmt.Errorf("%w: %w", errAgain, err)
+	}
+	return err
+}

@@ -1,0 +1,239 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"migrate/app/store"
+)
+
+// Change decides what becomes of a record: found is false if there is none; a
+// tombstone is found. Of next only Body, Deleted and Request matter. With
+// commit false nothing is written and err is the answer (nil: cur as it is).
+// It may be called several times and must not have effects of its own.
+type Change[B any] func(cur store.Record[B], found bool) (next store.Record[B], commit bool, err error)
+
+// Apply commits a change of one record and returns what is stored then. fresh
+// says that the id was made just now, so that no database can hold it.
+//
+// Errors: whatever change answered; [ErrRefused] and [store.ErrUnavailable]
+// when nothing was written; [store.ErrUnknown] when the write may or may not
+// have taken effect, which must not be repeated unless it is idempotent.
+func (s *Service[B, F]) Apply(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+	var rec store.Record[B]
+	err := s.persist(ctx, func(ctx context.Context) (err error) {
+		if s.step.ReadsFence() {
+			rec, err = s.applyFenced(ctx, id, fresh, change)
+		} else {
+			rec, err = s.applyRegistered(ctx, id, fresh, change)
+		}
+		return err
+	})
+	return rec, err
+}
+
+func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+	o, inOld, fence, err := s.lookOld(ctx, id, fresh)
+	if err != nil {
+		return o, err
+	}
+	plan, err := s.plan(fence)
+	switch {
+	case err != nil:
+		return o, err
+	case plan.Primary == store.PrimaryNew:
+		return s.applyNew(ctx, fence, plan, id, fresh, o, inOld, change)
+	case plan.Advance && s.breaker.closed():
+		err := s.Advance(ctx)
+		if !errors.Is(err, errProbe) {
+			return o, errAgain // whatever became of the fence, the next look tells
+		}
+		s.breaker.failed()
+	}
+	return s.applyOld(ctx, fence, plan, id, o, inOld, change)
+}
+
+// lookOld reads old's copy and the fence in one transaction; for an id made
+// just now the fence alone.
+func (s *Service[B, F]) lookOld(ctx context.Context, id string, fresh bool) (store.Record[B], bool, store.Fence, error) {
+	if fresh {
+		fence, err := s.old.Fence(ctx)
+		return store.Record[B]{}, false, fence, err
+	}
+	recs, fence, err := s.old.Get(ctx, id)
+	rec, found := recs[id]
+	return rec, found, fence, err
+}
+
+// applyOld commits on old and then, best effort, replicates to new: what old
+// has committed is acknowledged whatever follows.
+func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Plan, id string, cur store.Record[B], found bool, change Change[B]) (store.Record[B], error) {
+	next, commit, err := change(cur, found)
+	if !commit {
+		return cur, err // record and fence were read in one transaction: the answer stands
+	}
+	next = stamp(next, id, cur.Rev+1, fence.Epoch, plan.Outbox || cur.Pending)
+	if err := s.old.CompareAndSwap(ctx, fence.Epoch, next, cur.Pair); err != nil {
+		return cur, again(err)
+	}
+	if plan.Replicate {
+		s.replicate(ctx, next)
+	}
+	return next, nil
+}
+
+// replicate sends a commit of old to new. What fails here the relay does later.
+func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
+	if !s.breaker.closed() {
+		s.relay.nudge()
+		return
+	}
+	ctx, cancel := s.background(ctx)
+	defer cancel()
+	err := s.new.PutIfNewer(ctx, rec)
+	s.breaker.note(err)
+	if err == nil {
+		err = s.old.ClearPending(ctx, rec.Mark())
+	}
+	if err != nil {
+		s.relay.nudge()
+	}
+}
+
+// applyNew commits on new at steps 4 and 5, and answers only once some look at
+// the fence, later than the commit, shows the same epoch.
+func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Plan, id string, fresh bool, o store.Record[B], inOld bool, change Change[B]) (store.Record[B], error) {
+	if plan.Wait {
+		return o, s.awaitOpen(ctx, fence)
+	}
+	n, inNew, err := s.lookNew(ctx, id, fresh)
+	if err != nil {
+		return o, err
+	}
+	cur, found := choose(fence.Epoch, n, inNew, o, inOld)
+	next, commit, cerr := change(cur, found)
+	if !commit {
+		if err := s.stillOpen(ctx, fence); err != nil {
+			return cur, err
+		}
+		return cur, cerr
+	}
+	next = stamp(next, id, cur.Rev+1, fence.Epoch, plan.Outbox)
+	if err := s.new.CompareAndSwap(ctx, next, n.Pair); err != nil {
+		return cur, again(err)
+	}
+	return next, s.confirm(ctx, fence, next)
+}
+
+// confirm replicates a commit of new to old, which proves that the fence has
+// not moved; where that fails for another reason the fence itself is asked.
+// Else the commit may be left behind by a return of the primary: unknown.
+func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
+	ctx, cancel := s.background(ctx)
+	defer cancel()
+	err := s.old.PutIfNewer(ctx, fence.Epoch, rec)
+	if err == nil {
+		if err := s.new.ClearPending(ctx, rec.Mark()); err != nil {
+			s.relay.nudge()
+		}
+		return nil
+	}
+	s.relay.nudge()
+	if errors.Is(err, store.ErrFenceMoved) {
+		return fmt.Errorf("%w: the primary moved while the write was under way", store.ErrUnknown)
+	}
+	// The budget may be what failed; the fence gets one of its own.
+	ctx, cancel = s.background(context.WithoutCancel(ctx))
+	defer cancel()
+	if ferr := s.stillOpen(ctx, fence); ferr != nil {
+		return fmt.Errorf("%w: written to the new database, but the fence can't be confirmed: %v", store.ErrUnknown, err)
+	}
+	return nil
+}
+
+// applyRegistered commits on new at steps 6 to 8, where the registration keeps
+// the primary from returning and no fence needs to be looked at.
+func (s *Service[B, F]) applyRegistered(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+	fence, plan, err := s.view()
+	if err != nil {
+		return store.Record[B]{}, err
+	}
+	cur, found, expect, err := s.currentNew(ctx, fence, id, fresh)
+	if err != nil {
+		return cur, err
+	}
+	next, commit, err := change(cur, found)
+	if !commit {
+		return cur, err
+	}
+	next = stamp(next, id, cur.Rev+1, fence.Epoch, plan.Outbox)
+	if err := s.new.CompareAndSwap(ctx, next, expect); err != nil {
+		return cur, again(err)
+	}
+	return next, nil
+}
+
+// currentNew returns the copy that counts at steps 6 to 8 and the pair that
+// new itself holds.
+func (s *Service[B, F]) currentNew(ctx context.Context, fence store.Fence, id string, fresh bool) (store.Record[B], bool, store.Pair, error) {
+	allFinal := s.final(fence.Epoch) // before new is read
+	n, inNew, err := s.lookNew(ctx, id, fresh)
+	if err != nil || fresh || allFinal || inNew && n.Epoch == fence.Epoch {
+		return n, inNew, n.Pair, err
+	}
+	olds, f, err := s.old.Get(ctx, id)
+	if err == nil {
+		err = s.own(f.Migration)
+	}
+	if err != nil {
+		return n, inNew, n.Pair, fmt.Errorf("record %q is not final in the new database and the old one can't be asked: %w", id, err)
+	}
+	o, inOld := olds[id]
+	cur, found := choose(fence.Epoch, n, inNew, o, inOld)
+	return cur, found, n.Pair, nil
+}
+
+func (s *Service[B, F]) lookNew(ctx context.Context, id string, fresh bool) (store.Record[B], bool, error) {
+	if fresh {
+		return store.Record[B]{}, false, nil
+	}
+	recs, err := s.new.Get(ctx, id)
+	rec, found := recs[id]
+	return rec, found, err
+}
+
+// stillOpen is the look at the fence that comes last: nil if it still shows
+// this epoch and is open, errAgain if it has moved.
+func (s *Service[B, F]) stillOpen(ctx context.Context, fence store.Fence) error {
+	now, err := s.old.Fence(ctx)
+	switch {
+	case err != nil:
+		return err
+	case now.Epoch != fence.Epoch || now.Closing:
+		return errAgain
+	}
+	return nil
+}
+
+// awaitOpen lets a moving primary move. A tool that died while it moved it has
+// left a deadline, past which any instance reopens the fence.
+func (s *Service[B, F]) awaitOpen(ctx context.Context, fence store.Fence) error {
+	if s.cfg.Now().After(fence.Deadline) {
+		open := fence
+		open.Closing, open.Token, open.Deadline = false, "", time.Time{}
+		err := s.old.MoveFence(ctx, fence, open)
+		s.log.Warn("reopening a fence whose closer has gone", "epoch", fence.Epoch, "token", fence.Token, "error", err)
+	}
+	return fmt.Errorf("%w: the primary is about to move", errAgain)
+}
+
+func stamp[B any](rec store.Record[B], id string, rev, epoch int64, pending bool) store.Record[B] {
+	rec.ID, rec.Rev, rec.Epoch, rec.Pending = id, rev, epoch, pending
+	if rec.Deleted {
+		var none B
+		rec.Body = none
+	}
+	return rec
+}
