@@ -1,0 +1,104 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"migrate/app/migration"
+	"migrate/app/store"
+)
+
+func TestErrorsOfTheStore(t *testing.T) {
+	cases := []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{store.ErrUnknown, 503, "outcome_unknown"},
+		{fmt.Errorf("%w: %w", context.DeadlineExceeded, store.ErrUnknown), 503, "outcome_unknown"},
+		{fmt.Errorf("%w after %w", store.ErrUnavailable, store.ErrUnknown), 503, "outcome_unknown"},
+		{store.ErrUnavailable, 503, "unavailable"},
+		{context.DeadlineExceeded, 503, "unavailable"},
+		{context.Canceled, 503, "unavailable"},
+		{migration.ErrRefused, 503, "refused"},
+		{store.ErrFenceMoved, 503, "refused"},
+		{store.ErrConflict, 409, "conflict"},
+		{store.ErrUnfit, 422, "invalid_field"},
+		{errors.New("password hunter2"), 500, "internal"},
+		{store.ErrStranger, 500, "internal"},
+	}
+	requests := []struct{ method, target, body, contentType string }{
+		{"GET", "/tasks", "", form}, {"GET", "/tasks/a", "", form}, {"POST", "/tasks", "assignee=a&description=b", form},
+		{"PUT", "/tasks/a", "", form}, {"PATCH", "/tasks/a", "{}", asDoc}, {"DELETE", "/tasks/a", "", form},
+	}
+	for _, c := range cases {
+		for _, q := range requests {
+			tasks := newMapTasks()
+			tasks.err = fmt.Errorf("old: %w", c.err)
+			res, body := ask(t, newServer(t, tasks, Config{}).Public(), q.method, q.target, q.body, q.contentType)
+			if res.StatusCode != c.status {
+				t.Errorf("%v, %s %s: %d, want %d", c.err, q.method, q.target, res.StatusCode, c.status)
+			}
+			checkError(t, body, c.code, "")
+			if after := res.Header.Get("Retry-After"); (after == "1") != (c.status == 503) {
+				t.Errorf("%v: Retry-After %q", c.err, after)
+			}
+			if strings.Contains(body, "hunter2") {
+				t.Error("an internal error is shown to clients")
+			}
+		}
+	}
+}
+
+// Every code that the source can answer is asked for in a test of this package.
+func TestEveryCodeIsTested(t *testing.T) {
+	sources, tests := "", ""
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(e.Name(), "_test.go") {
+			tests += string(text)
+		} else {
+			sources += string(text)
+		}
+	}
+	found := regexp.MustCompile(`(?:problem\{http\.Status\w+, |code: )"(\w+)"`).FindAllStringSubmatch(sources, -1)
+	if len(found) < 12 {
+		t.Fatalf("only %d codes were found in the source: look at the expression", len(found))
+	}
+	for _, m := range found {
+		if !strings.Contains(tests, `"`+m[1]+`"`) {
+			t.Errorf("no test asks for code %s", m[1])
+		}
+	}
+}
+
+func TestWriteOutlivesItsClient(t *testing.T) {
+	s := newServer(t, newMapTasks(), Config{})
+	ctx, gone := context.WithCancel(t.Context())
+	gone()
+	r, err := http.NewRequestWithContext(ctx, "PUT", "/tasks/a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writing, cancel := s.writing(r)
+	defer cancel()
+	if writing.Err() != nil {
+		t.Error("a write ends with its client: its outcome would be unknown for nothing")
+	}
+	if _, ok := writing.Deadline(); !ok {
+		t.Error("a write has no bound")
+	}
+}

@@ -1,0 +1,255 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"migrate/app/store"
+	"migrate/app/task"
+)
+
+const (
+	form  = "Content-Type: application/x-www-form-urlencoded"
+	asDoc = "Content-Type: application/json"
+)
+
+func TestEveryAnswer(t *testing.T) {
+	long := strings.Repeat("é", task.MaxDescription+1)
+	cases := []struct {
+		name, method, target, body string
+		headers                    []string
+		status                     int
+		code, says                 string // of the error; or what the body holds
+	}{
+		{"form", "POST", "/tasks", "assignee=Bill&description=%F0%9F%98%80+%3Cb%3E", []string{form}, 201, "", `{"id":"`},
+		{"multipart", "POST", "/tasks", "--x\r\nContent-Disposition: form-data; name=\"assignee\"\r\n\r\nBill\r\n--x\r\nContent-Disposition: form-data; name=\"description\"\r\n\r\nwalk\r\n--x--\r\n", []string{"Content-Type: multipart/form-data; boundary=x"}, 201, "", `{"id":"`},
+		{"JSON", "POST", "/tasks", `{"assignee":"Bill","description":"walk"}`, []string{asDoc + "; charset=utf-8"}, 201, "", `{"id":"`},
+		{"no type", "POST", "/tasks", "assignee=Bill&description=x", nil, 415, "unsupported_media_type", "form or application/json"},
+		{"wrong type", "POST", "/tasks", "<a/>", []string{"Content-Type: text/xml"}, 415, "unsupported_media_type", ""},
+		{"compressed", "POST", "/tasks", "assignee=Bill", []string{form, "Content-Encoding: gzip"}, 415, "unsupported_media_type", "encoded"},
+		{"too large", "POST", "/tasks", "description=" + strings.Repeat("x", maxBody), []string{form}, 413, "too_large", "262144"},
+		{"broken form", "POST", "/tasks", "assignee=%zz", []string{form}, 400, "malformed", "form"},
+		{"broken multipart", "POST", "/tasks", "--y", []string{"Content-Type: multipart/form-data; boundary=x"}, 400, "malformed", "form"},
+		{"broken JSON", "POST", "/tasks", `{"assignee":`, []string{asDoc}, 400, "malformed", "JSON object"},
+		{"empty JSON", "POST", "/tasks", ``, []string{asDoc}, 400, "malformed", "JSON object"},
+		{"two objects", "POST", "/tasks", `{} {}`, []string{asDoc}, 400, "malformed", "JSON object"},
+		{"an array", "POST", "/tasks", `[]`, []string{asDoc}, 400, "malformed", "JSON object"},
+		{"not UTF-8", "POST", "/tasks", "{\"assignee\":\"\xff\"}", []string{asDoc}, 400, "malformed", "UTF-8"},
+		{"form not UTF-8", "POST", "/tasks", "assignee=%ff&description=x", []string{form}, 422, "invalid_field", "assignee is not valid UTF-8"},
+		{"no assignee", "POST", "/tasks", `{"description":"x"}`, []string{asDoc}, 422, "invalid_field", "assignee is required"},
+		{"no description", "POST", "/tasks", "assignee=Bill", []string{form}, 422, "invalid_field", "description is required"},
+		{"long description", "POST", "/tasks", "assignee=Bill&description=" + url.QueryEscape(long), []string{form}, 422, "invalid_field", "10000 characters"},
+		{"long assignee", "POST", "/tasks", "description=x&assignee=" + strings.Repeat("a", 201), []string{form}, 422, "invalid_field", "200 characters"},
+		{"number", "POST", "/tasks", `{"assignee":1,"description":"x"}`, []string{asDoc}, 422, "invalid_field", "assignee is no string"},
+		{"unknown field", "POST", "/tasks", `{"assignee":"a","descripton":"x"}`, []string{asDoc}, 422, "invalid_field", "descripton"},
+		{"long key", "POST", "/tasks", "assignee=a&description=x", []string{form, "Idempotency-Key: " + strings.Repeat("k", 256)}, 400, "malformed", "Idempotency-Key"},
+		{"two keys", "POST", "/tasks", "assignee=a&description=x", []string{form, "Idempotency-Key: a", "Idempotency-Key: b"}, 400, "malformed", "Idempotency-Key"},
+
+		{"get", "GET", "/tasks/a", "", nil, 200, "", `{"id":"a","assignee":"Bill","description":"walk","done":false,"rev":3,"epoch":1}`},
+		{"get none", "GET", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
+		{"get deleted", "GET", "/tasks/gone", "", nil, 404, "not_found", ""},
+		{"get odd id", "GET", "/tasks/a%2Fb%20c%3F", "", nil, 200, "", `"id":"a/b c?"`},
+		{"get dots", "GET", "/tasks/..", "", nil, 200, "", `"id":".."`},
+		{"get no text", "GET", "/tasks/%ff", "", nil, 404, "not_found", ""},
+		{"get known", "GET", "/tasks/a", "", []string{`If-None-Match: "1-1", W/"3-1"`}, 304, "", ""},
+		{"get newer", "GET", "/tasks/a", "", []string{`If-None-Match: "2-1"`}, 200, "", `"rev":3`},
+
+		{"put", "PUT", "/tasks/a", "", nil, 200, "", `"done":true,"rev":4`},
+		{"put empty", "PUT", "/tasks/a", "{}", []string{asDoc}, 200, "", `"done":true`},
+		{"put done", "PUT", "/tasks/done", "", nil, 200, "", `"rev":2`},
+		{"put body", "PUT", "/tasks/a", `{"done":false}`, []string{asDoc}, 400, "malformed", "PATCH"},
+		{"put none", "PUT", "/tasks/zz", "", nil, 404, "not_found", ""},
+		{"put deleted", "PUT", "/tasks/gone", "", nil, 404, "not_found", ""},
+		{"put huge legacy", "PUT", "/tasks/huge", "", nil, 200, "", `"done":true`},
+
+		{"patch", "PATCH", "/tasks/a", `{"description":"run","done":true}`, []string{asDoc}, 200, "", `"description":"run","done":true,"rev":4`},
+		{"patch nothing", "PATCH", "/tasks/a", `{}`, []string{asDoc}, 200, "", `"rev":3`},
+		{"patch same", "PATCH", "/tasks/a", `{"assignee":"Bill"}`, []string{asDoc}, 200, "", `"rev":3`},
+		{"patch null", "PATCH", "/tasks/a", `{"description":null}`, []string{asDoc}, 422, "invalid_field", "description is no string"},
+		{"patch wrong done", "PATCH", "/tasks/a", `{"done":"yes"}`, []string{asDoc}, 422, "invalid_field", "done is no bool"},
+		{"patch empty", "PATCH", "/tasks/a", `{"description":""}`, []string{asDoc}, 422, "invalid_field", "description is required"},
+		{"patch long", "PATCH", "/tasks/a", `{"description":"` + long + `"}`, []string{asDoc}, 422, "invalid_field", "10000"},
+		{"patch id", "PATCH", "/tasks/a", `{"id":"b"}`, []string{asDoc}, 422, "invalid_field", "id"},
+		{"patch form", "PATCH", "/tasks/a", `done=true`, []string{form}, 415, "unsupported_media_type", ""},
+		{"patch none", "PATCH", "/tasks/zz", `{"done":true}`, []string{asDoc}, 404, "not_found", ""},
+		{"patch match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "3-1"`}, 200, "", `"rev":4`},
+		{"patch any", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: *`}, 200, "", `"rev":4`},
+		{"patch no match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "2-1"`}, 412, "precondition_failed", `3-1`},
+		{"patch weak match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: W/"3-1"`}, 412, "precondition_failed", ""},
+
+		{"delete", "DELETE", "/tasks/a", "", nil, 204, "", ""},
+		{"delete no match", "DELETE", "/tasks/a", "", []string{`If-Match: "1-1"`}, 412, "precondition_failed", ""},
+		{"delete again", "DELETE", "/tasks/gone", "", nil, 204, "", ""},
+		{"delete none", "DELETE", "/tasks/zz", "", nil, 404, "not_found", ""},
+
+		{"bad done", "GET", "/tasks?done=maybe", "", nil, 400, "malformed", "done"},
+		{"bad limit", "GET", "/tasks?limit=0", "", nil, 400, "malformed", "limit"},
+		{"no list", "GET", "/tasks?assignee=Nobody", "", nil, 200, "", "[]"},
+		{"no method", "PUT", "/tasks", "", nil, 405, "method_not_allowed", "GET, HEAD, OPTIONS, POST"},
+		{"no method on a task", "POST", "/tasks/a", "", nil, 405, "method_not_allowed", "DELETE"},
+		{"options", "OPTIONS", "/tasks", "", nil, 204, "", ""},
+		{"no path", "GET", "/nothing", "", nil, 404, "not_found", ""},
+		{"no id", "GET", "/tasks/", "", nil, 404, "not_found", ""},
+		{"no page", "GET", "/static/nothing.html", "", nil, 404, "not_found", ""},
+		{"no folder", "GET", "/static/", "", nil, 404, "not_found", ""},
+		{"other origin", "POST", "/tasks", "assignee=a&description=x", []string{form, "Sec-Fetch-Site: cross-site"}, 403, "cross_origin", ""},
+		{"other origin's read", "GET", "/tasks/a", "", []string{"Sec-Fetch-Site: cross-site"}, 200, "", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			tasks := newMapTasks()
+			tasks.put("a", task.Task{Assignee: "Bill", Description: "walk"}, 3)
+			tasks.put("a/b c?", task.Task{Assignee: "Bill", Description: "odd"}, 1)
+			tasks.put("..", task.Task{Assignee: "Bill", Description: "dots"}, 1)
+			tasks.put("done", task.Task{Assignee: "Jane", Description: "rest", Done: true}, 2)
+			tasks.put("huge", task.Task{Description: strings.Repeat("x", 1<<20)}, 1)
+			tasks.recs["gone"] = record{ID: "gone", Pair: store.Pair{Rev: 2, Epoch: 1}, Deleted: true}
+			res, body := ask(t, newServer(t, tasks, Config{}).Public(), c.method, c.target, c.body, c.headers...)
+			if res.StatusCode != c.status {
+				t.Fatalf("status %d, want %d: %s", res.StatusCode, c.status, body)
+			}
+			if c.status >= 400 {
+				if tasks.commits != 0 {
+					t.Error("an error was answered, yet something was committed")
+				}
+				checkError(t, body, c.code, c.says)
+				return
+			}
+			if !strings.Contains(body, c.says) {
+				t.Errorf("body %s lacks %s", body, c.says)
+			}
+			if (c.status == 204 || c.status == 304) && body != "" {
+				t.Errorf("body %q", body)
+			}
+		})
+	}
+}
+
+func checkError(t *testing.T, body, code, says string) {
+	t.Helper()
+	var e struct {
+		Error struct{ Code, Message string }
+	}
+	if err := json.Unmarshal([]byte(body), &e); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	if e.Error.Code != code || !strings.Contains(e.Error.Message, says) || e.Error.Message == "" {
+		t.Errorf("error %+v, want code %s with %q", e.Error, code, says)
+	}
+}
+
+func TestCreatedTaskIsTheOneThatWasSent(t *testing.T) {
+	tasks := newMapTasks()
+	h := newServer(t, tasks, Config{}).Public()
+	res, body := ask(t, h, "POST", "/tasks", "assignee=Bill&description=%F0%9F%98%80+%3Cb%3E%27%22", form)
+	var made struct{ ID string }
+	if err := json.Unmarshal([]byte(body), &made); err != nil {
+		t.Fatal(err)
+	}
+	if want := "/tasks/" + made.ID; res.Header.Get("Location") != want {
+		t.Errorf("Location %q, want %q", res.Header.Get("Location"), want)
+	}
+	if made.ID[14] != '7' {
+		t.Errorf("%s is no UUIDv7", made.ID)
+	}
+	if got, want := tasks.recs[made.ID].Body, (task.Task{Assignee: "Bill", Description: `😀 <b>'"`}); got != want {
+		t.Errorf("stored %+v, want %+v", got, want)
+	}
+	res, _ = ask(t, h, "GET", "/tasks/"+made.ID, "")
+	if tag := res.Header.Get("ETag"); tag != `"1-1"` {
+		t.Errorf("ETag %s", tag)
+	}
+	res, body = ask(t, h, "HEAD", "/tasks/"+made.ID, "")
+	if res.StatusCode != 200 {
+		t.Errorf("HEAD: %d", res.StatusCode)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	tasks := newMapTasks()
+	h := newServer(t, tasks, Config{}).Public()
+	post := func(body, contentType string) (int, string) {
+		res, answer := ask(t, h, "POST", "/tasks", body, contentType, "Idempotency-Key: k1")
+		return res.StatusCode, answer
+	}
+	status, first := post("assignee=Bill&description=walk", form)
+	if status != 201 {
+		t.Fatal(status, first)
+	}
+	id := keyID("k1").String()
+	if !strings.Contains(first, id) || id[14] != '8' {
+		t.Errorf("%s, want the UUIDv8 %s", first, id)
+	}
+	// The same fields, sent otherwise, are the same request.
+	if status, again := post(`{"description":"walk", "assignee":"Bill"}`, asDoc); status != 200 || again != first {
+		t.Errorf("repeat: %d %s", status, again)
+	}
+	if status, answer := post("assignee=Bill&description=run", form); status != 422 {
+		t.Errorf("other body: %d %s", status, answer)
+	} else {
+		checkError(t, answer, "idempotency_key_reuse", "")
+	}
+	// A later change of the task doesn't make the repeat another request.
+	ask(t, h, "PATCH", "/tasks/"+id, `{"description":"swim"}`, asDoc)
+	ask(t, h, "DELETE", "/tasks/"+id, "")
+	commits := tasks.commits
+	if status, again := post("assignee=Bill&description=walk", form); status != 200 || again != first {
+		t.Errorf("repeat after deletion: %d %s", status, again)
+	}
+	if tasks.commits != commits || !tasks.recs[id].Deleted {
+		t.Error("the repeat brought the task back")
+	}
+}
+
+func TestLists(t *testing.T) {
+	tasks := newMapTasks()
+	const n = 2*chunk + 7 // more than the store is asked for at once
+	for i := range n {
+		tasks.put(fmt.Sprintf("b%04d", i), task.Task{Assignee: "Bill", Description: "x"}, 1)
+	}
+	tasks.put("j1", task.Task{Assignee: "Jane", Description: "x"}, 1)
+	tasks.put("j2", task.Task{Assignee: "Jane", Description: "x", Done: true}, 1)
+	h := newServer(t, tasks, Config{}).Public()
+	list := func(target string) ([]view, *http.Response) {
+		t.Helper()
+		res, body := ask(t, h, "GET", target, "")
+		var out []view
+		if err := json.Unmarshal([]byte(body), &out); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		return out, res
+	}
+	for target, want := range map[string]int{
+		"/tasks?assignee=Bill": n, "/tasks?assignee=Jane": 1, "/tasks?assignee=Jane&done=true": 1,
+		"/tasks?assignee=Jane&done=all": 2, "/tasks": n + 1, "/tasks?done=all&after=j1": 1, "/tasks?limit=99999": maxPage,
+	} {
+		if got, _ := list(target); len(got) != want {
+			t.Errorf("%s: %d tasks, want %d", target, len(got), want)
+		}
+	}
+	seen, target := 0, "/tasks?assignee=Bill&limit=300"
+	for target != "" {
+		page, res := list(target)
+		for _, v := range page {
+			if want := fmt.Sprintf("b%04d", seen); v.ID != want {
+				t.Fatalf("%s instead of %s", v.ID, want)
+			}
+			seen++
+		}
+		link := res.Header.Get("Link")
+		target, _, _ = strings.Cut(strings.TrimPrefix(link, "<"), ">")
+		if link != "" && !strings.HasSuffix(link, `; rel="next"`) {
+			t.Fatalf("Link %s", link)
+		}
+	}
+	if seen != n {
+		t.Errorf("pages held %d tasks, want %d", seen, n)
+	}
+	if _, res := list(fmt.Sprintf("/tasks?assignee=Bill&limit=%d&after=b%04d", chunk, n-chunk-1)); res.Header.Get("Link") != "" {
+		t.Error("a last page that is full links to a next one")
+	}
+}
