@@ -32,8 +32,8 @@ func (s *Server) Fallback() (port int, err error) { return s.follow(fallback) }
 // another Move, and needs no nginx to be running.
 func (s *Server) Move(ctx context.Context, port int) error { return s.point(ctx, live, port) }
 
-// Clear leaves no instance live. Requests then go to the fallback; without
-// one they are answered 503.
+// Clear leaves no instance live: every request is answered 503, whatever the
+// fallback.
 func (s *Server) Clear(ctx context.Context) error { return s.point(ctx, live, 0) }
 
 // SetFallback names the instance that gets the requests that the live one can't
