@@ -1,0 +1,79 @@
+package sqlite
+
+import (
+	"context"
+
+	"migrate/app/store"
+	"migrate/app/task"
+)
+
+// List returns up to limit tasks that match and whose id is greater than after,
+// in bytewise order of ids.
+func (s *Store) List(ctx context.Context, filter task.Filter, after string, limit int) ([]Record, store.Fence, error) {
+	query, args := listQuery(filter)
+	return s.page(ctx, "list", query, append([]any{after, limit}, args...)...)
+}
+
+// listQuery selects what [task.Filter.Match] selects of the bodies that we
+// read. ?1 is after, ?2 the limit.
+func listQuery(filter task.Filter) (string, []any) {
+	where := `WHERE t.id COLLATE BINARY>?1 `
+	if filter.Done != nil && *filter.Done {
+		where += `AND NOT coalesce(t.done=0,0) `
+	} else if filter.Done != nil {
+		where += `AND t.done=0 `
+	}
+	const order = `ORDER BY 1 LIMIT ?2`
+	if filter.Assignee == "" {
+		return liveRecords + where + order, nil
+	}
+	// A text that is stored as a blob is another value to SQLite, but not to us.
+	return liveRecords + where + `AND t.assignee=?3 UNION ALL ` +
+		liveRecords + where + `AND t.assignee=CAST(?3 AS BLOB) ` + order, []any{filter.Assignee}
+}
+
+// Pending returns up to limit records with Pending set and an id greater than
+// after, in order of ids.
+func (s *Store) Pending(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
+	return s.page(ctx, "read pending", allRecords+`WHERE r.pending=1 AND r.id>? ORDER BY r.id LIMIT ?`, after, limit)
+}
+
+// Scan returns up to limit records, tombstones too, with an id greater than
+// after, in order of ids.
+func (s *Store) Scan(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
+	return s.page(ctx, "scan", allRecords+`WHERE r.id>? ORDER BY r.id LIMIT ?`, after, limit)
+}
+
+func (s *Store) page(ctx context.Context, op, query string, args ...any) ([]Record, store.Fence, error) {
+	var (
+		records []Record
+		fence   store.Fence
+	)
+	err := s.read(ctx, op, func(ctx context.Context, c *conn, f store.Fence) (err error) {
+		fence = f
+		records, err = scanRecords(c.query(ctx, query, args...))
+		return err
+	})
+	if err != nil {
+		return nil, store.Fence{}, err
+	}
+	return records, fence, nil
+}
+
+// CountPending returns how many records have Pending set.
+func (s *Store) CountPending(ctx context.Context) (int64, error) {
+	return s.count(ctx, "count pending", `SELECT count(*) FROM migrate_record WHERE pending=1`)
+}
+
+// Count returns how many records there are, tombstones included.
+func (s *Store) Count(ctx context.Context) (int64, error) {
+	return s.count(ctx, "count", `SELECT count(*) FROM migrate_record`)
+}
+
+func (s *Store) count(ctx context.Context, op, query string) (int64, error) {
+	var n int64
+	err := s.read(ctx, op, func(ctx context.Context, c *conn, _ store.Fence) error {
+		return c.value(ctx, query, &n)
+	})
+	return n, err
+}
