@@ -1,0 +1,300 @@
+package nginx_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"migrate/nginx/nginxtest"
+)
+
+// load is many clients that POST on keep-alive connections and repeat nothing:
+// bytes on a socket, no HTTP client that could mend what a switch breaks.
+type load struct {
+	address string
+	think   time.Duration // at most, between an answer and the next request
+	stop    context.CancelFunc
+	clients sync.WaitGroup
+	done    atomic.Int64
+	failed  atomic.Int64
+	first   atomic.Pointer[error] // of the failures
+}
+
+// startLoad starts the clients. They run until end.
+func startLoad(ctx context.Context, address string, clients int, think time.Duration) *load {
+	ctx, stop := context.WithCancel(ctx)
+	l := &load{address: address, think: think, stop: stop}
+	for range clients {
+		l.clients.Go(func() {
+			for ctx.Err() == nil {
+				if err := l.connection(ctx); err != nil {
+					l.failed.Add(1)
+					l.first.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) end() {
+	l.stop()
+	l.clients.Wait()
+}
+
+// connection sends requests on one connection until the server announces
+// that it closes it, or ctx is done. An error is one failed request.
+func (l *load) connection(ctx context.Context) error {
+	conn, err := net.DialTimeout("tcp", l.address, patience)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	reader := bufio.NewReader(conn)
+	for ctx.Err() == nil {
+		again, err := l.post(conn, reader)
+		if err != nil {
+			return err
+		}
+		l.done.Add(1)
+		if !again {
+			return nil
+		}
+		if l.think > 0 {
+			time.Sleep(rand.N(l.think))
+		}
+	}
+	return nil
+}
+
+// post sends one request and reports whether the connection may take another.
+func (l *load) post(conn net.Conn, reader *bufio.Reader) (again bool, err error) {
+	conn.SetDeadline(time.Now().Add(patience))
+	const request = "POST /tasks HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}"
+	if _, err := io.WriteString(conn, request); err != nil {
+		return false, fmt.Errorf("send: %w", err)
+	}
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		return false, fmt.Errorf("receive: %w", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return false, fmt.Errorf("receive body: %w", err)
+	}
+	if resp.StatusCode != 200 || len(body) != 1 {
+		return false, fmt.Errorf("got %d %q", resp.StatusCode, body)
+	}
+	return !resp.Close, nil
+}
+
+// moreDone waits until n more requests are answered.
+func (l *load) moreDone(t *testing.T, n int64) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for want := l.done.Load() + n; l.done.Load() < want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the clients stand still: %v", l.err())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (l *load) err() error {
+	if first := l.first.Load(); first != nil {
+		return *first
+	}
+	return nil
+}
+
+// usual is the usual way to switch, for comparison: an nginx whose upstream is
+// rewritten and reloaded.
+type usual struct{ dir, listen string }
+
+func startUsual(t *testing.T, port int) usual {
+	server := nginxtest.Start(t, 1) // for its folder, its start and its end
+	u := usual{server.Config().Dir, server.Config().Listen}
+	u.move(t, port)
+	return u
+}
+
+func (u usual) move(t *testing.T, port int) {
+	t.Helper()
+	text := fmt.Sprintf(`
+		daemon on; worker_processes 2; pid %[1]q; error_log %[2]q warn;
+		events { worker_connections 4096; }
+		http {
+			access_log off;
+			client_body_temp_path %[3]q;
+			upstream app { server 127.0.0.1:%[4]d; keepalive 64; }
+			server {
+				listen %[5]s;
+				keepalive_requests 100000;
+				location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
+			}
+		}`, filepath.Join(u.dir, "nginx.pid"), filepath.Join(u.dir, "logs/error.log"),
+		filepath.Join(u.dir, "temp/body"), port, u.listen)
+	if account := os.Geteuid(); account == 0 {
+		text = "user root root;" + text
+	}
+	if err := os.WriteFile(filepath.Join(u.dir, "nginx.conf"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signalReload(t, u.dir)
+}
+
+// Many moves under load lose no request; the same load sees what a reload
+// loses, so it would see ours.
+func TestMoveLosesNothing(t *testing.T) {
+	leaks := goleak.IgnoreCurrent()
+	const clients = 64
+	s := newStage(t, 2)
+	ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
+	for _, think := range []time.Duration{0, 5 * time.Millisecond} {
+		s.with(t, ports[0].port, ports[1].port)
+		l := startLoad(t.Context(), s.Config().Listen, clients, think)
+		const moves = 100
+		for i := range moves {
+			l.moreDone(t, clients)
+			to := ports[(i+1)%2]
+			if err := s.Move(t.Context(), to.port); err != nil {
+				t.Fatal(err)
+			}
+			got, err := send(t.Context(), "GET", s.url(), nil)
+			if err != nil || got.body != string("ab"[(i+1)%2]) {
+				t.Fatalf("after move %d: got %+v, %v", i, got, err)
+			}
+		}
+		l.moreDone(t, clients)
+		l.end()
+		t.Logf("by link, think up to %v: %d moves, %d requests, %d failed", think, moves, l.done.Load(), l.failed.Load())
+		if l.failed.Load() > 0 {
+			t.Errorf("%d requests failed, the first: %v", l.failed.Load(), l.err())
+		}
+	}
+
+	u := startUsual(t, ports[0].port)
+	waitAnswer(t, "http://"+u.listen, "a")
+	l := startLoad(t.Context(), u.listen, clients, 5*time.Millisecond)
+	reloads := 0
+	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
+		l.moreDone(t, clients)
+		u.move(t, ports[(reloads+1)%2].port)
+		waitAnswer(t, "http://"+u.listen, string("ab"[(reloads+1)%2]))
+	}
+	l.end()
+	t.Logf("by reload: %d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
+	if l.failed.Load() == 0 {
+		t.Error("reloads lost nothing: this load would not see a loss of ours either")
+	}
+	ports[0].stop()
+	ports[1].stop()
+	goleak.VerifyNone(t, leaks, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"))
+}
+
+// waitAnswer waits until new connections are answered by an instance.
+func waitAnswer(t *testing.T, url, name string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		got, err := send(t.Context(), "GET", url, nil)
+		if err == nil && got.body == name {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not served: %+v, %v", name, got, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// A request in flight finishes where it began.
+func TestMoveLeavesRequestsInFlight(t *testing.T) {
+	s := newStage(t, 2)
+	begun, release := make(chan struct{}), make(chan struct{})
+	previous := s.serve(t, func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-release
+		io.WriteString(w, "previous")
+	})
+	next := s.serve(t, named("next"))
+	s.with(t, previous.port, 0)
+
+	type result struct {
+		answer
+		error
+	}
+	held := make(chan result, 1)
+	go func() {
+		got, err := send(t.Context(), "POST", s.url(), strings.NewReader("{}"))
+		held <- result{got, err}
+	}()
+	<-begun
+	s.with(t, next.port, previous.port)
+	if err := s.each(t, changes, is(200, "next")); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	r := <-held
+	if err := errors.Join(r.error, r.differs(200, "previous"), previous.got(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// An upload whose instance is retired before its body has come finds the
+// next one, with all of the body.
+func TestMoveDuringSlowUpload(t *testing.T) {
+	const rounds = 20
+	s := newStage(t, rounds+1)
+	next := s.serve(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	for range rounds {
+		retired := s.port() // as good as retired: nobody is there when the body has come
+		s.with(t, retired, 0)
+		body, upload := io.Pipe()
+		type result struct {
+			answer
+			error
+		}
+		slow := make(chan result, 1)
+		go func() {
+			got, err := send(t.Context(), "POST", s.url(), body)
+			slow <- result{got, err}
+		}()
+		io.WriteString(upload, "first half, ")
+		if err := s.each(t, []string{"GET"}, down("unavailable")); err != nil {
+			t.Fatal(err)
+		}
+		s.with(t, next.port, 0)
+		io.WriteString(upload, "second half")
+		upload.Close()
+		r := <-slow
+		if err := errors.Join(r.error, r.differs(200, "first half, second half")); err != nil {
+			t.Fatal(err)
+		}
+		// Was it sent to the retired one first, as it should be here?
+		log, err := os.ReadFile(filepath.Join(s.Config().Dir, "logs", "error.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := fmt.Sprintf(`request: "POST / HTTP/1.1", upstream: "http://127.0.0.1:%d/"`, retired)
+		if strings.Contains(string(log), refused) {
+			return
+		}
+	}
+	t.Errorf("in %d rounds no upload had chosen its instance before the move", rounds)
+}
