@@ -1,0 +1,266 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"migrate/app/store"
+	"migrate/app/store/memory"
+	"migrate/app/task"
+)
+
+func brokenNews() map[string]func(*altered) {
+	return map[string]func(*altered){
+		"PutIfNewer compares rev alone": func(a *altered) {
+			a.put = a.putWhen(func(r, held Record) bool { return r.Rev > held.Rev })
+		},
+		"PutIfNewer compares epoch first": func(a *altered) {
+			a.put = a.putWhen(func(r, held Record) bool {
+				return held.ID == "" || r.Epoch > held.Epoch || r.Epoch == held.Epoch && r.Rev > held.Rev
+			})
+		},
+		"PutIfNewer applies what is equal": func(a *altered) {
+			a.put = a.putWhen(func(r, held Record) bool { return !held.Newer(r.Pair) })
+		},
+		"PutIfNewer takes a tombstone for absence": func(a *altered) {
+			a.put = a.putWhen(func(r, held Record) bool { return held.Deleted || r.Newer(held.Pair) })
+		},
+		"PutIfNewer only ever inserts": func(a *altered) {
+			a.put = a.putWhen(func(_, held Record) bool { return held.ID == "" })
+		},
+		"PutIfNewer copies pending": func(a *altered) {
+			a.put = func(ctx context.Context, r Record) error {
+				if r.Newer(a.held(ctx, r.ID).Pair) {
+					return a.force(ctx, r)
+				}
+				return ctx.Err()
+			}
+		},
+		"PutIfNewer keeps the pending of what it replaces": func(a *altered) {
+			a.put = func(ctx context.Context, r Record) error {
+				held := a.held(ctx, r.ID)
+				if r.Newer(held.Pair) {
+					r.Pending = held.Pending
+					return a.force(ctx, r)
+				}
+				return ctx.Err()
+			}
+		},
+		"PutIfNewer reads, then writes": func(a *altered) {
+			a.put = func(ctx context.Context, r Record) error {
+				newer := r.Newer(a.held(ctx, r.ID).Pair)
+				dawdle()
+				if newer {
+					r.Pending = false
+					return a.forceUnchecked(ctx, r)
+				}
+				return ctx.Err()
+			}
+		},
+		"CompareAndSwap ignores the epoch": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				if held := a.held(ctx, r.ID); held.Rev == expect.Rev {
+					expect = held.Pair
+				}
+				return a.New.CompareAndSwap(ctx, r, expect)
+			}
+		},
+		"CompareAndSwap takes a tombstone for absence": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				if held := a.held(ctx, r.ID); held.Deleted && expect == (store.Pair{}) {
+					expect = held.Pair
+				}
+				return a.New.CompareAndSwap(ctx, r, expect)
+			}
+		},
+		"CompareAndSwap compares, then swaps": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if a.held(ctx, r.ID).Pair != expect {
+					return store.ErrConflict
+				}
+				dawdle()
+				return a.forceUnchecked(ctx, r)
+			}
+		},
+		"CompareAndSwap cannot unset pending": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				r.Pending = r.Pending || a.held(ctx, r.ID).Pending
+				return a.New.CompareAndSwap(ctx, r, expect)
+			}
+		},
+		"a conflict that swaps all the same": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				err := a.New.CompareAndSwap(ctx, r, expect)
+				if err != nil && ctx.Err() == nil {
+					_ = a.force(ctx, r)
+				}
+				return err
+			}
+		},
+		"tombstones forget the request": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				if r.Deleted {
+					r.Request = ""
+				}
+				return a.New.CompareAndSwap(ctx, r, expect)
+			}
+		},
+		"Get hides tombstones": func(a *altered) {
+			a.get = func(ctx context.Context, ids ...string) (map[string]Record, error) {
+				found, err := a.New.Get(ctx, ids...)
+				for id, r := range found {
+					if r.Deleted {
+						delete(found, id)
+					}
+				}
+				return found, err
+			}
+		},
+		"an ended context is ignored": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				return a.New.CompareAndSwap(context.WithoutCancel(ctx), r, expect)
+			}
+		},
+		"Scan hides tombstones": func(a *altered) {
+			a.scan = func(ctx context.Context, after string, limit int) ([]Record, error) {
+				return a.New.List(ctx, task.Filter{}, after, limit)
+			}
+		},
+		"List shows tombstones": func(a *altered) {
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+				recs, err := a.New.Scan(ctx, after, 1<<20)
+				recs = slices.DeleteFunc(recs, func(r Record) bool { return !f.Match(r.Body) })
+				return recs[:min(limit, len(recs))], err
+			}
+		},
+		"List filters after it has cut the page": func(a *altered) {
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+				recs, err := a.New.Scan(ctx, after, limit)
+				return slices.DeleteFunc(recs, func(r Record) bool { return r.Deleted || !f.Match(r.Body) }), err
+			}
+		},
+		"List matches assignees without case": func(a *altered) {
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+				recs, err := a.New.List(ctx, task.Filter{Done: f.Done}, after, 1<<20)
+				recs = slices.DeleteFunc(recs, func(r Record) bool {
+					return f.Assignee != "" && !strings.EqualFold(f.Assignee, r.Body.Assignee)
+				})
+				return recs[:min(limit, len(recs))], err
+			}
+		},
+		"pages by words, without case": func(a *altered) {
+			a.reordered(func(x, y string) int { return strings.Compare(strings.ToLower(x), strings.ToLower(y)) })
+		},
+		"pages by UTF-16": func(a *altered) {
+			a.reordered(func(x, y string) int { return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y))) })
+		},
+		"no limit is no limit": func(a *altered) {
+			a.scan = func(ctx context.Context, after string, limit int) ([]Record, error) {
+				if limit == 0 {
+					limit = 1 << 20
+				}
+				return a.New.Scan(ctx, after, limit)
+			}
+		},
+		"pages of 101 at most": func(a *altered) {
+			a.page = func(recs []Record, _ int) []Record { return recs[:min(101, len(recs))] }
+		},
+		"text ends at a NUL": func(a *altered) {
+			a.alterText(func(s string) string { s, _, _ = strings.Cut(s, "\x00"); return s })
+		},
+		"invalid UTF-8 is mended": func(a *altered) {
+			a.alterText(func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") })
+		},
+		"large bodies are cut": func(a *altered) {
+			a.alterText(func(s string) string { return s[:min(1<<19, len(s))] })
+		},
+		"numbers are floats": func(a *altered) {
+			a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
+				r.Rev, r.Epoch = int64(float64(r.Rev)), int64(float64(r.Epoch))
+				return a.New.CompareAndSwap(ctx, r, expect)
+			}
+		},
+		"ClearPending ignores the pair": func(a *altered) {
+			a.clear = func(ctx context.Context, m store.Mark) error {
+				return a.New.ClearPending(ctx, a.held(ctx, m.ID).Mark())
+			}
+		},
+		"ClearPending ignores the epoch": func(a *altered) {
+			a.clear = func(ctx context.Context, m store.Mark) error {
+				if held := a.held(ctx, m.ID); held.Rev == m.Rev {
+					m = held.Mark()
+				}
+				return a.New.ClearPending(ctx, m)
+			}
+		},
+		"the mirror can fall": func(a *altered) {
+			var last store.Mirror
+			a.raise = func(ctx context.Context, m store.Mirror) error {
+				err := a.New.RaiseMirror(ctx, m)
+				if err == nil {
+					last = m
+				}
+				return err
+			}
+			a.mirror = func() store.Mirror { return last }
+		},
+		"the mirror takes what is equal": func(a *altered) {
+			var last store.Mirror
+			a.raise = func(ctx context.Context, m store.Mirror) error {
+				err := a.New.RaiseMirror(ctx, m)
+				if err == nil && m.Epoch >= last.Epoch {
+					last = m
+				}
+				return err
+			}
+			a.mirror = func() store.Mirror { return last }
+		},
+		"strangers are let in": func(a *altered) {
+			a.prepare = func(ctx context.Context, migration string) error {
+				_ = a.New.Prepare(ctx, migration)
+				return nil
+			}
+		},
+		"progress outlives its epoch": func(a *altered) { a.epoch = func(int64) int64 { return 1 } },
+		"what was compared adds up": func(a *altered) {
+			a.compared = func(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+				p, err := a.New.Progress(ctx, epoch)
+				if err != nil {
+					return err
+				}
+				c.Equal += p.Compared.Equal
+				return a.New.SaveCompared(ctx, epoch, instance, c)
+			}
+		},
+		"the probe's record is seen": func(a *altered) {
+			a.probe = func(ctx context.Context) error { return a.New.PutIfNewer(ctx, record("probe", 1, 1)) }
+		},
+	}
+}
+
+func TestBrokenNewIsCaught(t *testing.T) {
+	for name, breakIt := range brokenNews() {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range NewCases() {
+				broken := &altered{New: memory.NewNew[task.Task, task.Filter]()}
+				breakIt(broken)
+				if found := fails[New](t.Context(), c, broken); len(found) > 0 {
+					t.Logf("caught by %q: %.200s", c.Name, found[0])
+					return
+				}
+			}
+			t.Errorf("no case of the suite caught it")
+		})
+	}
+}
+
+// The wrapper itself must not be what is caught.
+func TestUnalteredPasses(t *testing.T) {
+	RunNew(t, func(*testing.T) New { return &altered{New: memory.NewNew[task.Task, task.Filter]()} })
+}

@@ -1,0 +1,218 @@
+package storetest
+
+import (
+	"context"
+	"testing"
+
+	"migrate/app/store"
+	"migrate/app/store/memory"
+	"migrate/app/task"
+)
+
+// alteredOld is an old database in memory with some of its calls replaced.
+type alteredOld struct {
+	Old
+	swap    func(ctx context.Context, epoch int64, r Record, expect store.Pair) error
+	put     func(ctx context.Context, epoch int64, recs ...Record) error
+	move    func(ctx context.Context, from, to store.Fence) error
+	scanned func(store.Fence) store.Fence // the fence that Scan returns
+	isolate func(ctx context.Context, epoch int64, m store.Mark, reason string) error
+	drop    func(ctx context.Context, id string) (int64, error)
+}
+
+func (a *alteredOld) CompareAndSwap(ctx context.Context, epoch int64, r Record, expect store.Pair) error {
+	if a.swap != nil {
+		return a.swap(ctx, epoch, r, expect)
+	}
+	return a.Old.CompareAndSwap(ctx, epoch, r, expect)
+}
+
+func (a *alteredOld) PutIfNewer(ctx context.Context, epoch int64, recs ...Record) error {
+	if a.put != nil {
+		return a.put(ctx, epoch, recs...)
+	}
+	return a.Old.PutIfNewer(ctx, epoch, recs...)
+}
+
+func (a *alteredOld) MoveFence(ctx context.Context, from, to store.Fence) error {
+	if a.move != nil {
+		return a.move(ctx, from, to)
+	}
+	return a.Old.MoveFence(ctx, from, to)
+}
+
+func (a *alteredOld) Scan(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
+	recs, f, err := a.Old.Scan(ctx, after, limit)
+	if a.scanned != nil {
+		f = a.scanned(f)
+	}
+	return recs, f, err
+}
+
+func (a *alteredOld) Isolate(ctx context.Context, epoch int64, m store.Mark, reason string) error {
+	if a.isolate != nil {
+		return a.isolate(ctx, epoch, m, reason)
+	}
+	return a.Old.Isolate(ctx, epoch, m, reason)
+}
+
+func (a *alteredOld) Drop(ctx context.Context, id string) (int64, error) {
+	if a.drop != nil {
+		return a.drop(ctx, id)
+	}
+	return a.Old.Drop(ctx, id)
+}
+
+func (a *alteredOld) now(ctx context.Context) store.Fence {
+	f, _ := a.Old.Fence(ctx)
+	return f
+}
+
+// anyEpoch makes the writes accept each epoch that ok accepts.
+func (a *alteredOld) anyEpoch(ok func(ctx context.Context, epoch int64) bool) {
+	under := func(ctx context.Context, epoch int64) int64 {
+		if ok(ctx, epoch) {
+			return a.now(ctx).Epoch
+		}
+		return epoch
+	}
+	a.swap = func(ctx context.Context, epoch int64, r Record, expect store.Pair) error {
+		return a.Old.CompareAndSwap(ctx, under(ctx, epoch), r, expect)
+	}
+	a.put = func(ctx context.Context, epoch int64, recs ...Record) error {
+		return a.Old.PutIfNewer(ctx, under(ctx, epoch), recs...)
+	}
+}
+
+func brokenOlds() map[string]func(*alteredOld) {
+	return map[string]func(*alteredOld){
+		"no fence": func(a *alteredOld) {
+			a.anyEpoch(func(context.Context, int64) bool { return true })
+		},
+		"the fence is checked by its primary": func(a *alteredOld) {
+			// In this suite odd epochs name old, even ones new.
+			a.anyEpoch(func(ctx context.Context, epoch int64) bool {
+				return epoch%2 == 1 == (a.now(ctx).Primary == store.PrimaryOld)
+			})
+		},
+		"an earlier epoch will do": func(a *alteredOld) {
+			a.anyEpoch(func(ctx context.Context, epoch int64) bool { return epoch < a.now(ctx).Epoch })
+		},
+		"a later epoch will do": func(a *alteredOld) {
+			a.anyEpoch(func(ctx context.Context, epoch int64) bool { return epoch > a.now(ctx).Epoch })
+		},
+		"the fence is checked before the transaction": func(a *alteredOld) {
+			a.swap = func(ctx context.Context, epoch int64, r Record, expect store.Pair) error {
+				if a.now(ctx).Epoch != epoch {
+					return store.ErrFenceMoved
+				}
+				dawdle()
+				if err := a.Old.CompareAndSwap(ctx, a.now(ctx).Epoch, r, expect); err != nil {
+					return err
+				}
+				return nil
+			}
+		},
+		"PutIfNewer is not fenced": func(a *alteredOld) {
+			a.put = func(ctx context.Context, _ int64, recs ...Record) error {
+				return a.Old.PutIfNewer(ctx, a.now(ctx).Epoch, recs...)
+			}
+		},
+		"closing refuses replication": func(a *alteredOld) {
+			a.put = func(ctx context.Context, epoch int64, recs ...Record) error {
+				if a.now(ctx).Closing {
+					return store.ErrFenceMoved
+				}
+				return a.Old.PutIfNewer(ctx, epoch, recs...)
+			}
+		},
+		"MoveFence compares the epoch alone": func(a *alteredOld) {
+			a.move = func(ctx context.Context, from, to store.Fence) error {
+				if now := a.now(ctx); now.Epoch == from.Epoch {
+					from = now
+				}
+				return a.Old.MoveFence(ctx, from, to)
+			}
+		},
+		"MoveFence ignores the token": func(a *alteredOld) {
+			a.move = func(ctx context.Context, from, to store.Fence) error {
+				from.Token = a.now(ctx).Token
+				return a.Old.MoveFence(ctx, from, to)
+			}
+		},
+		"MoveFence compares, then moves": func(a *alteredOld) {
+			a.move = func(ctx context.Context, from, to store.Fence) error {
+				if now := a.now(ctx); now.Epoch != from.Epoch || now.Primary != from.Primary || now.Closing != from.Closing || now.Token != from.Token {
+					return store.ErrFenceMoved
+				}
+				dawdle()
+				for a.Old.MoveFence(ctx, a.now(ctx), to) != nil {
+				}
+				return nil
+			}
+		},
+		"MoveFence forgets the deadline": func(a *alteredOld) {
+			a.move = func(ctx context.Context, from, to store.Fence) error {
+				to.Deadline = store.Fence{}.Deadline
+				return a.Old.MoveFence(ctx, from, to)
+			}
+		},
+		"a page comes with the fence of before": func(a *alteredOld) {
+			a.scanned = func(f store.Fence) store.Fence {
+				f.Epoch = 1
+				return f
+			}
+		},
+		"Isolate takes another copy": func(a *alteredOld) {
+			a.isolate = func(ctx context.Context, epoch int64, m store.Mark, reason string) error {
+				found, _, _ := a.Old.Get(ctx, m.ID)
+				if held, ok := found[m.ID]; ok {
+					m = held.Mark()
+				}
+				return a.Old.Isolate(ctx, epoch, m, reason)
+			}
+		},
+		"Isolate's tombstone stays behind": func(a *alteredOld) {
+			a.isolate = func(ctx context.Context, epoch int64, m store.Mark, reason string) error {
+				if err := a.Old.Isolate(ctx, epoch, m, reason); err != nil {
+					return err
+				}
+				m.Rev++
+				return a.Old.ClearPending(ctx, m)
+			}
+		},
+		"Drop counts and drops nothing": func(a *alteredOld) {
+			a.drop = func(ctx context.Context, id string) (int64, error) {
+				q, err := a.Old.Quarantine(ctx)
+				n := int64(0)
+				for _, row := range q {
+					if row.ID == id {
+						n++
+					}
+				}
+				return n, err
+			}
+		},
+	}
+}
+
+func TestBrokenOldIsCaught(t *testing.T) {
+	for name, breakIt := range brokenOlds() {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range OldCases() {
+				broken := &alteredOld{Old: memory.NewOld[task.Task, task.Filter](migrationID)}
+				breakIt(broken)
+				if found := fails[Old](t.Context(), c, broken); len(found) > 0 {
+					t.Logf("caught by %q: %.200s", c.Name, found[0])
+					return
+				}
+			}
+			t.Errorf("no case of the suite caught it")
+		})
+	}
+}
+
+// The wrapper itself must not be what is caught.
+func TestUnalteredOldPasses(t *testing.T) {
+	RunOld(t, func(*testing.T) Old { return &alteredOld{Old: memory.NewOld[task.Task, task.Filter](migrationID)} })
+}

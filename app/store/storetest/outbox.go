@@ -1,0 +1,88 @@
+package storetest
+
+import (
+	"migrate/app/store"
+)
+
+func outboxCases() []Case[Records] {
+	return []Case[Records]{
+		{"Pending pages by id", pendingPages},
+		{"ClearPending clears the copy it names and no other", clearByPair},
+	}
+}
+
+func pendingPages(t T, s Records) {
+	wantPending(t, s)
+	for _, id := range []string{"e", "b", "d", "a", "c"} {
+		swap(t, s, pending(record(id, 1, 1)), store.Pair{})
+	}
+	swap(t, s, pending(tombstone("bb", 2, 1)), store.Pair{})
+	swap(t, s, record("ba", 1, 1), store.Pair{})
+	wantPending(t, s, "a", "b", "bb", "c", "d", "e")
+	for _, page := range []struct {
+		after string
+		limit int
+		want  []string
+	}{
+		{"", 2, []string{"a", "b"}},
+		{"b", 2, []string{"bb", "c"}},
+		{"bzzz", 10, []string{"c", "d", "e"}},
+		{"e", 10, nil},
+		{"", 0, nil},
+	} {
+		got, err := s.Pending(t.Context(), page.after, page.limit)
+		if err != nil {
+			t.Fatalf("Pending: %v", err)
+		}
+		sameIDs(t, "Pending after "+page.after, got, page.want...)
+	}
+}
+
+func clearByPair(t T, s Records) {
+	ctx := t.Context()
+	a, b, gone := pending(record("a", 1, 1)), pending(record("b", 1, 1)), pending(tombstone("c", 4, 2))
+	for _, r := range []Record{a, b, gone} {
+		swap(t, s, r, store.Pair{})
+	}
+	clear := func(marks ...store.Mark) {
+		t.Helper()
+		if err := s.ClearPending(ctx, marks...); err != nil {
+			t.Fatalf("ClearPending: %v", err)
+		}
+	}
+	clear()
+	wantPending(t, s, "a", "b", "c")
+	// A newer copy was committed meanwhile: it is still to be sent.
+	newer := pending(record("a", 2, 1))
+	swap(t, s, newer, a.Pair)
+	clear(a.Mark(), b.Mark())
+	wantPending(t, s, "a", "c")
+	for _, stale := range []store.Pair{pair(1, 2), pair(2, 0), pair(2, 2), pair(3, 1), {}} {
+		clear(store.Mark{ID: "a", Pair: stale}, store.Mark{ID: "nobody", Pair: stale})
+	}
+	b.Pending = false
+	holds(t, s, newer, b, gone)
+	clear(newer.Mark(), gone.Mark())
+	newer.Pending, gone.Pending = false, false
+	wantPending(t, s)
+	holds(t, s, newer, b, gone)
+}
+
+// wantPending checks which records are in the outbox, and that it counts them.
+func wantPending(t T, s Records, ids ...string) {
+	t.Helper()
+	got, err := s.Pending(t.Context(), "", 1000)
+	if err != nil {
+		t.Fatalf("Pending: %v", err)
+	}
+	sameIDs(t, "Pending", got, ids...)
+	for _, r := range got {
+		if !r.Pending {
+			t.Errorf("Pending returned %q as not pending", r.ID)
+		}
+	}
+	n, err := s.CountPending(t.Context())
+	if err != nil || n != int64(len(ids)) {
+		t.Errorf("CountPending: %d, %v; want %d", n, err, len(ids))
+	}
+}

@@ -1,0 +1,165 @@
+// Package storetest is the suite that every implementation of [store.Old] and
+// [store.New] passes: what the protocol relies on, no more. A driver's test
+// gives it a way to open an empty store:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.RunNew(t, func(t *testing.T) store.New[task.Task, task.Filter] { … })
+//	}
+//
+// The suite's own test runs it on stores that are broken on purpose, each of
+// which must fail; that is why cases take [T] and not a *testing.T.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"migrate/app/store"
+	"migrate/app/task"
+)
+
+// T is what the cases need of a *testing.T.
+type T interface {
+	rapid.TB
+	Context() context.Context
+}
+
+// The stores and records that the suite works with.
+type (
+	Record = store.Record[task.Task]
+	Old    = store.Old[task.Task, task.Filter]
+	New    = store.New[task.Task, task.Filter]
+)
+
+// Records is what both kinds of store offer; every New has it as it is.
+type Records interface {
+	Get(ctx context.Context, ids ...string) (map[string]Record, error)
+	CompareAndSwap(ctx context.Context, rec Record, expect store.Pair) error
+	PutIfNewer(ctx context.Context, recs ...Record) error
+	List(ctx context.Context, filter task.Filter, after string, limit int) ([]Record, error)
+	Pending(ctx context.Context, after string, limit int) ([]Record, error)
+	CountPending(ctx context.Context) (int64, error)
+	ClearPending(ctx context.Context, marks ...store.Mark) error
+	Scan(ctx context.Context, after string, limit int) ([]Record, error)
+	Count(ctx context.Context) (int64, error)
+}
+
+// Case is one thing that is required of an S.
+type Case[S any] struct {
+	Name string
+	Run  func(T, S)
+}
+
+// RunNew runs the suite on a new database. open returns one that is empty and
+// not yet prepared, and arranges for its closing.
+func RunNew(t *testing.T, open func(*testing.T) New) {
+	for _, c := range NewCases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t)) })
+	}
+}
+
+// RunOld runs the suite on an old database. open returns one that is empty and
+// has a fence at epoch 1, primary old, open, and arranges for its closing.
+func RunOld(t *testing.T, open func(*testing.T) Old) {
+	for _, c := range OldCases() {
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t)) })
+	}
+}
+
+// NewCases returns all that is required of a new database.
+func NewCases() []Case[New] {
+	cases := metaCases()
+	for _, c := range recordsCases() {
+		cases = append(cases, Case[New]{c.Name, func(t T, s New) {
+			if err := s.Prepare(t.Context(), migrationID); err != nil {
+				t.Fatalf("Prepare: %v", err)
+			}
+			c.Run(t, s)
+		}})
+	}
+	return cases
+}
+
+// OldCases returns all that is required of an old database.
+func OldCases() []Case[Old] {
+	cases := fenceCases()
+	for _, c := range recordsCases() {
+		cases = append(cases, Case[Old]{c.Name, func(t T, s Old) {
+			c.Run(t, planned{s, fence(t, s).Epoch})
+		}})
+	}
+	return cases
+}
+
+func recordsCases() []Case[Records] {
+	cases := swapCases()
+	cases = append(cases, replicateCases()...)
+	cases = append(cases, outboxCases()...)
+	cases = append(cases, pageCases()...)
+	cases = append(cases, contentCases()...)
+	return append(cases, concurrencyCases()...)
+}
+
+const migrationID = "5f0c2b0e-9a53-4a0e-8f5f-2f6a3c1d7e10"
+
+// planned is an old database whose every write is planned under one epoch.
+type planned struct {
+	old   Old
+	epoch int64
+}
+
+func (p planned) Get(ctx context.Context, ids ...string) (map[string]Record, error) {
+	found, _, err := p.old.Get(ctx, ids...)
+	return found, err
+}
+
+func (p planned) CompareAndSwap(ctx context.Context, rec Record, expect store.Pair) error {
+	return p.old.CompareAndSwap(ctx, p.epoch, rec, expect)
+}
+
+func (p planned) PutIfNewer(ctx context.Context, recs ...Record) error {
+	return p.old.PutIfNewer(ctx, p.epoch, recs...)
+}
+
+func (p planned) List(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+	page, _, err := p.old.List(ctx, f, after, limit)
+	return page, err
+}
+
+func (p planned) Pending(ctx context.Context, after string, limit int) ([]Record, error) {
+	page, _, err := p.old.Pending(ctx, after, limit)
+	return page, err
+}
+
+func (p planned) CountPending(ctx context.Context) (int64, error) { return p.old.CountPending(ctx) }
+
+func (p planned) ClearPending(ctx context.Context, marks ...store.Mark) error {
+	return p.old.ClearPending(ctx, marks...)
+}
+
+func (p planned) Scan(ctx context.Context, after string, limit int) ([]Record, error) {
+	page, _, err := p.old.Scan(ctx, after, limit)
+	return page, err
+}
+
+func (p planned) Count(ctx context.Context) (int64, error) { return p.old.Count(ctx) }
+
+// wantErr checks that err is want and no other of the store's errors.
+func wantErr(t T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got error %v, want %v", what, err, want)
+		return
+	}
+	for _, other := range []error{
+		store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable,
+		store.ErrUnknown, store.ErrUnfit, store.ErrStranger,
+	} {
+		if other != want && errors.Is(err, other) {
+			t.Errorf("%s: error %q is both %q and %q", what, err, want, other)
+		}
+	}
+}
