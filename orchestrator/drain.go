@@ -1,0 +1,85 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const drainPoll = 20 * time.Millisecond
+
+// standBy drains the previous instance and makes it the fallback; one that
+// can't be drained in time is not: it warns.
+func (s *switching) standBy(ctx context.Context) error {
+	prev := s.view.active
+	if prev == nil || !prev.Process.Alive() {
+		// A fallback that is left from before may name the next one itself.
+		return s.o.cfg.Traffic.SetFallback(ctx, 0)
+	}
+	if err := s.phase(phaseDrain, fmt.Sprintf("step %d on port %d", prev.Step, prev.Port)); err != nil {
+		return err
+	}
+	began := time.Now()
+	err := s.drain(ctx, *prev)
+	s.result.Drain = millis(time.Since(began))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	keep := prev.Port
+	if err != nil {
+		s.warn("the instance on port %d did not drain, so it is not the fallback: %v", prev.Port, err)
+		keep = 0
+	}
+	s.result.Drained, s.result.Fallback = err == nil, keep
+	if err := s.phase(phaseFallback, fmt.Sprintf("port %d", keep)); err != nil {
+		return err
+	}
+	return s.o.cfg.Traffic.SetFallback(ctx, keep)
+}
+
+var errDrain = errors.New("time is over")
+
+// drain waits until the instance has had no request in flight for a quiet
+// time, and everything that was pending then has been replicated.
+func (s *switching) drain(ctx context.Context, prev Instance) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.o.cfg.Timeouts.Drain, errDrain)
+	defer cancel()
+	quiet := s.o.cfg.Timeouts.Quiet
+	if !prev.Admin {
+		s.warn("the instance on port %d has no admin socket: whether it has drained can't be seen", prev.Port)
+		sleep(ctx, quiet)
+		return nil
+	}
+	a := s.o.admin(prev)
+	if st, err := a.status(ctx); err == nil {
+		s.result.PendingBefore = st.Pending
+	}
+	var requests int64 = -1
+	var since time.Time // it has been quiet
+	for {
+		left, err := a.drain(ctx)
+		var st AdminStatus
+		if err == nil {
+			st, err = a.status(ctx)
+		}
+		now := time.Now()
+		if err != nil || st.InFlight > 0 || st.Requests != requests {
+			since, requests = now, st.Requests
+		}
+		if err == nil {
+			s.result.Pending = left.Pending
+			// This flush began after the last request had ended.
+			if now.Sub(since) >= quiet && left.Pending == 0 && left.InFlight == 0 {
+				return nil
+			}
+			err = fmt.Errorf("%d requests in flight, %d writes not replicated", st.InFlight, left.Pending)
+		}
+		if !prev.Process.Alive() {
+			return errors.New("it has ended")
+		}
+		if !sleep(ctx, drainPoll) {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// GatesResult is what the next move would be refused for.
+type GatesResult struct {
+	From  int    `json:"from"`  // step of the active instance
+	To    int    `json:"to"`    // step of the move
+	Asked int    `json:"asked"` // port of the instance that answered
+	Gates []Gate `json:"gates"`
+}
+
+// Gates asks what the next move would be refused for: the instance that would
+// take the traffic or, when none is there yet, the active one about the next
+// step. It takes no lock and changes nothing. Gates that do not hold are a
+// [GateError] beside the result.
+func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
+	var r GatesResult
+	state, err := loadState(o.statePath())
+	if err != nil {
+		return r, err
+	}
+	op := &operation{o: o, state: state}
+	v, err := op.view(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.From = op.step(v)
+	var ask Instance
+	for _, i := range v.others {
+		if i.Step > r.From {
+			ask, r.To = i, i.Step
+		}
+	}
+	if r.To == 0 {
+		if !v.running {
+			return r, usage("migrate spawn --step N", v.where(), "there is no instance to ask")
+		}
+		ask, r.To = *v.active, r.From+1
+	}
+	r.Asked, r.Gates = ask.Port, []Gate{}
+	if r.To > 8 || r.To < 2 {
+		return r, nil // nothing is beyond step 8, and nothing is asked of step 1
+	}
+	gates, err := o.admin(ask).gates(ctx, r.To)
+	if errors.Is(err, errNoAdmin) {
+		return r, problem(fmt.Errorf("%w: the instance on port %d has no admin socket: it is switched without gates", ErrUsage, ask.Port),
+			v.where(), "migrate switch")
+	}
+	if err != nil {
+		return r, problem(fmt.Errorf("%w: %w", ErrNotReady, err), v.where(), "migrate status")
+	}
+	r.Gates = gates
+	var failed []Gate
+	for _, g := range gates {
+		if !g.OK {
+			failed = append(failed, g)
+		}
+	}
+	if len(failed) > 0 {
+		return r, problem(&GateError{To: r.To, Failed: failed}, v.where(), "see each remedy, then migrate gates")
+	}
+	return r, nil
+}

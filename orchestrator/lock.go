@@ -1,0 +1,83 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"migrate/orchestrator/process"
+)
+
+// Holder says who holds, or last held, the lock.
+type Holder struct {
+	Who     string           `json:"who"`
+	Process process.Identity `json:"process"`
+	Command string           `json:"command"`
+	Since   time.Time        `json:"since"`
+}
+
+func (o *Orchestrator) lockPath() string { return filepath.Join(o.cfg.Dir, "lock") }
+
+// lock takes the state folder's lock, which the system lets go of when its
+// holder dies.
+func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(), err error) {
+	f := flock.New(o.lockPath(), flock.SetPermissions(0o600))
+	held, err := f.TryLock()
+	if err == nil && !held && o.cfg.LockWait > 0 {
+		wait, cancel := context.WithTimeout(ctx, o.cfg.LockWait)
+		defer cancel()
+		held, err = f.TryLockContext(wait, 50*time.Millisecond)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = nil
+		}
+	}
+	if err == nil && !held {
+		err = o.lockRefused()
+	} else if err != nil {
+		err = fmt.Errorf("lock %s: %w", o.lockPath(), err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	self, err := process.Identify(os.Getpid())
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	// The lock is the file's, whatever is in it: this is only for whoever is refused.
+	b, err := json.Marshal(Holder{Who: o.who, Process: self, Command: command, Since: time.Now()})
+	if err == nil {
+		err = os.WriteFile(o.lockPath(), append(b, '\n'), 0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write who holds the lock: %w", err), f.Close())
+	}
+	return func() {
+		_ = os.Truncate(o.lockPath(), 0)
+		_ = f.Close()
+	}, nil
+}
+
+func (o *Orchestrator) lockRefused() error {
+	h, ok := o.readHolder()
+	if !ok {
+		return problem(fmt.Errorf("%w by another command", ErrLocked), nothingChanged, "migrate status")
+	}
+	return problem(fmt.Errorf("%w by %s, process %d, %q, since %s (%v ago)", ErrLocked, h.Who, h.Process.PID, h.Command,
+		h.Since.Format(time.RFC3339), time.Since(h.Since).Round(time.Second)),
+		nothingChanged, "wait for it with --lock-wait 1m")
+}
+
+// readHolder reads who wrote itself down; it may be gone by now.
+func (o *Orchestrator) readHolder() (h Holder, ok bool) {
+	b, err := os.ReadFile(o.lockPath())
+	if err != nil || json.Unmarshal(b, &h) != nil {
+		return Holder{}, false
+	}
+	return h, true
+}

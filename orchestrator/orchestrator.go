@@ -1,0 +1,282 @@
+// Package orchestrator runs the instances of a service on this machine and
+// moves traffic between them: spawn, switch, stop, and what is known of them.
+//
+// It knows an instance by its port, its readiness URL, its /config and its
+// admin socket, never by its code, so it can run anyone's service; one without
+// an admin socket is switched without gates, and the caller is told so.
+//
+// It promises: one operator at a time; at most two live instances, at the same
+// step or at neighbouring ones; traffic moves only to an instance that is
+// ready and whose gates hold, and moves back when the move can't be confirmed
+// through the proxy; every phase is in the journal before it acts, so that a
+// command that follows a killed one looks at what really runs and is served,
+// and finishes what was begun or puts it back.
+//
+// It never prints: progress goes to a callback, refusals are a [Problem].
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Traffic moves requests to an instance. A port of 0 means none.
+type Traffic interface {
+	// Live and Fallback say where traffic is meant to go.
+	Live() (port int, err error)
+	Fallback() (port int, err error)
+	// Move sends requests to the port from now on, at once and durably.
+	Move(ctx context.Context, port int) error
+	// SetFallback names the instance that is asked when the live one doesn't answer.
+	SetFallback(ctx context.Context, port int) error
+	// Served says where the proxy itself sends requests, asked through its own port.
+	Served(ctx context.Context) (live, fallback int, err error)
+	// URL is where clients reach the proxy, such as http://127.0.0.1:5000.
+	URL() string
+}
+
+// Config is what an Orchestrator needs to know. Zero values of numbers and
+// durations mean the defaults.
+type Config struct {
+	Dir       string // the state folder; made when missing
+	Traffic   Traffic
+	FirstPort int // of the range that the proxy knows; 8000
+	Ports     int // how many; 32
+	LockWait  time.Duration
+	Timeouts  Timeouts
+	Progress  func(Event) // may be nil; called from the caller's goroutine
+}
+
+// Timeouts bound what a command waits for.
+type Timeouts struct {
+	Ready   time.Duration // a spawned instance's readiness; 60 s
+	Confirm time.Duration // a move, through the proxy; 5 s
+	Drain   time.Duration // requests and pending writes of the previous instance; 30 s
+	Quiet   time.Duration // how long it must have had no request; 150 ms
+	Grace   time.Duration // from SIGTERM to SIGKILL; 15 s
+	Admin   time.Duration // one answer of an admin socket; 60 s, since a gate may wait for the relay
+}
+
+func (t Timeouts) orDefaults() Timeouts {
+	for _, d := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&t.Ready, 60 * time.Second}, {&t.Confirm, 5 * time.Second}, {&t.Drain, 30 * time.Second},
+		{&t.Quiet, 150 * time.Millisecond}, {&t.Grace, 15 * time.Second}, {&t.Admin, 60 * time.Second},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.fallback
+		}
+	}
+	return t
+}
+
+// Event is one thing that a command does or notices, for people to read.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Command string    `json:"command"`
+	Phase   string    `json:"phase,omitempty"` // as in the journal; empty within a phase
+	Port    int       `json:"port,omitempty"`
+	Detail  string    `json:"detail"`
+	Warning bool      `json:"warning,omitempty"`
+}
+
+// Orchestrator works on one state folder. Its methods may be called from
+// several goroutines and processes: those that change something wait for, or
+// are refused by, the lock.
+type Orchestrator struct {
+	cfg     Config
+	journal *journal
+	who     string // user@host
+
+	// hook runs just before and after each journal entry; tests die there.
+	hook func(point string)
+}
+
+// Open prepares to work on a state folder, which it makes when it is missing.
+func Open(cfg Config) (*Orchestrator, error) {
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil || cfg.Dir == "" {
+		return nil, fmt.Errorf("state folder %q: %w", cfg.Dir, errors.Join(err, ErrUsage))
+	}
+	if cfg.Traffic == nil {
+		return nil, fmt.Errorf("nothing to move traffic with: %w", ErrUsage)
+	}
+	cfg.Dir = dir
+	if cfg.FirstPort == 0 {
+		cfg.FirstPort = 8000
+	}
+	if cfg.Ports == 0 {
+		cfg.Ports = 32
+	}
+	cfg.Timeouts = cfg.Timeouts.orDefaults()
+	if cfg.Progress == nil {
+		cfg.Progress = func(Event) {}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
+	return &Orchestrator{
+		cfg:     cfg,
+		journal: &journal{path: filepath.Join(dir, "journal.jsonl"), most: journalSize},
+		who:     operator(),
+		hook:    func(string) {},
+	}, nil
+}
+
+// Dir is the absolute path of the state folder.
+func (o *Orchestrator) Dir() string { return o.cfg.Dir }
+
+func operator() string {
+	name := "uid " + strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return name + "@" + host
+}
+
+// operation is one command at work, under the lock.
+type operation struct {
+	o        *Orchestrator
+	entry    Entry // what every entry of it carries
+	state    *State
+	began    time.Time
+	phases   []Phase
+	warnings []string
+	intent   bool // it is in the journal
+	ended    bool
+	dry      bool
+	success  string // the phase that ends it well
+}
+
+// Phase is how long one part of an operation took.
+type Phase struct {
+	Name string `json:"name"`
+	Took Millis `json:"ms"`
+}
+
+// Millis is a duration in milliseconds.
+type Millis float64
+
+func millis(d time.Duration) Millis { return Millis(d.Round(time.Microsecond).Seconds() * 1000) }
+
+// exclusive takes the lock, settles what a killed command left, and works. An
+// error is journalled, unless work has left the operation open on purpose, by
+// returning errOpen, for the next command to settle.
+func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, work func(context.Context, *operation) error) error {
+	unlock, err := o.lock(ctx, command)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	state, err := loadState(o.statePath())
+	if err != nil {
+		return err
+	}
+	op := &operation{o: o, state: state, began: time.Now(), dry: dry, success: phaseDone, entry: Entry{
+		Op: uuid.Must(uuid.NewV7()).String(), Who: o.who, PID: os.Getpid(), Command: command,
+	}}
+	if err := op.settle(ctx); err != nil {
+		return err
+	}
+	if !dry {
+		if err := o.journal.rotate(); err != nil {
+			return err
+		}
+	}
+	err = work(ctx, op)
+	if err == nil || dry || op.ended || errors.Is(err, errOpen) {
+		return err
+	}
+	phase := phaseFailed
+	if !op.intent {
+		phase = phaseRefused
+	}
+	return errors.Join(err, op.end(phase, err.Error(), err))
+}
+
+// Exclusive does work that must not run beside another command, such as
+// starting the proxy, and keeps it in the journal.
+func (o *Orchestrator) Exclusive(ctx context.Context, command string, work func(context.Context) error) error {
+	return o.exclusive(ctx, command, false, func(ctx context.Context, op *operation) error {
+		if err := op.phase(phaseIntent, ""); err != nil {
+			return err
+		}
+		if err := work(ctx); err != nil {
+			return err
+		}
+		return op.end(op.success, "", nil)
+	})
+}
+
+// phase writes down what is about to be done.
+func (op *operation) phase(name, detail string) error {
+	op.o.hook("before " + name)
+	now := time.Now()
+	op.lap(name, now)
+	e := op.entry
+	e.Time, e.Phase, e.Detail, e.Took = now, name, detail, millis(now.Sub(op.began))
+	if err := op.o.journal.append(e); err != nil {
+		return err
+	}
+	op.intent = true
+	op.o.cfg.Progress(Event{Time: now, Command: e.Command, Phase: name, Port: e.Port, Detail: redact(detail)})
+	op.o.hook("after " + name)
+	return nil
+}
+
+// lap ends the phase before and begins the named one.
+func (op *operation) lap(name string, now time.Time) {
+	if n := len(op.phases); n > 0 {
+		var before Millis
+		for _, p := range op.phases[:n-1] {
+			before += p.Took
+		}
+		op.phases[n-1].Took = millis(now.Sub(op.began)) - before
+	} else {
+		op.phases = append(op.phases, Phase{Name: "before", Took: millis(now.Sub(op.began))})
+	}
+	op.phases = append(op.phases, Phase{Name: name})
+}
+
+// end writes down how the operation ended.
+func (op *operation) end(phase, detail string, cause error) error {
+	if cause != nil {
+		op.entry.Error, detail = cause.Error(), ""
+	}
+	if err := op.phase(phase, detail); err != nil {
+		return err
+	}
+	op.ended = true
+	return nil
+}
+
+func (op *operation) report(format string, args ...any) {
+	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: redact(fmt.Sprintf(format, args...))})
+}
+
+func (op *operation) warn(format string, args ...any) {
+	text := redact(fmt.Sprintf(format, args...))
+	op.warnings = append(op.warnings, text)
+	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: text, Warning: true})
+}
+
+func (op *operation) save() error {
+	if op.dry {
+		return nil
+	}
+	return saveState(op.o.statePath(), op.state)
+}

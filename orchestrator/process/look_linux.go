@@ -1,0 +1,96 @@
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// stat is what /proc/PID/stat says (proc_pid_stat(5)).
+type stat struct {
+	state   byte
+	group   int
+	session int
+	started string // field 22, in clock ticks since boot
+}
+
+func readStat(pid int) (stat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
+	// The second field is the program's name in parentheses and may hold anything.
+	end := bytes.LastIndexByte(b, ')')
+	fields := strings.Fields(string(b[end+1:]))
+	if end < 0 || len(fields) < 20 {
+		return stat{}, fmt.Errorf("process %d: /proc/%d/stat can't be read", pid, pid)
+	}
+	group, _ := strconv.Atoi(fields[2])
+	session, _ := strconv.Atoi(fields[3])
+	return stat{state: fields[0][0], group: group, session: session, started: fields[19]}, nil
+}
+
+func (s stat) ended() bool { return s.state == 'Z' || s.state == 'X' }
+
+func look(pid int) (id Identity, zombie bool, err error) {
+	if pid <= 0 {
+		return Identity{}, false, fmt.Errorf("process %d: %w", pid, ErrGone)
+	}
+	s, err := readStat(pid)
+	if err != nil {
+		return Identity{}, false, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("read the boot id: %w", err)
+	}
+	return Identity{PID: pid, Started: s.started, Boot: strings.TrimSpace(string(boot))}, s.ended(), nil
+}
+
+// orphans reports whether the group of a leader that has ended still has
+// members. A number that has a process of another identity is not that group.
+func orphans(id Identity) bool {
+	if now, _, err := look(id.PID); err == nil && now != id {
+		return false
+	}
+	for _, pid := range pids() {
+		if s, err := readStat(pid); err == nil && s.group == id.PID && s.session == id.PID && !s.ended() {
+			return true
+		}
+	}
+	return false
+}
+
+// Find returns the session leaders whose environment holds the entry
+// "NAME=value": those that [Start] started for somebody who died before
+// writing down which process it was. Systems without /proc find none.
+func Find(entry string) []Identity {
+	var found []Identity
+	for _, pid := range pids() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+entry+"\x00")) {
+			continue
+		}
+		if s, err := readStat(pid); err != nil || s.session != pid {
+			continue
+		}
+		if id, zombie, err := look(pid); err == nil && !zombie {
+			found = append(found, id)
+		}
+	}
+	return found
+}
+
+func pids() []int {
+	paths, _ := filepath.Glob("/proc/[0-9]*")
+	all := make([]int, 0, len(paths))
+	for _, p := range paths {
+		if pid, err := strconv.Atoi(filepath.Base(p)); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}

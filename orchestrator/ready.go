@@ -1,0 +1,100 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"migrate/orchestrator/process"
+)
+
+const (
+	readyPoll = 25 * time.Millisecond
+	// socketWait is how long a ready instance may take to offer its admin
+	// socket before it counts as having none.
+	socketWait = 500 * time.Millisecond
+	// outlookWait bounds gates that are asked for information only.
+	outlookWait = 5 * time.Second
+	logLines    = 12
+)
+
+// await waits until the instance is ready, has prepared the databases, and is
+// proven to be what it should be.
+func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (Instance, error) {
+	limit := opts.Timeout
+	if limit <= 0 {
+		limit = op.o.cfg.Timeouts.Ready
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready after %v", limit))
+	defer cancel()
+	prepared := i.Step < 2 // step 1 does not hold the new database
+	var reason string
+	for {
+		if how, exited := process.Exited(i.Process); exited {
+			return i, fmt.Errorf("%w: the instance on port %d ended (%s) before it was ready; the last of %s:\n%s",
+				ErrNotReady, i.Port, how, i.Log, redact(process.Tail(i.Log, logLines)))
+		}
+		if !prepared { // some only become ready once the new database is
+			prepared = op.o.admin(i).post(ctx, "/prepare") == nil
+		}
+		var ok bool
+		if ok, reason = ready(ctx, i.Port, i.ReadyURL); ok {
+			break
+		}
+		if !sleep(ctx, readyPoll) {
+			return i, fmt.Errorf("%w: port %d: %w: %s", ErrNotReady, i.Port, context.Cause(ctx), reason)
+		}
+	}
+	op.awaitSocket(ctx, i)
+	if !prepared {
+		if err := op.o.admin(i).post(ctx, "/prepare"); err != nil && !errors.Is(err, errNoAdmin) {
+			op.warn("the new database could not be prepared yet: %v", err)
+		}
+	}
+	i, doubts, err := op.o.prove(ctx, i)
+	for _, d := range doubts {
+		op.warn("%s", d)
+	}
+	if how, exited := process.Exited(i.Process); exited && err == nil {
+		err = fmt.Errorf("%w: the instance on port %d has ended (%s)", ErrNotReady, i.Port, how)
+	}
+	return i, err
+}
+
+// awaitSocket gives a ready instance a moment to offer its admin socket.
+func (op *operation) awaitSocket(ctx context.Context, i Instance) {
+	ctx, cancel := context.WithTimeout(ctx, socketWait)
+	defer cancel()
+	for {
+		if _, err := op.o.admin(i).status(ctx); !errors.Is(err, errNoAdmin) || !sleep(ctx, readyPoll) {
+			return
+		}
+	}
+}
+
+// outlook asks what the switch to the instance would be refused for.
+func (op *operation) outlook(ctx context.Context, v view, i Instance) []Gate {
+	if !i.Admin || i.Step <= op.step(v) || i.Step < 2 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, outlookWait)
+	defer cancel()
+	gates, err := op.o.admin(i).gates(ctx, i.Step)
+	if err != nil {
+		op.warn("the gates to step %d can't be told yet: %v", i.Step, err)
+	}
+	return gates
+}
+
+// sleep reports whether the time passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,155 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"migrate/orchestrator/process"
+)
+
+// settle looks at what a command that was killed has left: what really runs
+// and what is really served decide whether it is finished or put back.
+func (op *operation) settle(ctx context.Context) error {
+	last, err := op.o.unfinished()
+	if err != nil || last == nil {
+		return err
+	}
+	found := fmt.Sprintf("%q (%s, process %d, %s) was cut off in phase %q",
+		last.Command, last.Who, last.PID, last.Began.Format(time.RFC3339), last.Last.Phase)
+	if op.dry {
+		op.warn("%s; the next command that is not a dry run settles it", found)
+		return nil
+	}
+	entry := last.Last
+	entry.Who, entry.PID, entry.Error = op.entry.Who, os.Getpid(), ""
+	left := &operation{o: op.o, state: op.state, entry: entry, began: time.Now(), intent: true, success: phaseFinished}
+	left.warn("%s", found)
+	switch entry.Kind {
+	case kindSpawn:
+		err = left.settleSpawn(ctx)
+	case kindSwitch:
+		err = left.settleSwitch(ctx, last)
+	case kindStop:
+		err = left.settleStop(ctx)
+	case kindDaemon:
+		err = left.settleDaemon(ctx)
+	default:
+		err = left.undone("nothing of it needs to be put right")
+	}
+	op.warnings = append(op.warnings, left.warnings...)
+	if err != nil {
+		return problem(fmt.Errorf("%s and could not be settled: %w", found, err), "as the interrupted command left it", "migrate status")
+	}
+	return nil
+}
+
+// undone ends an operation of which nothing is left.
+func (op *operation) undone(detail string) error {
+	op.warn("%s", detail)
+	return op.end(phaseUndone, detail, nil)
+}
+
+// settleSpawn keeps what has become ready and ends anything else.
+func (op *operation) settleSpawn(ctx context.Context) error {
+	port := op.entry.Port
+	i, known := op.state.Instances[port]
+	if known && i.Process.Alive() {
+		if ok, _ := ready(ctx, port, i.ReadyURL); ok {
+			if proven, _, err := op.o.prove(ctx, i); err == nil {
+				op.state.Instances[port] = proven
+				op.warn("its instance on port %d is ready, and is kept", port)
+				return errors.Join(op.save(), op.end(op.success, "the instance is ready", nil))
+			}
+		}
+		op.warn("its instance on port %d is not ready, and is ended", port)
+		if err := op.retire(ctx, i); err != nil {
+			return err
+		}
+		return op.end(phaseUndone, "the instance was ended", nil)
+	}
+	// It may have died between the start of a process and writing down which.
+	strays := process.Find(envSocket + "=" + op.o.plan(SpawnOptions{Port: port}).Socket)
+	if id := op.entry.Process; len(strays) == 0 && id.Alive() {
+		strays = append(strays, id)
+	}
+	for _, id := range strays {
+		op.warn("process %d, which it had started for port %d, is ended", id.PID, port)
+		if err := process.Stop(ctx, id, op.o.cfg.Timeouts.Grace, func(what string) { op.report("%s", what) }); err != nil {
+			return err
+		}
+	}
+	return op.undone("nothing of it runs")
+}
+
+// settleSwitch finishes a switch whose move has happened, when the instance
+// that is served answers; else traffic returns to the previous one.
+func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
+	served, err := op.served(ctx)
+	if err != nil {
+		return err
+	}
+	e := op.entry
+	if served != e.Port || last.reached(phasePutBack) && served == e.Previous {
+		return op.undone(fmt.Sprintf("traffic is on port %d: it had not moved, or is back", served))
+	}
+	s := &switching{operation: op, next: op.state.Instances[e.Port], result: &SwitchResult{
+		At: e.Time, Who: e.Who, Port: e.Port, Step: e.To, Previous: e.Previous, From: e.From,
+		Forced: e.Forced, InFlight: -1, PendingBefore: -1,
+	}}
+	if prev, known := op.state.Instances[e.Previous]; known {
+		s.view = view{active: &prev, running: prev.Process.Alive()}
+	}
+	if _, _, err := op.o.prove(ctx, s.next); err == nil && s.next.Port != 0 {
+		s.result.Instance = s.next.ID
+		op.warn("traffic is on port %d, which answers: the switch is finished", e.Port)
+		op.state.Active = &Active{Port: e.Port, Step: e.To, Since: e.Time}
+		if !last.reached(phaseMoved) {
+			if err := op.phase(phaseMoved, "found by a later command"); err != nil {
+				return err
+			}
+		}
+		return s.complete(ctx)
+	}
+	if !s.view.running {
+		return op.undone(fmt.Sprintf("traffic is on port %d, but neither that instance nor the previous one answers", e.Port))
+	}
+	op.warn("traffic is on port %d, which does not answer: it is put back on port %d", e.Port, e.Previous)
+	if err := op.phase(phasePutBack, "found by a later command"); err != nil {
+		return err
+	}
+	if err := op.o.cfg.Traffic.Move(ctx, e.Previous); err != nil {
+		return err
+	}
+	confirm, cancel := context.WithTimeout(ctx, op.o.cfg.Timeouts.Confirm)
+	defer cancel()
+	if err := s.confirm(confirm, e.Previous, s.view.active.ID); err != nil {
+		return err
+	}
+	op.state.Active = &Active{Port: e.Previous, Step: e.From, Since: time.Now()}
+	return errors.Join(op.save(), op.end(phaseUndone, fmt.Sprintf("put back on port %d", e.Previous), nil))
+}
+
+// served is where traffic goes: what the proxy says or, when it does not run,
+// what it would serve.
+func (op *operation) served(ctx context.Context) (int, error) {
+	live, _, err := op.o.cfg.Traffic.Served(ctx)
+	if err == nil {
+		return live, nil
+	}
+	op.warn("the proxy can't be asked (%v): going by its links", err)
+	return op.o.cfg.Traffic.Live()
+}
+
+// settleStop ends what was being ended.
+func (op *operation) settleStop(ctx context.Context) error {
+	if i, known := op.state.Instances[op.entry.Port]; known {
+		op.warn("the instance on port %d was being ended: that is finished", i.Port)
+		if err := op.retire(ctx, i); err != nil {
+			return err
+		}
+	}
+	return op.end(op.success, "", nil)
+}

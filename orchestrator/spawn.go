@@ -1,0 +1,331 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"migrate/orchestrator/process"
+)
+
+const (
+	kindSpawn = "spawn"
+
+	phaseRetire   = "retire"   // end the one that stood by
+	phaseStarting = "starting" // the process
+	phaseStarted  = "started"
+	phaseReady    = "ready"
+
+	logKeep = 3
+
+	envSocket = "MIGRATE_ADMIN_SOCKET"
+
+	// forceStep overrides the rule that the first instance ever is at step 1.
+	forceStep = "step"
+)
+
+// SpawnOptions says what to start.
+type SpawnOptions struct {
+	Port      int           // 0: the next free one
+	Step      int           // 1 to 8
+	Command   []string      // program and arguments; {port} and {step} are replaced
+	Env       []string      // NAME=value, beside this process's own; PORT, MIGRATION_STEP and MIGRATE_ADMIN_SOCKET are set
+	WorkDir   string        // of the instance; empty: this process's
+	ReadyURL  string        // path that answers 200 once it is ready; /readyz
+	Build     string        // the version that /config must show; empty: any
+	Timeout   time.Duration // until it is ready; 0: Timeouts.Ready
+	Databases *Databases    // remembered at the first spawn; nil: none given
+	Force     []string      // "step": let the first instance be at another step than 1
+	DryRun    bool          // only check
+}
+
+// SpawnResult says what runs now.
+type SpawnResult struct {
+	Op       string   `json:"op,omitempty"`
+	Instance Instance `json:"instance"`
+	Retired  []int    `json:"retired,omitempty"` // ports of those that were ended to make room
+	Gates    []Gate   `json:"gates,omitempty"`   // of the switch to it, as they stand
+	Phases   []Phase  `json:"phases,omitempty"`
+	Took     Millis   `json:"ms"`
+	Warnings []string `json:"warnings,omitempty"`
+	DryRun   bool     `json:"dry_run,omitempty"`
+}
+
+// Spawn starts an instance detached from this process, waits until it is
+// ready, and proves its port, step and build. When a previous instance stands
+// by, that one is ended first: at most two live. What does not become ready is
+// ended, with ErrNotReady.
+func (o *Orchestrator) Spawn(ctx context.Context, opts SpawnOptions) (SpawnResult, error) {
+	r := SpawnResult{DryRun: opts.DryRun}
+	if opts.Step < 1 || opts.Step > 8 {
+		return r, usage("migrate spawn --step 1", nothingChanged, "step %d does not exist: there are steps 1 to 8", opts.Step)
+	}
+	if len(opts.Command) == 0 {
+		return r, usage("migrate spawn --help", nothingChanged, "no command to start")
+	}
+	if opts.ReadyURL == "" {
+		opts.ReadyURL = "/readyz"
+	}
+	command := fmt.Sprintf("spawn --port %d --step %d", opts.Port, opts.Step)
+	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
+		return op.spawn(ctx, opts, &r)
+	})
+	return r, err
+}
+
+func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResult) error {
+	op.entry.Kind, op.entry.Port, op.entry.To = kindSpawn, opts.Port, opts.Step
+	defer func() {
+		r.Op, r.Warnings, r.Phases, r.Took = op.entry.Op, op.warnings, op.phases, millis(time.Since(op.began))
+	}()
+	v, err := op.view(ctx)
+	if err != nil {
+		return err
+	}
+	retire, err := op.place(ctx, v, &opts)
+	if err != nil {
+		return err
+	}
+	op.entry.Port, op.entry.From = opts.Port, op.step(v)
+	if opts.Databases != nil {
+		if err := op.state.remember(*opts.Databases); err != nil {
+			return err
+		}
+	}
+	i := op.o.plan(opts)
+	r.Instance = i
+	for _, old := range retire {
+		r.Retired = append(r.Retired, old.Port)
+	}
+	if opts.DryRun {
+		return nil
+	}
+	if err := op.phase(phaseIntent, fmt.Sprintf("start step %d on port %d", i.Step, i.Port)); err != nil {
+		return err
+	}
+	if err := op.makeRoom(ctx, v, retire, i.Port); err != nil {
+		return err
+	}
+	i, err = op.start(i, opts)
+	if err != nil && i.Process.PID == 0 {
+		return err
+	}
+	if err == nil {
+		i, err = op.await(ctx, i, opts)
+	}
+	if err != nil {
+		return op.abandon(ctx, v, i, err)
+	}
+	r.Instance = i
+	op.state.Instances[i.Port] = i
+	if err := op.save(); err != nil {
+		return op.abandon(ctx, v, i, err)
+	}
+	if err := op.phase(phaseReady, fmt.Sprintf("instance %s, build %s", i.ID, i.Build)); err != nil {
+		return err
+	}
+	r.Gates = op.outlook(ctx, v, i)
+	return op.end(op.success, "", nil)
+}
+
+// place finds out whether there is a place for the instance, and which ones
+// must end for it.
+func (op *operation) place(ctx context.Context, v view, opts *SpawnOptions) (retire []Instance, err error) {
+	stay := v.others
+	if v.running {
+		stay, retire = []Instance{*v.active}, v.others
+	}
+	if len(stay) > 1 {
+		return nil, usage(fmt.Sprintf("migrate switch --to %d, or migrate stop %d", stay[1].Port, stay[0].Port), v.where(),
+			"two instances are live, on ports %d and %d, and neither is active: which one should end?", stay[0].Port, stay[1].Port)
+	}
+	if err := op.checkStep(v, stay, *opts); err != nil {
+		return nil, err
+	}
+	if err := op.checkReturn(ctx, v, opts.Step); err != nil {
+		return nil, err
+	}
+	if opts.Port == 0 {
+		if opts.Port = op.freePort(v); opts.Port == 0 {
+			return nil, usage("migrate status", v.where(), "no free port from %d to %d", op.o.cfg.FirstPort, op.o.lastPort())
+		}
+	}
+	return retire, op.checkPort(v, *opts)
+}
+
+// checkStep: neighbouring steps, and only they, may be live at once.
+func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error {
+	if v.active != nil && !v.running {
+		stay = append([]Instance{*v.active}, stay...) // dead, but the data is at its step
+	}
+	for _, i := range stay {
+		if i.Step == 0 && !slices.Contains(opts.Force, forceStep) {
+			return usage("--force "+forceStep, v.where(), "the step of the instance on port %d is unknown", i.Port)
+		}
+		if i.Step != 0 && distance(i.Step, opts.Step) > 1 {
+			next := i.Step + 1
+			if opts.Step < i.Step {
+				next = i.Step - 1
+			}
+			return usage(fmt.Sprintf("migrate spawn --step %d", next), v.where(),
+				"step %d is more than one away from step %d on port %d", opts.Step, i.Step, i.Port)
+		}
+	}
+	if len(stay) > 0 || slices.Contains(opts.Force, forceStep) {
+		return nil
+	}
+	last := op.step(v)
+	if last == 0 && opts.Step != 1 {
+		return usage("migrate spawn --step 1, or --force "+forceStep, v.where(),
+			"nothing has run yet: the first instance is at step 1, not %d", opts.Step)
+	}
+	if last != 0 && distance(last, opts.Step) > 1 {
+		return usage(fmt.Sprintf("migrate spawn --step %d, or --force %s", last, forceStep), v.where(),
+			"nothing runs, and the service was last at step %d: step %d is more than one away", last, opts.Step)
+	}
+	return nil
+}
+
+func (op *operation) checkPort(v view, opts SpawnOptions) error {
+	port := opts.Port
+	if port < op.o.cfg.FirstPort || port > op.o.lastPort() {
+		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
+			"the proxy knows ports %d to %d, not %d", op.o.cfg.FirstPort, op.o.lastPort(), port)
+	}
+	if i, known := op.state.Instances[port]; known && i.Process.Alive() {
+		return usage(fmt.Sprintf("migrate spawn --port %d, or migrate stop %d", op.freePort(v), port), v.where(),
+			"port %d is taken by our instance at step %d (process %d)", port, i.Step, i.Process.PID)
+	}
+	if v.active != nil && v.active.Port == port && v.active.Step != opts.Step {
+		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
+			"traffic is sent to port %d, whose instance was at step %d: another step there would be live before its gates hold", port, v.active.Step)
+	}
+	if err := bindable(port); err != nil {
+		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
+			"port %d is taken by something that is not ours: %v", port, err)
+	}
+	return nil
+}
+
+func bindable(port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func (o *Orchestrator) lastPort() int { return o.cfg.FirstPort + o.cfg.Ports - 1 }
+
+// freePort is the next one after the active instance's; 0 when all are taken.
+func (op *operation) freePort(v view) int {
+	first, n := op.o.cfg.FirstPort, op.o.cfg.Ports
+	at := 0
+	if v.active != nil {
+		at = v.active.Port - first + 1
+	}
+	for k := range n {
+		port := first + ((at+k)%n+n)%n
+		i, known := op.state.Instances[port]
+		if known && i.Process.Alive() || v.active != nil && v.active.Port == port || port == v.fallback {
+			continue
+		}
+		if bindable(port) == nil {
+			return port
+		}
+	}
+	return 0
+}
+
+// plan says what will be started, without passwords.
+func (o *Orchestrator) plan(opts SpawnOptions) Instance {
+	dir := o.instanceDir(opts.Port)
+	args := make([]string, len(opts.Command))
+	for n, arg := range expand(opts) {
+		args[n] = redact(arg)
+	}
+	return Instance{
+		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: args, ReadyURL: opts.ReadyURL,
+		Socket: filepath.Join(dir, "admin.sock"), Log: filepath.Join(dir, "log"),
+	}
+}
+
+func expand(opts SpawnOptions) []string {
+	replace := strings.NewReplacer("{port}", strconv.Itoa(opts.Port), "{step}", strconv.Itoa(opts.Step))
+	args := make([]string, len(opts.Command))
+	for n, arg := range opts.Command {
+		args[n] = replace.Replace(arg)
+	}
+	return args
+}
+
+// makeRoom ends what stands by, and forgets what has died.
+func (op *operation) makeRoom(ctx context.Context, v view, retire []Instance, port int) error {
+	for _, old := range retire {
+		if err := op.phase(phaseRetire, fmt.Sprintf("end step %d on port %d, at most two are live", old.Step, old.Port)); err != nil {
+			return err
+		}
+		if err := op.retire(ctx, old); err != nil {
+			return err
+		}
+	}
+	if v.fallback == port { // of a dead instance: traffic must not run ahead of the new one's gates
+		if err := op.o.cfg.Traffic.SetFallback(ctx, 0); err != nil {
+			return err
+		}
+	}
+	for p, i := range op.state.Instances {
+		if !i.Process.Alive() && (v.active == nil || v.active.Port != p) {
+			delete(op.state.Instances, p)
+		}
+	}
+	return nil
+}
+
+// start starts the process and writes down which it is.
+func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
+	dir := op.o.instanceDir(i.Port)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return i, fmt.Errorf("make the instance's folder: %w", err)
+	}
+	if err := process.Rotate(i.Log, logKeep); err != nil {
+		return i, err
+	}
+	if err := os.Remove(i.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return i, fmt.Errorf("remove a stale admin socket: %w", err)
+	}
+	if err := op.phase(phaseStarting, strings.Join(i.Args, " ")); err != nil {
+		return i, err
+	}
+	env := append(os.Environ(), opts.Env...)
+	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket)
+	id, err := process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
+	if err != nil {
+		return i, problem(err, nothingChanged, "")
+	}
+	i.Process, i.Spawned, op.entry.Process = id, time.Now(), id
+	op.state.Instances[i.Port] = i
+	err = errors.Join(
+		op.phase(phaseStarted, fmt.Sprintf("process %d", id.PID)),
+		writeJSON(filepath.Join(dir, "process"), id),
+		op.save())
+	return i, err
+}
+
+// abandon ends what was started and did not become what it should be.
+func (op *operation) abandon(ctx context.Context, v view, i Instance, cause error) error {
+	ctx = context.WithoutCancel(ctx) // bounded by the grace
+	if err := op.retire(ctx, i); err != nil {
+		return problem(errors.Join(cause, err), fmt.Sprintf("the new instance may still run; %s", v.where()), "migrate status")
+	}
+	return problem(cause, fmt.Sprintf("the new instance was ended; %s", v.where()),
+		fmt.Sprintf("see %s, then migrate spawn --port %d --step %d", i.Log, i.Port, i.Step))
+}

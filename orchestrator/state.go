@@ -1,0 +1,173 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"migrate/orchestrator/process"
+)
+
+const stateSchema = 1
+
+// State is what is remembered between commands. What runs and what is served
+// is looked at each time; the state only says where to look.
+type State struct {
+	Schema     int               `json:"schema"`
+	Databases  *Databases        `json:"databases,omitempty"`
+	Instances  map[int]Instance  `json:"instances,omitempty"` // by port
+	Daemons    map[string]Daemon `json:"daemons,omitempty"`   // by name
+	Active     *Active           `json:"active,omitempty"`
+	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
+}
+
+// Databases says where the data is. It is remembered at the first spawn, and
+// other databases are refused from then on.
+type Databases struct {
+	SQLite    string `json:"sqlite"`              // absolute path
+	MongoURI  string `json:"mongo_uri"`           // without its password
+	MongoDB   string `json:"mongo_db"`            // the database's name
+	Migration string `json:"migration,omitempty"` // the migration id, once an instance has told it
+}
+
+// Active is where traffic was last moved to.
+type Active struct {
+	Port  int       `json:"port"`
+	Step  int       `json:"step"`
+	Since time.Time `json:"since"`
+}
+
+// Instance is a process of the service that was spawned on a port.
+type Instance struct {
+	Port     int              `json:"port"`
+	Step     int              `json:"step"`
+	ID       string           `json:"instance,omitempty"` // as it names itself
+	Build    string           `json:"build,omitempty"`
+	Process  process.Identity `json:"process"`
+	Spawned  time.Time        `json:"spawned"`
+	Args     []string         `json:"args"` // without passwords
+	ReadyURL string           `json:"ready_url"`
+	Admin    bool             `json:"admin"` // it has an admin socket
+	Socket   string           `json:"socket"`
+	Log      string           `json:"log"`
+}
+
+func (o *Orchestrator) statePath() string { return filepath.Join(o.cfg.Dir, "state.json") }
+
+// instanceDir holds what belongs to the instance on a port.
+func (o *Orchestrator) instanceDir(port int) string {
+	return filepath.Join(o.cfg.Dir, "instances", fmt.Sprint(port))
+}
+
+func loadState(path string) (*State, error) {
+	s := &State{Schema: stateSchema}
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	if err == nil {
+		if err := json.Unmarshal(b, s); err != nil {
+			return nil, problem(fmt.Errorf("%s can't be read: %w", path, err), nothingChanged,
+				"move the file away; migrate status then shows what runs")
+		}
+		if s.Schema > stateSchema {
+			return nil, usage("use the newer migrate", nothingChanged,
+				"%s was written by a newer migrate (schema %d; this one knows %d)", path, s.Schema, stateSchema)
+		}
+	}
+	if s.Instances == nil {
+		s.Instances = map[int]Instance{}
+	}
+	if s.Daemons == nil {
+		s.Daemons = map[string]Daemon{}
+	}
+	s.Schema = stateSchema
+	return s, nil
+}
+
+func saveState(path string, s *State) error { return writeJSON(path, s) }
+
+// writeJSON replaces a file atomically and durably.
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	dir := filepath.Dir(path)
+	err = renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// sorted returns the instances by port.
+func (s *State) sorted() []Instance {
+	all := make([]Instance, 0, len(s.Instances))
+	for _, i := range s.Instances {
+		all = append(all, i)
+	}
+	sort.Slice(all, func(a, b int) bool { return all[a].Port < all[b].Port })
+	return all
+}
+
+// running returns the instances whose process lives, by port.
+func (s *State) running() []Instance {
+	var live []Instance
+	for _, i := range s.sorted() {
+		if i.Process.Alive() {
+			live = append(live, i)
+		}
+	}
+	return live
+}
+
+// Databases returns what is remembered; nil before the first spawn.
+func (o *Orchestrator) Databases() (*Databases, error) {
+	s, err := loadState(o.statePath())
+	if err != nil {
+		return nil, err
+	}
+	return s.Databases, nil
+}
+
+// remember keeps the databases of the first spawn and refuses others.
+func (s *State) remember(d Databases) error {
+	d.MongoURI = redact(d.MongoURI)
+	if s.Databases == nil {
+		s.Databases = &d
+		return nil
+	}
+	was := *s.Databases
+	if d.Migration == "" {
+		d.Migration = was.Migration
+	}
+	if was.Migration == "" {
+		was.Migration = d.Migration
+	}
+	if d != was {
+		return usage("leave the database flags out, or use another --dir", nothingChanged,
+			"this state folder belongs to other databases: remembered are %s and %s, database %q, migration %q; asked for are %s and %s, database %q, migration %q",
+			was.SQLite, was.MongoURI, was.MongoDB, was.Migration, d.SQLite, d.MongoURI, d.MongoDB, d.Migration)
+	}
+	s.Databases = &was
+	return nil
+}

@@ -1,0 +1,143 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"migrate/orchestrator/process"
+)
+
+const (
+	kindStop      = "stop"
+	phaseStopping = "stopping"
+)
+
+// StopOptions says what to end.
+type StopOptions struct {
+	Port   int
+	Yes    bool // the active one too
+	DryRun bool
+}
+
+// StopResult says what was ended.
+type StopResult struct {
+	Op       string   `json:"op,omitempty"`
+	Stopped  []int    `json:"stopped"` // ports, in this order
+	Took     Millis   `json:"ms"`
+	Warnings []string `json:"warnings,omitempty"`
+	DryRun   bool     `json:"dry_run,omitempty"`
+}
+
+// Stop ends one instance: SIGTERM, a bounded grace, SIGKILL. Links that name
+// it go first. The active one is refused unless Yes.
+func (o *Orchestrator) Stop(ctx context.Context, opts StopOptions) (StopResult, error) {
+	return o.stop(ctx, fmt.Sprintf("stop %d", opts.Port), opts, func(op *operation) ([]Instance, error) {
+		i, known := op.state.Instances[opts.Port]
+		if !known {
+			return nil, usage("migrate status", nothingChanged, "no instance of ours is on port %d", opts.Port)
+		}
+		return []Instance{i}, nil
+	})
+}
+
+// StopAll ends every instance, the active one last; it is refused while one is
+// active, unless Yes. opts.Port is not looked at.
+func (o *Orchestrator) StopAll(ctx context.Context, opts StopOptions) (StopResult, error) {
+	return o.stop(ctx, "stop --all", opts, func(op *operation) ([]Instance, error) {
+		live, err := o.cfg.Traffic.Live()
+		if err != nil {
+			return nil, err
+		}
+		var order []Instance
+		for _, i := range op.state.sorted() {
+			if i.Port != live {
+				order = append(order, i)
+			}
+		}
+		if i, known := op.state.Instances[live]; known {
+			order = append(order, i)
+		}
+		return order, nil
+	})
+}
+
+func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOptions, choose func(*operation) ([]Instance, error)) (StopResult, error) {
+	r := StopResult{DryRun: opts.DryRun, Stopped: []int{}}
+	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
+		defer func() { r.Op, r.Warnings, r.Took = op.entry.Op, op.warnings, millis(time.Since(op.began)) }()
+		op.entry.Kind, op.entry.Port = kindStop, opts.Port
+		chosen, err := choose(op)
+		if err != nil {
+			return err
+		}
+		live, err := o.cfg.Traffic.Live()
+		if err != nil {
+			return err
+		}
+		for _, i := range chosen {
+			if i.Port == live && i.Process.Alive() && !opts.Yes {
+				return usage("migrate switch first, or migrate stop --yes", nothingChanged,
+					"the instance on port %d is the active one: clients would get 503", i.Port)
+			}
+		}
+		return op.stopEach(ctx, chosen, &r)
+	})
+	return r, err
+}
+
+func (op *operation) stopEach(ctx context.Context, chosen []Instance, r *StopResult) error {
+	for _, i := range chosen {
+		if op.dry {
+			r.Stopped = append(r.Stopped, i.Port)
+			continue
+		}
+		op.entry.Port, op.entry.From = i.Port, i.Step
+		if err := op.phase(phaseStopping, fmt.Sprintf("end step %d on port %d", i.Step, i.Port)); err != nil {
+			return err
+		}
+		if err := op.retire(ctx, i); err != nil {
+			return err
+		}
+		r.Stopped = append(r.Stopped, i.Port)
+	}
+	if op.dry {
+		return nil
+	}
+	return op.end(op.success, fmt.Sprintf("ended %d", len(chosen)), nil)
+}
+
+// retire takes the links off an instance, ends it and forgets it. Its logs stay.
+func (op *operation) retire(ctx context.Context, i Instance) error {
+	t := op.o.cfg.Traffic
+	if port, err := t.Fallback(); err != nil {
+		return err
+	} else if port == i.Port {
+		if err := t.SetFallback(ctx, 0); err != nil {
+			return err
+		}
+	}
+	// A dead one that is replaced on its own port keeps the traffic it had.
+	if port, err := t.Live(); err != nil {
+		return err
+	} else if port == i.Port && op.entry.Kind == kindStop {
+		if err := t.Move(ctx, 0); err != nil {
+			return err
+		}
+	}
+	if err := process.Stop(ctx, i.Process, op.o.cfg.Timeouts.Grace, func(what string) { op.report("%s", what) }); err != nil {
+		return err
+	}
+	dir := op.o.instanceDir(i.Port)
+	for _, name := range []string{"admin.sock", "process"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	delete(op.state.Instances, i.Port)
+	return op.save()
+}
