@@ -122,11 +122,18 @@ func (s *Server) render() (text []byte, generation string, err error) {
 		ports[i] = strconv.Itoa(s.cfg.FirstPort + i)
 	}
 	data := struct {
-		Generation, Listen, ListenIP, PortPattern string
-		Ports                                     []string
-		User                                      *account
-	}{Listen: listenDirective(s.cfg.Listen), ListenIP: listenIP(s.cfg.Listen), PortPattern: strings.Join(ports, "|"), Ports: ports, User: who}
-
+		Generation, Folder            string
+		Listen, ListenIP, PortPattern string
+		Ports                         []string
+		User                          *account
+	}{
+		Folder:      s.folderID(),
+		Listen:      strings.TrimPrefix(s.cfg.Listen, ":"), // `listen` takes no empty host
+		ListenIP:    outerIP(s.cfg.Listen),
+		PortPattern: strings.Join(ports, "|"),
+		Ports:       ports,
+		User:        who,
+	}
 	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
 		"quote": quote,
 		"path":  func(name string) string { return quote(filepath.Join(s.cfg.Dir, name)) },
@@ -138,8 +145,7 @@ func (s *Server) render() (text []byte, generation string, err error) {
 	if err := tmpl.Execute(&draft, data); err != nil {
 		return nil, "", fmt.Errorf("nginx: template: %w", err)
 	}
-	sum := sha256.Sum256(draft.Bytes())
-	data.Generation = hex.EncodeToString(sum[:6])
+	data.Generation = short(draft.Bytes())
 	if err := tmpl.Execute(&final, data); err != nil {
 		return nil, "", fmt.Errorf("nginx: template: %w", err)
 	}
@@ -149,12 +155,19 @@ func (s *Server) render() (text []byte, generation string, err error) {
 // quote writes a string the way nginx.conf reads it.
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `\`, `\\`) + `"` }
 
-// listenDirective is the address for `listen`, which takes no empty host.
-func listenDirective(listen string) string { return strings.TrimPrefix(listen, ":") }
+// short is a hash that tells a few texts apart.
+func short(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
 
-// listenIP is the address from which this machine reaches itself when nginx
-// listens on one of its outer addresses.
-func listenIP(listen string) string {
+// folderID tells the nginx of this folder from that of another: two may be
+// told to listen on the same address.
+func (s *Server) folderID() string { return short([]byte(s.cfg.Dir)) }
+
+// outerIP is the address from which this machine reaches itself when nginx
+// listens on one of its outer addresses; else it is empty.
+func outerIP(listen string) string {
 	host, _, _ := net.SplitHostPort(listen)
 	ip := net.ParseIP(host)
 	if ip == nil || ip.IsUnspecified() || ip.IsLoopback() {

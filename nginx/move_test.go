@@ -149,7 +149,7 @@ func (u usual) move(t *testing.T, port int) {
 			}
 		}`, filepath.Join(u.dir, "nginx.pid"), filepath.Join(u.dir, "logs/error.log"),
 		filepath.Join(u.dir, "temp/body"), port, u.listen)
-	if account := os.Geteuid(); account == 0 {
+	if os.Geteuid() == 0 {
 		text = "user root root;" + text
 	}
 	if err := os.WriteFile(filepath.Join(u.dir, "nginx.conf"), []byte(text), 0o600); err != nil {
@@ -204,7 +204,7 @@ func TestMoveLosesNothing(t *testing.T) {
 	}
 	ports[0].stop()
 	ports[1].stop()
-	goleak.VerifyNone(t, leaks, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"))
+	goleak.VerifyNone(t, leaks)
 }
 
 // waitAnswer waits until new connections are answered by an instance.

@@ -21,20 +21,29 @@ type facts struct {
 	since   time.Time // the same for people, to about a second
 }
 
-// master finds the running master process of this folder's nginx. It returns
-// nil when there is none: no PID file, an empty one (`nginx -t` leaves such),
-// or a number that belongs to somebody else by now.
-func (s *Server) master() (*os.Process, facts, error) {
+// pid reads nginx's PID file: 0 when there is none, or nothing in it
+// (`nginx -t` leaves such).
+func (s *Server) pid() (int, error) {
 	text, err := os.ReadFile(s.path("nginx.pid"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, facts{}, nil
+		return 0, nil
 	}
 	if err != nil {
-		return nil, facts{}, fmt.Errorf("nginx: %w", err)
+		return 0, fmt.Errorf("nginx: %w", err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 1 {
-		return nil, facts{}, nil
+		return 0, nil
+	}
+	return pid, nil
+}
+
+// master finds the running master process of this folder's nginx. It returns
+// nil when there is none, or its number belongs to somebody else by now.
+func (s *Server) master() (*os.Process, facts, error) {
+	pid, err := s.pid()
+	if err != nil || pid == 0 {
+		return nil, facts{}, err
 	}
 	// Where the system has handles on processes, this is one: a signal through
 	// it reaches the process that is looked at here, or none.
@@ -105,8 +114,11 @@ const (
 // error, and no other process is ever signalled.
 func (s *Server) Stop(ctx context.Context) error {
 	process, _, err := s.master()
-	if err != nil || process == nil {
+	if err != nil {
 		return err
+	}
+	if process == nil {
+		return s.endOrphans(ctx)
 	}
 	defer process.Release()
 	// Daemons lead a process group of their own, the workers in it.
@@ -140,23 +152,62 @@ func (s *Server) Stop(ctx context.Context) error {
 	return nil
 }
 
-// waitGone waits until the master is gone, as long as it may. A cancelled ctx
-// cuts the wait short.
-func (s *Server) waitGone(ctx context.Context, wait time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	for {
-		process, _, err := s.master()
-		if err == nil && process == nil {
-			return true
+// endOrphans ends workers that have outlived a master that was killed: they go
+// on serving, and nothing else ends them. It returns when they accept no more
+// requests; those in flight they still answer.
+func (s *Server) endOrphans(ctx context.Context) error {
+	group, err := s.pid()
+	if err != nil || group == 0 {
+		return err
+	}
+	if leader, err := inspect(group); err != nil || leader.command != "" {
+		return err // somebody's: perhaps the number of another group by now
+	}
+	// Who answers for this folder is in the group of its last master, and while
+	// that group lives, nobody else gets its number.
+	if _, err := s.Served(ctx); err != nil {
+		return nil
+	}
+	for _, attempt := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{syscall.SIGQUIT, quitGrace}, {syscall.SIGKILL, killGrace}} {
+		if err := syscall.Kill(-group, attempt.signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("nginx: end the workers of a killed master: %w", err)
 		}
+		gone := func() bool {
+			_, err := s.Served(ctx)
+			return err != nil
+		}
+		if waitFor(ctx, attempt.wait, gone) {
+			return nil
+		}
+	}
+	return fmt.Errorf("nginx: the workers of a killed master, process group %d, do not end", group)
+}
+
+// waitGone waits until the master is gone, as long as it may.
+func (s *Server) waitGone(ctx context.Context, wait time.Duration) bool {
+	return waitFor(ctx, wait, func() bool {
+		process, _, err := s.master()
 		if process != nil {
 			process.Release()
 		}
+		return err == nil && process == nil
+	})
+}
+
+// waitFor waits until it is so, for a time at most. A cancelled ctx cuts the
+// wait short.
+func waitFor(ctx context.Context, wait time.Duration, so func() bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for !so() {
 		if !pause(ctx, 10*time.Millisecond) {
 			return false
 		}
 	}
+	return true
 }
 
 // pause reports whether the time passed before ctx was done.

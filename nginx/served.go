@@ -57,12 +57,12 @@ func (s *Server) ask(ctx context.Context, client *http.Client, link string) (por
 		return 0, "", fmt.Errorf("nginx: what does it serve: %w", bare(err))
 	}
 	defer resp.Body.Close()
-	var answer struct{ Instance, Generation string }
+	var answer struct{ Instance, Generation, Folder string }
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
 		return 0, "", fmt.Errorf("nginx: what does it serve: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &answer) != nil || answer.Generation == "" {
+	if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &answer) != nil || answer.Folder != s.folderID() {
 		return 0, "", fmt.Errorf("nginx: what answers on %s (%s) is not the nginx of %s",
 			s.cfg.Listen, resp.Status, s.cfg.Dir)
 	}

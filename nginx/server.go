@@ -63,6 +63,9 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		return s.Reload(ctx)
 	}
+	if err := s.endOrphans(ctx); err != nil {
+		return err
+	}
 	if err := s.checkFree(ctx); err != nil {
 		return err
 	}
@@ -124,6 +127,9 @@ func (s *Server) Reload(ctx context.Context) error {
 	text, generation, err := s.render()
 	if err != nil {
 		return err
+	}
+	if _, err := s.Served(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+		return fmt.Errorf("nginx: reload: %w", err) // it could not listen there
 	}
 	old, err := os.ReadFile(s.path("nginx.conf"))
 	if err != nil {

@@ -134,6 +134,60 @@ func TestAddressTaken(t *testing.T) {
 	}
 }
 
+// Another folder's nginx on the same address is another program.
+func TestAnotherFolder(t *testing.T) {
+	theirs := nginxtest.Start(t, 1)
+	cfg := theirs.Config()
+	cfg.Dir = t.TempDir()
+	ours, err := nginx.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.Start(t.Context()); !errors.Is(err, nginx.ErrAddressTaken) {
+		t.Errorf("start: %v", err)
+	}
+	if route, err := ours.Served(t.Context()); err == nil {
+		t.Errorf("served: %+v", route)
+	}
+}
+
+// All of it works for a user who isn't root, and in a folder that only root
+// may enter when it is root's: the other tests are run again as nobody.
+func TestAsNobody(t *testing.T) {
+	nginxtest.Binary(t)
+	if os.Geteuid() != 0 {
+		t.Skip("the tests don't run as root: they have shown it already")
+	}
+	dir, err := os.MkdirTemp("", "nginx-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "nginx.test")
+	if err := os.WriteFile(copied, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	if err := errors.Join(os.Chmod(copied, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(copied, "-test.v", "-test.run", "^(TestStartStop|TestLinks|TestRejected.*|TestStopSpares.*|TestFailover)$")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if n := strings.Count(string(out), "\n--- PASS: "); n != 6 {
+		t.Errorf("%d tests were run as nobody, want 6\n%s", n, out)
+	}
+}
+
 // What nginx rejects never takes the place of what it runs.
 func TestRejectedConfigurationLeavesTheOld(t *testing.T) {
 	server := nginxtest.Start(t, 1)
@@ -166,80 +220,6 @@ func TestRejectedConfigurationLeavesTheOld(t *testing.T) {
 	drafts, _ := filepath.Glob(filepath.Join(cfg.Dir, ".nginx.conf*"))
 	if len(drafts) > 0 {
 		t.Errorf("left behind: %v", drafts)
-	}
-}
-
-// A PID file may name a process that belongs to somebody else by now.
-func TestStopSparesStrangers(t *testing.T) {
-	nginxtest.Binary(t)
-	other := nginxtest.Start(t, 1)
-	theirs, err := other.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sleep := exec.Command("sleep", "600")
-	if err := sleep.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		sleep.Process.Kill()
-		sleep.Wait()
-	}()
-	for name, pid := range map[string]string{
-		"another program":  strconv.Itoa(sleep.Process.Pid),
-		"another's nginx":  strconv.Itoa(theirs.PID),
-		"this very test":   strconv.Itoa(os.Getpid()),
-		"init":             "1",
-		"everybody":        "-1",
-		"an empty file":    "",
-		"no process":       "4194303",
-		"something broken": "12x",
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "nginx.pid"), []byte(pid+"\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			server, err := nginx.New(nginx.Config{Dir: dir})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := server.Stop(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if status, err := server.Status(t.Context()); err != nil || status.Running {
-				t.Errorf("status %+v, %v", status, err)
-			}
-		})
-	}
-	if err := sleep.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the other program was ended: %v", err)
-	}
-	if _, err := other.Served(t.Context()); err != nil {
-		t.Errorf("the other nginx was ended: %v", err)
-	}
-}
-
-// The same number, the same title, another start: not the one we started.
-func TestStopSparesASuccessor(t *testing.T) {
-	server := nginxtest.Start(t, 1)
-	started := filepath.Join(server.Config().Dir, "started")
-	text, err := os.ReadFile(started)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, _, _ := strings.Cut(string(text), " ")
-	if err := os.WriteFile(started, []byte(pid+" another time\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if _, err := server.Served(t.Context()); err != nil {
-		t.Errorf("it was ended: %v", err)
-	}
-	if err := os.WriteFile(started, text, 0o600); err != nil { // so that it is stopped in the end
-		t.Fatal(err)
 	}
 }
 
