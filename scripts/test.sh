@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all. Nothing is skipped for lack
+# of a program: what can't be installed is named, and the run fails.
+#
+#   scripts/test.sh            everything
+#   scripts/test.sh ./nginx/   the tests of some packages
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+failed=()
+
+# part NAME MINUTES COMMAND...: runs it; a failure, or more time than its
+# budget, is reported at the end.
+part() {
+	local name=$1 budget=$(($2 * 60)) began=$SECONDS status=0 took
+	shift 2
+	say "== $name"
+	"$@" || status=$?
+	took=$((SECONDS - began))
+	if [ "$status" -ne 0 ]; then
+		say "== $name: FAILED, $took s"
+		failed+=("$name")
+	elif [ "$took" -gt "$budget" ]; then
+		say "== $name: passed, but took $took s of $budget"
+		failed+=("$name (over its budget)")
+	else
+		say "== $name: ok, $took s"
+	fi
+}
+
+# install PROGRAM PACKAGE...: unless the program is there.
+install() {
+	local program=$1
+	shift
+	have "$program" && return
+	need_apt "$program"
+	say "installing $*"
+	apt_install "$@" || die "apt-get could not install $*" "its own message is above"
+}
+
+# formatted fails and names the files that gofmt would change.
+formatted() {
+	local files
+	files=$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 -r gofmt -l) || return 1
+	[ -z "$files" ] || {
+		say "gofmt would change:" "$files"
+		return 1
+	}
+}
+
+builds() { go build ./... && go build -o bin/migrate ./cmd/migrate; }
+
+builds_for_macos() { GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build ./...; }
+
+# race runs the packages that don't need SQLite under the race detector:
+# SQLite in Go is 10 to 20 times slower there.
+race() {
+	local tests packages
+	tests=$(go list -test -f '{{.ImportPath}} {{join .Deps ","}}' ./...) || return 1
+	packages=$(awk '$1 ~ /\.test$/ && $0 !~ /modernc\.org\/sqlite/ { sub(/\.test$/, "", $1); print $1 }' <<<"$tests")
+	[ -n "$packages" ] || {
+		say "no package to run under the race detector"
+		return 1
+	}
+	# shellcheck disable=SC2086 # one argument a package
+	go test -race -short -count=1 -p 2 -timeout 6m $packages
+}
+
+need_go
+scripts/install-nginx.sh
+install sqlite3 sqlite3
+case $(uname) in
+Linux) install "$(go env CC)" gcc libc6-dev ;; # the race detector's
+esac
+export MIGRATE_TEST_ALL=1
+
+if [ $# -gt 0 ]; then
+	part tests 15 go test -count=1 -p 2 -timeout 14m "$@"
+else
+	part format 1 formatted
+	part build 6 builds
+	part vet 4 go vet ./...
+	part tests 12 go test -count=1 -p 2 -timeout 11m ./...
+	part race 6 race
+	part 'build for macOS' 6 builds_for_macos
+fi
+
+if [ ${#failed[@]} -gt 0 ]; then
+	die "failed: ${failed[*]}"
+fi
+say "all passed, $SECONDS s"
