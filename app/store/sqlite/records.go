@@ -16,14 +16,14 @@ type Record = store.Record[task.Task]
 // columns read a record as the original program read its row: done is undone
 // only where it equals 0, and text is text whatever it is stored as. A row
 // that was removed unseen reads as deleted, as it does for the original.
-const columns = `SELECT r.id, r.rev, r.epoch, r.pending, r.deleted OR t.rowid IS NULL, coalesce(r.request,''),
+const columns = `r.rev, r.epoch, r.pending, r.deleted OR t.rowid IS NULL, coalesce(r.request,''),
   coalesce(CAST(t.assignee AS TEXT),''), coalesce(CAST(t.description AS TEXT),''), NOT coalesce(t.done=0,0) `
 
 // Companion rows with their tasks, and the other way round. The comparison
 // takes its collation from the left side, which is binary.
 const (
-	allRecords  = columns + `FROM migrate_record r LEFT JOIN tasks t ON r.id=t.id AND r.deleted=0 `
-	liveRecords = columns + `FROM tasks t CROSS JOIN migrate_record r ON r.id=t.id AND r.deleted=0 `
+	allRecords  = `SELECT r.id, ` + columns + `FROM migrate_record r LEFT JOIN tasks t ON r.id=t.id AND r.deleted=0 `
+	liveRecords = `SELECT t.id COLLATE BINARY, ` + columns + `FROM tasks t CROSS JOIN migrate_record r ON r.id=t.id AND r.deleted=0 `
 )
 
 type scanner interface{ Scan(...any) error }
