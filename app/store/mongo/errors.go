@@ -1,0 +1,153 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"migrate/app/store"
+)
+
+// How the driver's errors become the store's. Of a write:
+//
+//	nothing was sent: no server found, refused, no free      ErrUnavailable
+//	connection, failed handshake, the context ended before
+//	duplicate key, or nothing matched the expected pair      ErrConflict ("not newer" to PutIfNewer)
+//	sent once and answered: too large, key too long, fails   ErrUnfit
+//	the collection's own validation
+//	sent once and answered: not allowed, not authenticated   ErrUnavailable
+//	write concern error, time-out, lost connection, the      ErrUnknown
+//	context ended, stepped down, shutting down, any other
+//
+// Of a read: ErrUnavailable, whatever it was. Before anything is sent: invalid
+// UTF-8, too large, not BSON: ErrUnfit.
+//
+// Whether something was sent is not guessed from the error's type: the driver
+// announces each command before it writes to the network.
+
+// call is one call on the store: its context, with the time limit, and how
+// many commands it has begun to send.
+type call struct {
+	context.Context
+	cancel context.CancelFunc
+	sent   atomic.Int32
+}
+
+type callKey struct{}
+
+// begin starts a call, unless its context has ended: the driver might send the
+// command all the same.
+func (s *Store[B, F]) begin(ctx context.Context) (*call, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	c := new(call)
+	ctx, c.cancel = context.WithTimeout(ctx, s.cfg.Timeout)
+	c.Context = context.WithValue(ctx, callKey{}, c)
+	return c, nil
+}
+
+func (c *call) end() { c.cancel() }
+
+// noteSent is called by the driver before it sends a command. A retry counts again.
+func noteSent(ctx context.Context, _ *event.CommandStartedEvent) {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		c.sent.Add(1)
+	}
+}
+
+// The server's error codes that decide something here.
+const (
+	codeUnauthorized         = 13
+	codeAuthenticationFailed = 18
+	codeNamespaceNotFound    = 26
+	codeInvalid              = 121 // the collection's own validation
+	codeNotImplemented       = 238
+	codeTooLarge             = 10334
+	codeDuplicate            = 11000
+	codeKeyTooLong           = 17280
+)
+
+// written explains a failed write. sentBefore is c.sent as it was before the
+// command: a call may send several, and only this one's outcome is in doubt.
+func (c *call) written(err error, sentBefore int32) error {
+	if err == nil {
+		return nil
+	}
+	sentinel := store.ErrUnknown
+	switch c.sent.Load() - sentBefore {
+	case 0:
+		sentinel = store.ErrUnavailable
+	case 1:
+		// After a retry the answer is about the last attempt, not about the first.
+		if refused := refusal(err); refused != nil {
+			sentinel = refused
+		}
+	}
+	return c.wrap(sentinel, err)
+}
+
+// unread explains a failed read.
+func (c *call) unread(err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.wrap(store.ErrUnavailable, err)
+}
+
+func (c *call) wrap(sentinel, err error) error {
+	if ended := c.Err(); ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("%w: %w (%w)", sentinel, err, ended)
+	}
+	return fmt.Errorf("%w: %w", sentinel, err)
+}
+
+// refusal returns what it means that the server answered and did nothing; nil
+// if that isn't sure.
+func refusal(err error) error {
+	codes := answerCodes(err)
+	switch {
+	case len(codes) == 0:
+		return nil
+	case all(codes, codeDuplicate):
+		return store.ErrConflict
+	case all(codes, codeInvalid, codeTooLarge, codeKeyTooLong):
+		return store.ErrUnfit
+	case all(codes, codeUnauthorized, codeAuthenticationFailed):
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+// answerCodes returns the codes that the server refused the writes of one
+// command with; none if the command may have had an effect that isn't durable.
+func answerCodes(err error) []int {
+	var (
+		one  mongo.WriteException
+		bulk mongo.BulkWriteException
+		cmd  mongo.CommandError
+	)
+	var codes []int
+	switch {
+	case errors.As(err, &one) && one.WriteConcernError == nil:
+		for _, e := range one.WriteErrors {
+			codes = append(codes, e.Code)
+		}
+	case errors.As(err, &bulk) && bulk.WriteConcernError == nil:
+		for _, e := range bulk.WriteErrors {
+			codes = append(codes, e.Code)
+		}
+	case errors.As(err, &cmd) && cmd.Code != 0 && !mongo.IsNetworkError(err) && !mongo.IsTimeout(err):
+		codes = append(codes, int(cmd.Code))
+	}
+	return codes
+}
+
+func all(codes []int, of ...int) bool {
+	return !slices.ContainsFunc(codes, func(code int) bool { return !slices.Contains(of, code) })
+}

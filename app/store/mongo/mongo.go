@@ -1,0 +1,156 @@
+// Package mongo is the new database: [store.New] on MongoDB, for any body that
+// marshals to a BSON document with the same fields for every value.
+//
+// A record is one flat document: _id, rev, epoch, pending, deleted, request
+// and the body's fields beside them. What the migration keeps about itself is
+// in a second collection, named after the first with "_migrate" behind it.
+//
+// Every write waits for a majority of the members and their journals, every
+// call has a time limit, and every error says on purpose whether the call may
+// have had an effect: see errors.go.
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"migrate/app/store"
+)
+
+// Where the records are and how long a call may take, unless told otherwise.
+const (
+	DefaultDatabase   = "todo"
+	DefaultCollection = "tasks"
+	DefaultTimeout    = 5 * time.Second
+)
+
+// Config says where the database is and how to search it.
+type Config[F any] struct {
+	// URI is a MongoDB connection string. Its readConcernLevel is honoured if it
+	// is linearizable; its write concern and read preference are not.
+	URI        string
+	Database   string         // empty: DefaultDatabase
+	Collection string         // empty: DefaultCollection
+	Filter     func(F) bson.D // the filter in MongoDB's words, on the body's fields
+	ListKeys   []string       // body fields that lists are searched by; indexed, with the id last
+	Timeout    time.Duration  // of each call, if its context ends no sooner; zero: DefaultTimeout
+	Logger     *slog.Logger   // nil: none
+}
+
+// Store is a [store.New] on MongoDB. It is safe for concurrent use.
+type Store[B, F any] struct {
+	cfg     Config[F]
+	client  *mongo.Client
+	records *mongo.Collection
+
+	// What is kept about the migration goes through one connection: on a server
+	// without sessions that is what makes a read causal, see [Store.causal].
+	metaClient *mongo.Client
+	meta       *mongo.Collection
+}
+
+// Open returns a store that connects when it is first used: a server out of
+// reach is no error here. Errors never quote the URI, which may hold a password.
+func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
+	if cfg.Database == "" {
+		cfg.Database = DefaultDatabase
+	}
+	if cfg.Collection == "" {
+		cfg.Collection = DefaultCollection
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Filter == nil {
+		return nil, errors.New("mongo: no filter given")
+	}
+	if err := checkBody[B](); err != nil {
+		return nil, err
+	}
+	client, err := connect(cfg.URI, cfg.Timeout, func(o *options.ClientOptions) {
+		if o.ReadConcern == nil || o.ReadConcern.Level != readconcern.Linearizable().Level {
+			o.SetReadConcern(readconcern.Majority())
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	metaClient, err := connect(cfg.URI, cfg.Timeout, func(o *options.ClientOptions) {
+		o.SetReadConcern(readconcern.Majority()).SetMinPoolSize(0).SetMaxPoolSize(1)
+	})
+	if err != nil {
+		return nil, errors.Join(err, client.Disconnect(ctx))
+	}
+	return &Store[B, F]{
+		cfg:        cfg,
+		client:     client,
+		records:    client.Database(cfg.Database).Collection(cfg.Collection),
+		metaClient: metaClient,
+		meta:       metaClient.Database(cfg.Database).Collection(cfg.Collection + "_migrate"),
+	}, nil
+}
+
+func connect(uri string, timeout time.Duration, more func(*options.ClientOptions)) (*mongo.Client, error) {
+	journal := true
+	o := options.Client().ApplyURI(uri)
+	err := o.Validate()
+	if err == nil {
+		o.SetAppName("migrate").
+			SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal}).
+			SetReadPreference(readpref.Primary()).
+			SetServerSelectionTimeout(timeout).
+			SetMonitor(&event.CommandMonitor{Started: noteSent})
+		more(o)
+		var client *mongo.Client
+		if client, err = mongo.Connect(o); err == nil {
+			return client, nil
+		}
+	}
+	if strings.Contains(uri, "@") {
+		return nil, errors.New("mongo: the connection string is not valid (not quoted, as it may hold a password)")
+	}
+	return nil, fmt.Errorf("mongo: the connection string is not valid: %w", err)
+}
+
+// Close ends the connections. Calls that are under way may fail.
+func (s *Store[B, F]) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	defer cancel()
+	return errors.Join(s.client.Disconnect(ctx), s.metaClient.Disconnect(ctx))
+}
+
+// reservedFields are the fields of a document that the body can't have.
+var reservedFields = []string{"_id", "rev", "epoch", "pending", "deleted", "request"}
+
+// checkBody refuses a body type whose fields would collide with the record's.
+func checkBody[B any]() error {
+	var zero B
+	fields, err := bodyFields(zero)
+	if err != nil {
+		return fmt.Errorf("mongo: %T can't be a body: %w", zero, err)
+	}
+	for _, f := range fields {
+		if slices.Contains(reservedFields, f.Key) {
+			return fmt.Errorf("mongo: %T can't be a body: its field %q is taken", zero, f.Key)
+		}
+	}
+	return nil
+}
+
+var _ store.New[struct{}, struct{}] = (*Store[struct{}, struct{}])(nil)
