@@ -42,8 +42,10 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	s.asked[r.Method]++
 	fault := s.fault(r.Method, r.URL.Path, s.asked[r.Method])
-	before := maps.Clone(s.tasks)
+	var before map[string]state
 	switch fault {
+	case "lose":
+		before = maps.Clone(s.tasks)
 	case "unavailable", "refused", "outcome_unknown":
 		fail(w, 503, fault)
 		return

@@ -33,8 +33,7 @@ func newMapTasks() *mapTasks {
 	return &mapTasks{
 		recs:  map[string]record{},
 		ready: true,
-		state: migration.Status{Step: 4, Primary: store.PrimaryOld, Epoch: 1, Pending: 3,
-			Stores: []migration.StoreStatus{{Store: store.PrimaryOld, Calls: 9, Errors: 2}}},
+		state: migration.Status{Step: 4, Primary: store.PrimaryOld, Epoch: 1, Pending: 3},
 	}
 }
 

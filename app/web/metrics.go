@@ -87,7 +87,7 @@ func (m *metrics) status(ctx context.Context) migration.Status {
 type statusCollector struct {
 	m *metrics
 
-	step, epoch, primary, pending, compared, backfill, operations *prometheus.Desc
+	step, epoch, primary, pending, compared, backfill *prometheus.Desc
 }
 
 func newStatusCollector(m *metrics) *statusCollector {
@@ -95,19 +95,18 @@ func newStatusCollector(m *metrics) *statusCollector {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &statusCollector{
-		m:          m,
-		step:       desc("migrate_step", "The instance's step, 1 to 8."),
-		epoch:      desc("migrate_fence_epoch", "The fence's epoch as the instance knows it."),
-		primary:    desc("migrate_primary", "1 for the database that decides.", "store"),
-		pending:    desc("migrate_pending_records", "Records of the primary that the other database still lacks.", "store"),
-		compared:   desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "result"),
-		backfill:   desc("migrate_backfill_records_total", "Records scanned by the backfill under the present epoch."),
-		operations: desc("migrate_store_operations_total", "Calls on a database.", "store", "op", "outcome"),
+		m:        m,
+		step:     desc("migrate_step", "The instance's step, 1 to 8."),
+		epoch:    desc("migrate_fence_epoch", "The fence's epoch as the instance knows it."),
+		primary:  desc("migrate_primary", "1 for the database that decides.", "store"),
+		pending:  desc("migrate_pending_records", "Records of the primary that the other database still lacks.", "store"),
+		compared: desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "result"),
+		backfill: desc("migrate_backfill_records_total", "Records scanned by the backfill under the present epoch."),
 	}
 }
 
 func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.compared, c.backfill, c.operations} {
+	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.compared, c.backfill} {
 		ch <- d
 	}
 }
@@ -139,9 +138,5 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(c.compared, s.Compared.Errors, "error")
 	if s.Progress != nil {
 		counter(c.backfill, s.Progress.Copied)
-	}
-	for _, st := range s.Stores {
-		counter(c.operations, st.Calls-st.Errors, string(st.Store), "all", "ok")
-		counter(c.operations, st.Errors, string(st.Store), "all", "error")
 	}
 }

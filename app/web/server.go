@@ -25,7 +25,7 @@ import (
 // Change decides what becomes of a record: next is what to commit (only its
 // Body, Deleted and Request matter), commit false writes nothing, and err is
 // the answer of [Tasks.Apply]. It may be called several times.
-type Change = func(cur store.Record[task.Task], found bool) (next store.Record[task.Task], commit bool, err error)
+type Change = migration.Change[task.Task]
 
 // Tasks is the store that walks through the migration.
 //
