@@ -19,7 +19,7 @@
 //	nginx.pid   the master's process id, by nginx
 //	started     the same process id, and when that process started, by us
 //	live        -> routes/8001
-//	fallback    -> routes/8000
+//	fallback    -> routes/8000, or routes/none
 //	routes/     an empty folder for each port
 //	logs/ temp/
 //

@@ -128,10 +128,15 @@ func failovers() []failover {
 			standby := s.serve(t, named("standby"))
 			s.with(t, 0, standby.port)
 			link := filepath.Join(s.Config().Dir, "live")
-			if err := os.Symlink(t.TempDir(), link); err != nil {
-				return err
+			var errs []error
+			for _, target := range []string{t.TempDir(), "/nowhere", ""} {
+				errs = append(errs, os.Remove(link))
+				if target != "" { // else no link at all
+					errs = append(errs, os.Symlink(target, link))
+				}
+				errs = append(errs, s.each(t, all, down("unavailable")))
 			}
-			return errors.Join(s.each(t, all, down("unavailable")), standby.got(0), os.Remove(link))
+			return errors.Join(append(errs, standby.got(0))...)
 		}},
 		{"the application's own errors", func(t *testing.T, s *stage) error {
 			var errs []error

@@ -12,10 +12,13 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// The two links.
+// The two links, and the folder that they lead to when there is no instance.
+// (nginx would do without a link as well, but complain in its log at every
+// request.)
 const (
 	live     = "live"
 	fallback = "fallback"
+	none     = "none"
 )
 
 // Live returns the port that the link says is live, 0 when there is none or
@@ -42,7 +45,7 @@ func (s *Server) SetFallback(ctx context.Context, port int) error {
 	return s.point(ctx, fallback, port)
 }
 
-// point makes a link lead to a port, or removes it.
+// point makes a link lead to a port, 0 to none.
 func (s *Server) point(ctx context.Context, link string, port int) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("nginx: move %s: %w", link, err)
@@ -58,13 +61,10 @@ func (s *Server) point(ctx context.Context, link string, port int) error {
 }
 
 func (s *Server) repoint(link string, port int) error {
-	if port == 0 {
-		if err := os.Remove(s.path(link)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return syncDir(s.cfg.Dir)
+	target := filepath.Join("routes", none)
+	if port != 0 {
+		target = filepath.Join("routes", strconv.Itoa(port))
 	}
-	target := filepath.Join("routes", strconv.Itoa(port))
 	if err := os.MkdirAll(s.path(target), 0o700); err != nil {
 		return err
 	}
@@ -72,6 +72,20 @@ func (s *Server) repoint(link string, port int) error {
 		return err
 	}
 	return syncDir(s.cfg.Dir)
+}
+
+// makeLinks makes those that aren't there lead to none.
+func (s *Server) makeLinks() error {
+	for _, link := range []string{live, fallback} {
+		_, err := os.Lstat(s.path(link))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = s.repoint(link, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("nginx: make %s: %w", link, err)
+		}
+	}
+	return nil
 }
 
 // serves reports whether the port is in the range that nginx.conf has groups for.

@@ -66,7 +66,7 @@ func (s *Server) ask(ctx context.Context, client *http.Client, link string) (por
 		return 0, "", fmt.Errorf("nginx: what answers on %s (%s) is not the nginx of %s",
 			s.cfg.Listen, resp.Status, s.cfg.Dir)
 	}
-	if answer.Instance == "none" {
+	if answer.Instance == none {
 		return 0, answer.Generation, nil
 	}
 	port, err = strconv.Atoi(strings.TrimPrefix(answer.Instance, "i"))

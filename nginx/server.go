@@ -186,7 +186,7 @@ func (s *Server) makeDirs() error {
 			return fmt.Errorf("nginx: %w", err)
 		}
 	}
-	return nil
+	return s.makeLinks()
 }
 
 // install replaces nginx.conf by a text that nginx accepts.

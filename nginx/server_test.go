@@ -287,10 +287,15 @@ func TestLinks(t *testing.T) {
 	for _, target := range []string{"routes/1", "routes", cfg.Dir, "/nowhere", "live", fmt.Sprintf("routes/%d0", port)} {
 		must(os.MkdirAll(filepath.Join(cfg.Dir, "routes", "1"), 0o700))
 		must(os.MkdirAll(filepath.Join(cfg.Dir, "routes", fmt.Sprintf("%d0", port)), 0o700))
+		must(os.Remove(link))
 		must(os.Symlink(target, link))
 		if route, err := server.Served(ctx); err != nil || route.Live != 0 {
 			t.Errorf("link to %s: served %+v, %v", target, route, err)
 		}
-		must(os.Remove(link))
+		if target != "live" { // a circle is an error
+			if live, err := server.Live(); err != nil || live != 0 {
+				t.Errorf("link to %s: %d, %v", target, live, err)
+			}
+		}
 	}
 }
