@@ -54,7 +54,7 @@ type InstanceStatus struct {
 	Ready   bool            `json:"ready"`
 	Reason  string          `json:"reason,omitempty"` // why it is not
 	Told    *AdminStatus    `json:"-"`                // what its admin socket says; nil without one
-	Admin   json.RawMessage `json:"status,omitempty"` // the same, all of it
+	Raw     json.RawMessage `json:"status,omitempty"` // the same, all of it
 }
 
 // Status looks at everything without taking the lock, and changes nothing.
@@ -111,7 +111,7 @@ func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, s Status)
 	v.Ready, v.Reason = ready(ctx, i.Port, i.ReadyURL)
 	told, err := o.admin(i).status(ctx)
 	if err == nil {
-		v.Told, v.Admin = &told, told.Raw
+		v.Told, v.Raw = &told, told.Raw
 	} else if i.Admin || !errors.Is(err, errNoAdmin) {
 		v.Reason = joinText(v.Reason, err.Error())
 	}

@@ -1,0 +1,152 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestJournalTornLine(t *testing.T) {
+	r := newRig(t)
+	o := r.open()
+	work := func(context.Context) error { return nil }
+	if err := o.Exclusive(t.Context(), "first", work); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(o.journal.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Torn in the middle of its last line, which was the end of "first".
+	if err := os.WriteFile(o.journal.path, b[:len(b)-20], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := o.Status(t.Context()); err != nil || s.Unfinished == nil {
+		t.Errorf("a torn end is no end: %+v, %v", s.Unfinished, err)
+	}
+	if err := o.Exclusive(t.Context(), "second", work); err != nil {
+		t.Fatal(err)
+	}
+	ops, torn, err := o.History(0)
+	if err != nil || torn != 1 || len(ops) != 2 || ops[0].Outcome != phaseUndone || ops[1].Outcome != phaseDone {
+		t.Errorf("%d torn, %v, %+v", torn, err, ops)
+	}
+}
+
+func TestJournalRotates(t *testing.T) {
+	r := newRig(t)
+	o := r.open()
+	o.journal.most = 2000
+	const n = 30
+	for range n {
+		if err := o.Exclusive(t.Context(), "work", func(context.Context) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(o.journal.path); err != nil || info.Size() > 2*o.journal.most {
+		t.Errorf("%v bytes, %v", info.Size(), err)
+	}
+	ops, torn, err := o.History(0)
+	if err != nil || torn != 0 || len(ops) < 10 || len(ops) >= n {
+		t.Errorf("%d operations are kept of %d, %d torn, %v", len(ops), n, torn, err)
+	}
+	for _, op := range ops {
+		if op.Outcome != phaseDone || len(op.Phases) != 2 {
+			t.Errorf("an operation was cut in two: %+v", op)
+		}
+	}
+	if some, _, _ := o.History(3); len(some) != 3 || some[2].ID != ops[len(ops)-1].ID {
+		t.Errorf("the latest three: %+v", some)
+	}
+}
+
+func FuzzReadEntries(f *testing.F) {
+	f.Add([]byte(`{"op":"1","phase":"intent"}` + "\n" + `{"op":"1","pha`))
+	f.Add([]byte("\n\n\x00null\n[]\n{}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := t.TempDir() + "/journal.jsonl"
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := &journal{path: path, most: journalSize}
+		before, _, err := j.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.append(Entry{Op: "new", Phase: phaseDone}); err != nil {
+			t.Fatal(err)
+		}
+		after, _, err := j.read()
+		if err != nil || len(after) != len(before)+1 || after[len(after)-1].Op != "new" {
+			t.Fatalf("%d entries, then %d, %v", len(before), len(after), err)
+		}
+	})
+}
+
+func TestLock(t *testing.T) {
+	r := newRig(t)
+	held, release, done := make(chan bool), make(chan bool), make(chan error, 1)
+	go func() {
+		done <- r.open().Exclusive(context.Background(), "backfill --rate 10", func(context.Context) error {
+			close(held)
+			<-release
+			return nil
+		})
+	}()
+	<-held
+	o := r.open()
+	idle := func(context.Context) error { return nil }
+	err := o.Exclusive(t.Context(), "nginx start", idle)
+	refused(t, err, ErrLocked, o.who, "backfill --rate 10", "since 20")
+	if s, err := o.Status(t.Context()); err != nil || s.Holder == nil || s.Holder.Command != "backfill --rate 10" {
+		t.Errorf("status does not say who is at work: %+v, %v", s.Holder, err)
+	}
+	short := r.open(func(c *Config) { c.LockWait = 100 * time.Millisecond })
+	refused(t, short.Exclusive(t.Context(), "nginx start", idle), ErrLocked)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	long := r.open(func(c *Config) { c.LockWait = time.Minute })
+	if err := long.Exclusive(ctx, "nginx start", idle); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while waiting: %v", err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- long.Exclusive(context.Background(), "nginx start", idle) }()
+	close(release)
+	if err := errors.Join(<-done, <-waited); err != nil {
+		t.Error(err)
+	}
+	if ops, _, _ := o.History(0); len(ops) != 2 {
+		t.Errorf("%d operations, want the two that had the lock", len(ops))
+	}
+}
+
+func TestFailureIsJournalled(t *testing.T) {
+	r := newRig(t)
+	o := r.open()
+	broken := errors.New("no such thing at mongodb://bill:hunter2@db/")
+	if err := o.Exclusive(t.Context(), "mongo start", func(context.Context) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	ops, _, _ := o.History(0)
+	if len(ops) != 1 || ops[0].Outcome != phaseFailed || !strings.Contains(ops[0].Last.Error, "no such thing at mongodb://bill:xxxxx@db/") {
+		t.Errorf("%+v", ops)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"mongodb://u:p@h1:1,h2:2/db":                 "mongodb://u:xxxxx@h1:1,h2:2/db",
+		"mongodb://u:p@ss:w/rd@h/":                   "mongodb://u:xxxxx@h/",
+		"mongodb://h:27017/?tls=true":                "mongodb://h:27017/?tls=true",
+		"x --uri=mongodb+srv://u:p@h/ --step 3":      "x --uri=mongodb+srv://u:xxxxx@h/ --step 3",
+		"m://h/?tlsCertificateKeyFilePassword=s&a=b": "m://h/?tlsCertificateKeyFilePassword=xxxxx&a=b",
+		"http://127.0.0.1:5000/tasks":                "http://127.0.0.1:5000/tasks",
+	} {
+		if got := redact(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

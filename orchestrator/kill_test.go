@@ -1,0 +1,267 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"migrate/orchestrator/process"
+)
+
+// task is what a tool that is to be killed is told, in its environment.
+type task struct {
+	Dir, Traffic, URL string
+	First             int
+	Do                string // spawn or switch
+	Port, Step        int
+	Die               string // the point, see Orchestrator.hook; empty: none
+	Points            string // file that the points passed are written to
+}
+
+// runTool is the tool in a process of its own, which kills itself.
+func runTool() {
+	var do task
+	if err := json.Unmarshal([]byte(os.Getenv("TEST_TASK")), &do); err != nil {
+		panic(err)
+	}
+	o, err := Open(Config{Dir: do.Dir, Traffic: fileTraffic{do.Traffic, do.URL}, FirstPort: do.First, Ports: 4, Timeouts: testTimeouts})
+	if err != nil {
+		panic(err)
+	}
+	points, err := os.OpenFile(do.Points, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	o.hook = func(point string) {
+		fmt.Fprintln(points, point)
+		if point == do.Die {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	switch do.Do {
+	case "spawn":
+		_, err = o.Spawn(context.Background(), spawnOptions(do.Port, do.Step, ""))
+	case "switch":
+		_, err = o.Switch(context.Background(), SwitchOptions{To: do.Port})
+	case "stop":
+		_, err = o.Stop(context.Background(), StopOptions{Port: do.Port, Yes: true})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// tool runs a command in another process; killed reports that it died as told.
+func (r *rig) tool(do task) (killed bool) {
+	r.t.Helper()
+	do.Dir, do.Traffic, do.URL, do.First = r.dir, r.traffic.dir, r.traffic.url, r.first
+	b, _ := json.Marshal(do)
+	exe, _ := os.Executable()
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), "TEST_PART=tool", "TEST_TASK="+string(b))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return true
+	}
+	r.t.Fatalf("the tool failed: %v\n%s", err, out)
+	return false
+}
+
+// points runs a command to its end and returns the points that it passed.
+func points(t *testing.T, prepare func(*rig) task) []string {
+	r := newRig(t)
+	do := prepare(r)
+	do.Points = filepath.Join(t.TempDir(), "points")
+	if r.tool(do) {
+		t.Fatal("it was killed, though not told to")
+	}
+	b, err := os.ReadFile(do.Points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(strings.ReplaceAll(string(b), " ", "_"))
+}
+
+// everyPoint kills the command at each point in turn, and has the next command
+// look at what is left.
+func everyPoint(t *testing.T, prepare func(*rig) task, sound func(t *testing.T, r *rig, do task, point string)) {
+	all := points(t, prepare)
+	if len(all) < 4 {
+		t.Fatalf("only %d points: %v", len(all), all)
+	}
+	for _, point := range all {
+		t.Run(point, func(t *testing.T) {
+			r := newRig(t)
+			do := prepare(r)
+			do.Points, do.Die = filepath.Join(t.TempDir(), "points"), strings.ReplaceAll(point, "_", " ")
+			if !r.tool(do) {
+				t.Fatal("it was not killed")
+			}
+			sound(t, r, do, point)
+		})
+	}
+}
+
+// next runs a command that changes nothing itself, and checks that nothing is
+// left open.
+func (r *rig) next() {
+	r.t.Helper()
+	o := r.open()
+	if err := o.Exclusive(r.t.Context(), "look", func(context.Context) error { return nil }); err != nil {
+		r.t.Fatalf("the next command: %v", err)
+	}
+	s, err := o.Status(r.t.Context())
+	if err != nil || s.Unfinished != nil {
+		r.t.Errorf("left open: %+v, %v", s.Unfinished, err)
+	}
+}
+
+func TestSwitchKilledAnywhere(t *testing.T) {
+	prepare := func(r *rig) task {
+		r.spawn(0, 1, "")
+		r.change()
+		r.spawn(1, 2, "")
+		return task{Do: "switch", Port: r.first + 1}
+	}
+	unsound := 0 // before the next command, or this test proves nothing
+	everyPoint(t, prepare, func(t *testing.T, r *rig, do task, point string) {
+		moved, _ := r.traffic.Live()
+		if standing, _ := r.traffic.Fallback(); moved == do.Port && standing != r.first {
+			unsound++
+		}
+		if status, _, err := get(t.Context(), r.traffic.url+"/work"); status != http.StatusOK || err != nil {
+			t.Errorf("traffic is not served: %d %v", status, err)
+		}
+		r.next()
+		switch live, _ := r.traffic.Live(); {
+		case live != moved:
+			t.Errorf("traffic was on port %d and is on %d, though both instances are well", moved, live)
+		case live == do.Port:
+			r.links(do.Port, r.first) // finished: the previous one is drained and stands by
+		default:
+			r.links(r.first, 0)
+			r.change() // it can be had again
+			r.links(do.Port, r.first)
+		}
+	})
+	if unsound == 0 {
+		t.Error("no kill left the previous instance undrained")
+	}
+}
+
+func TestSwitchKilledAndTheNextInstanceDead(t *testing.T) {
+	r := newRig(t)
+	r.spawn(0, 1, "")
+	r.change()
+	next := r.spawn(1, 2, "")
+	do := task{Do: "switch", Port: r.first + 1, Die: "after confirm", Points: filepath.Join(t.TempDir(), "points")}
+	if !r.tool(do) {
+		t.Fatal("it was not killed")
+	}
+	r.links(r.first+1, 0)
+	killHard(t, next.Instance.Process.PID)
+	r.next()
+	r.links(r.first, 0) // put back
+	if ops, _, _ := r.open().History(2); ops[0].Outcome != phaseUndone {
+		t.Errorf("the journal says %q", ops[0].Outcome)
+	}
+}
+
+func TestSpawnKilledAnywhere(t *testing.T) {
+	prepare := func(r *rig) task {
+		r.spawn(0, 1, "")
+		r.change()
+		r.spawn(1, 2, "")
+		r.change()
+		return task{Do: "spawn", Port: r.first + 2, Step: 3}
+	}
+	strays := 0 // started and written down nowhere, or this test proves nothing
+	everyPoint(t, prepare, func(t *testing.T, r *rig, do task, point string) {
+		o := r.open()
+		mark := envSocket + "=" + o.plan(SpawnOptions{Port: do.Port}).Socket
+		if s, err := loadState(o.statePath()); err == nil && len(process.Find(mark)) > 0 && s.Instances[do.Port].Port == 0 {
+			strays++
+		}
+		r.next()
+		s, err := o.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := 0
+		for _, i := range s.Instances {
+			if i.Running {
+				running++
+				if !i.Ready {
+					t.Errorf("port %d runs and is not ready: %s", i.Port, i.Reason)
+				}
+			}
+			if i.Port == do.Port && !i.Instance.Admin {
+				t.Errorf("the instance that was kept is not proven: %+v", i.Instance)
+			}
+		}
+		if live, _ := r.traffic.Live(); live != r.first+1 || running > 2 || running < 1 {
+			t.Errorf("live %d, %d run", live, running)
+		}
+		if left := process.Find(mark); len(left) > 0 && s.Instances[len(s.Instances)-1].Port != do.Port {
+			t.Errorf("processes that nobody knows: %v", left)
+		}
+		if bindable(do.Port) == nil { // it was undone: once more
+			r.spawn(2, 3, "")
+		}
+		r.change()
+		r.links(do.Port, r.first+1)
+	})
+	if strays == 0 && runtime.GOOS == "linux" {
+		t.Error("no kill left a process that was written down nowhere")
+	}
+}
+
+func TestStopKilledAnywhere(t *testing.T) {
+	prepare := func(r *rig) task {
+		r.spawn(0, 1, "")
+		r.change()
+		r.spawn(1, 2, "")
+		r.change()
+		return task{Do: "stop", Port: r.first}
+	}
+	everyPoint(t, prepare, func(t *testing.T, r *rig, do task, point string) {
+		r.next()
+		if point != "before_stopping" { // before that, nobody knows of it
+			r.links(r.first+1, 0)
+			if err := bindable(r.first); err != nil {
+				t.Errorf("it still runs: %v", err)
+			}
+		}
+	})
+}
+
+// killHard ends an instance as a crash would.
+func killHard(t *testing.T, pid int) {
+	t.Helper()
+	id, err := process.Identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for id.Alive() {
+		if !sleep(t.Context(), 5*time.Millisecond) {
+			t.Fatal("it does not end")
+		}
+	}
+}
