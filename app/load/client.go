@@ -76,8 +76,7 @@ func (c *client) turn() (ok bool, err error) {
 	case less(mix.List):
 		return c.list()
 	case less(mix.Create), less(mix.Delete):
-		// Which of the two follows from how many there are, once they are enough.
-		if have < c.quota*3/4 || have < c.quota && c.rng.IntN(2) == 0 {
+		if c.grow(have) {
 			return c.create()
 		}
 		return c.onSome(c.delete)
@@ -90,6 +89,18 @@ func (c *client) turn() (ok bool, err error) {
 		return c.onSome(c.get)
 	}
 	return c.onSome(c.patch)
+}
+
+// grow chooses between a create and a deletion by how many tasks there are;
+// a mix that has only one of the two gets only that.
+func (c *client) grow(have int) bool {
+	switch mix := c.g.cfg.Mix; {
+	case mix.Delete == 0:
+		return true
+	case mix.Create == 0, have >= c.quota:
+		return false
+	}
+	return have < c.quota*3/4 || c.rng.IntN(2) == 0
 }
 
 // onSome does something to one of the tasks: by chance to one that was there

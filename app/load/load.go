@@ -36,7 +36,9 @@ type Config struct {
 	Timeout  time.Duration // of a request; 10 s
 }
 
-// Mix is how often each request is made, relative to the others.
+// Mix is how often each request is made, relative to the others. Creates and
+// deletions share their weights, so that the number of tasks stays near
+// MaxTasks; a weight of 0 excludes its kind.
 type Mix struct{ Create, Patch, Done, Delete, Get, List int }
 
 // DefaultMix is mostly updates. Lists are rare, as an answer grows with the

@@ -346,6 +346,17 @@ func TestRateAndFiguresBetweenMarks(t *testing.T) {
 	}
 }
 
+func TestMixOfOneKind(t *testing.T) {
+	s := serve(t)
+	f, ledger := loadOn(t, s.URL, 500, Config{Mix: Mix{Create: 1}, Think: time.Millisecond})
+	if s.asked["POST"] != int(f.Requests) || f.Acknowledged != f.Requests {
+		t.Errorf("%v of %d requests", s.asked, f.Requests)
+	}
+	if r := check(t, s.URL, ledger, 500); r.Err() != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestNothingListens(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

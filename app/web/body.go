@@ -117,9 +117,9 @@ func taskFromJSON(w http.ResponseWriter, r *http.Request) (task.Task, error) {
 	if err := decode(w, r, &t); err != nil {
 		return task.Task{}, err
 	}
-	var out task.Task
-	err := cmp.Or(field("assignee", t.Assignee, &out.Assignee), field("description", t.Description, &out.Description))
-	return out, err
+	assignee, err1 := field[string]("assignee", t.Assignee)
+	description, err2 := field[string]("description", t.Description)
+	return task.Task{Assignee: assignee, Description: description}, cmp.Or(err1, err2)
 }
 
 // patch is what a PATCH changes; nil leaves a field as it is.
@@ -143,20 +143,11 @@ func newPatch(w http.ResponseWriter, r *http.Request) (patch, error) {
 		return patch{}, err
 	}
 	var p patch
-	var err error
-	if body.Assignee != nil {
-		p.assignee = new(string)
-		err = cmp.Or(err, field("assignee", body.Assignee, p.assignee), task.ValidateAssignee(*p.assignee))
-	}
-	if body.Description != nil {
-		p.description = new(string)
-		err = cmp.Or(err, field("description", body.Description, p.description), task.ValidateDescription(*p.description))
-	}
-	if body.Done != nil {
-		p.done = new(bool)
-		err = cmp.Or(err, field("done", body.Done, p.done))
-	}
-	return p, err
+	var err1, err2, err3 error
+	p.assignee, err1 = optional("assignee", body.Assignee, task.ValidateAssignee)
+	p.description, err2 = optional("description", body.Description, task.ValidateDescription)
+	p.done, err3 = optional("done", body.Done, func(bool) error { return nil })
+	return p, cmp.Or(err1, err2, err3)
 }
 
 func (p patch) apply(t task.Task) task.Task {
@@ -193,13 +184,22 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-// field decodes one field; absent leaves v alone, null and other types are refused.
-func field[T any](name string, raw json.RawMessage, v *T) error {
+// optional decodes and validates a field; nil if it is absent.
+func optional[T any](name string, raw json.RawMessage, validate func(T) error) (*T, error) {
 	if raw == nil {
-		return nil
+		return nil, nil
 	}
-	if string(raw) == "null" || json.Unmarshal(raw, v) != nil {
-		return fmt.Errorf("%w: %s is no %T", task.ErrInvalid, name, *v)
+	v, err := field[T](name, raw)
+	if err == nil {
+		err = validate(v)
 	}
-	return nil
+	return &v, err
+}
+
+// field decodes a field, zero if it is absent; null and other types are refused.
+func field[T any](name string, raw json.RawMessage) (v T, err error) {
+	if raw != nil && (string(raw) == "null" || json.Unmarshal(raw, &v) != nil) {
+		return v, fmt.Errorf("%w: %s is no %T", task.ErrInvalid, name, v)
+	}
+	return v, nil
 }
