@@ -83,10 +83,16 @@ func (s *stage) alter(t *testing.T, old, changed string) {
 // signalReload is `nginx -s reload`, the usual way.
 func signalReload(t *testing.T, dir string) {
 	t.Helper()
-	out, err := exec.Command(nginxtest.Binary(t), "-p", dir, "-e", filepath.Join(dir, "logs", "error.log"),
-		"-c", filepath.Join(dir, "nginx.conf"), "-s", "reload").CombinedOutput()
-	if err != nil {
-		t.Fatalf("nginx -s reload: %v: %s", err, out)
+	run(t, dir, "-s", "reload")
+}
+
+// run runs nginx in a folder the way that [nginx.Server] does, which can thus
+// end what it starts.
+func run(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	args = append([]string{"-p", dir, "-e", filepath.Join(dir, "logs", "error.log"), "-c", filepath.Join(dir, "nginx.conf")}, args...)
+	if out, err := exec.Command(nginxtest.Binary(t), args...).CombinedOutput(); err != nil {
+		t.Fatalf("nginx %q: %v: %s", args, err, out)
 	}
 }
 

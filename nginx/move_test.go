@@ -127,13 +127,24 @@ func (l *load) err() error {
 type usual struct{ dir, listen string }
 
 func startUsual(t *testing.T, port int) usual {
-	server := nginxtest.Start(t, 1) // for its folder, its start and its end
+	server := nginxtest.Start(t, 1) // for its folder, and for its end
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	u := usual{server.Config().Dir, server.Config().Listen}
-	u.move(t, port)
+	u.write(t, port)
+	run(t, u.dir)
+	waitAnswer(t, "http://"+u.listen, "a")
 	return u
 }
 
 func (u usual) move(t *testing.T, port int) {
+	t.Helper()
+	u.write(t, port)
+	signalReload(t, u.dir)
+}
+
+func (u usual) write(t *testing.T, port int) {
 	t.Helper()
 	text := fmt.Sprintf(`
 		daemon on; worker_processes 2; pid %[1]q; error_log %[2]q warn;
@@ -155,7 +166,6 @@ func (u usual) move(t *testing.T, port int) {
 	if err := os.WriteFile(filepath.Join(u.dir, "nginx.conf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	signalReload(t, u.dir)
 }
 
 // Many moves under load lose no request; the same load sees what a reload
@@ -189,7 +199,6 @@ func TestMoveLosesNothing(t *testing.T) {
 	}
 
 	u := startUsual(t, ports[0].port)
-	waitAnswer(t, "http://"+u.listen, "a")
 	l := startLoad(t.Context(), u.listen, clients, 5*time.Millisecond)
 	reloads := 0
 	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
@@ -205,6 +214,43 @@ func TestMoveLosesNothing(t *testing.T) {
 	ports[0].stop()
 	ports[1].stop()
 	goleak.VerifyNone(t, leaks)
+}
+
+// Clients that are far away and idle for most of the time lose nothing
+// either. They are the ones on whom a reload closes the connection.
+func TestMoveLosesNothingFarAway(t *testing.T) {
+	const clients, moves, think = 256, 20, time.Second
+	const oneWay = 10 * time.Millisecond
+	s := newStage(t, 2)
+	ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
+	s.with(t, ports[0].port, ports[1].port)
+	l := startLoad(t.Context(), nginxtest.Relay(t, s.Config().Listen, oneWay), clients, think)
+	for i := range moves {
+		l.moreDone(t, clients/4)
+		if err := s.Move(t.Context(), ports[(i+1)%2].port); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.moreDone(t, 2*clients)
+	l.end()
+	t.Logf("by link: %d moves, %d requests, %d failed", moves, l.done.Load(), l.failed.Load())
+	if l.failed.Load() > 0 {
+		t.Errorf("%d requests failed, the first: %v", l.failed.Load(), l.err())
+	}
+
+	u := startUsual(t, ports[0].port)
+	l = startLoad(t.Context(), nginxtest.Relay(t, u.listen, oneWay), clients, think)
+	reloads := 0
+	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
+		l.moreDone(t, clients/4)
+		u.move(t, ports[(reloads+1)%2].port)
+		waitAnswer(t, "http://"+u.listen, string("ab"[(reloads+1)%2]))
+	}
+	l.end()
+	t.Logf("by reload: %d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
+	if l.failed.Load() == 0 {
+		t.Error("reloads lost nothing: this load would not see a loss of ours either")
+	}
 }
 
 // waitAnswer waits until new connections are answered by an instance.
