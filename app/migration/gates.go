@@ -22,12 +22,13 @@ const (
 	GateQuarantine = "quarantine"
 )
 
-// Gates answers, for an instance at step to, whether the move to it may be
-// made. Every gate is answered, also past one that does not hold. An error
-// means that the question makes no sense here.
+// Gates answers whether the move to a step may be made: asked of an instance at
+// that step, or at the one before it for a look ahead. Every gate is answered,
+// also past one that does not hold. An error means that the question makes no
+// sense here.
 func (s *Service[B, F]) Gates(ctx context.Context, to Step) ([]Gate, error) {
-	if to != s.step {
-		return nil, fmt.Errorf("the gates to step %d are asked of an instance at that step; this is step %d", int(to), int(s.step))
+	if to != s.step && to != s.step+1 || !s.step.HasNew() && to > DeployNew {
+		return nil, fmt.Errorf("an instance at step %d can't answer for the gates to step %d", int(s.step), int(to))
 	}
 	switch to {
 	case AddDAO:
@@ -41,7 +42,7 @@ func (s *Service[B, F]) Gates(ctx context.Context, to Step) ([]Gate, error) {
 	case StopOldWrites:
 		return []Gate{s.gateFence(ctx), s.gateCleared(ctx)}, nil
 	case Backfill:
-		return []Gate{s.gateMirror(ctx)}, nil
+		return []Gate{s.gateMirror(ctx, GateMirror)}, nil
 	case RemoveOld:
 		return s.gatesToTheEnd(ctx), nil
 	}
@@ -120,14 +121,10 @@ func (s *Service[B, F]) gateFence(ctx context.Context) Gate {
 	if err := s.align(ctx, fence); err != nil {
 		return gate(GateFence, "", err, remedy)
 	}
-	return s.gateMirror(ctx)
+	return s.gateMirror(ctx, GateFence)
 }
 
-func (s *Service[B, F]) gateMirror(ctx context.Context) Gate {
-	name := GateMirror
-	if s.step == StopOldWrites {
-		name = GateFence
-	}
+func (s *Service[B, F]) gateMirror(ctx context.Context, name string) Gate {
 	m, err := s.new.Mirror(ctx)
 	if err == nil && m.Primary != store.PrimaryNew {
 		err = fmt.Errorf("the mirror in the new database shows %q as primary at epoch %d", m.Primary, m.Epoch)

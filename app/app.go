@@ -1,0 +1,187 @@
+// Package app is the ToDo service: it opens the databases that its step calls
+// for, puts the migration over them and serves the result. One process is one
+// instance at one step.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"migrate/app/migration"
+	"migrate/app/store"
+	"migrate/app/store/mongo"
+	"migrate/app/store/sqlite"
+	"migrate/app/task"
+	"migrate/app/web"
+)
+
+// startPatience bounds how long an instance tries to find its place before it
+// begins to serve; what is out of reach then it goes on trying.
+const startPatience = 10 * time.Second
+
+// Databases says where the two databases are.
+type Databases struct {
+	SQLite    string // path of the file
+	MongoURI  string
+	MongoDB   string // name of the database
+	Migration string // the migration id that is remembered; empty before first contact
+}
+
+// Config describes one instance.
+type Config struct {
+	Databases
+	Host        string // to listen on; 127.0.0.1 when empty
+	Port        int
+	Step        migration.Step
+	AdminSocket string // path of the admin socket; none when empty
+	Build       string // version of the program
+	Log         *slog.Logger
+}
+
+// OpenOld opens the old database. While no migration is remembered a missing
+// file is made, as the original program would; from then on a missing file is
+// an error, since an empty one would look like a fresh start.
+func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (*sqlite.Store, error) {
+	return sqlite.Open(ctx, sqlite.Config{Path: db.SQLite, Logger: log, Create: db.Migration == ""})
+}
+
+// OpenNew opens the new database; a server out of reach is no error yet.
+func OpenNew(ctx context.Context, db Databases, log *slog.Logger) (*mongo.Store[task.Task, task.Filter], error) {
+	return mongo.Open[task.Task, task.Filter](ctx, mongo.Config[task.Filter]{
+		URI: db.MongoURI, Database: db.MongoDB, Collection: "tasks", Logger: log,
+		Filter: filter, ListKeys: []string{"assignee", "done"},
+	})
+}
+
+// filter says in MongoDB's words what [task.Filter.Match] says.
+func filter(f task.Filter) bson.D {
+	d := bson.D{}
+	if f.Assignee != "" {
+		d = append(d, bson.E{Key: "assignee", Value: f.Assignee})
+	}
+	if f.Done != nil {
+		d = append(d, bson.E{Key: "done", Value: *f.Done})
+	}
+	return d
+}
+
+// instance is what Run has opened, to be closed in the reverse order.
+type instance struct {
+	old   *sqlite.Store
+	new   *mongo.Store[task.Task, task.Filter]
+	tasks *migration.Service[task.Task, task.Filter]
+	tel   *telemetry
+}
+
+// Run serves until ctx ends, then drains and returns nil. An error before that
+// says why the instance can't serve: its port is taken, its database belongs to
+// another migration, its step may not serve under the present primary.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	id := uuid.Must(uuid.NewV7()).String()
+	i, err := open(ctx, cfg, id)
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	server, err := web.New(web.Config{
+		Host: cfg.Host, Port: cfg.Port, AdminSocket: cfg.AdminSocket, Step: cfg.Step,
+		Instance: id, Build: cfg.Build, Log: cfg.Log,
+		SQLitePath: cfg.SQLite, MongoURI: cfg.MongoURI, MongoDB: cfg.MongoDB,
+		Collectors: i.tel.collectors(),
+	}, i.tasks)
+	if err != nil {
+		return err
+	}
+	if err := i.start(ctx, cfg.Log); err != nil {
+		return err
+	}
+	// The migration's own work ends after the last request: a registration must
+	// outlive every write that it vouches for.
+	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- i.tasks.Run(beside) }()
+	err = server.Serve(ctx)
+	stop()
+	return errors.Join(err, <-done)
+}
+
+func open(ctx context.Context, cfg Config, id string) (*instance, error) {
+	i := &instance{tel: newTelemetry()}
+	mc := migration.Config[task.Task, task.Filter]{
+		Step: cfg.Step, Migration: cfg.Migration, Logger: cfg.Log, Observe: i.tel.observe,
+	}
+	var err error
+	if mc.Instance, err = registration(id); err != nil {
+		return nil, err
+	}
+	if cfg.Step.HasOld() {
+		if i.old, err = openOld(ctx, cfg); err != nil {
+			return nil, err
+		}
+		mc.Old = i.old
+	}
+	if cfg.Step.HasNew() {
+		if i.new, err = OpenNew(ctx, cfg.Databases, cfg.Log); err != nil {
+			i.close()
+			return nil, fmt.Errorf("open the new database: %w", err)
+		}
+		mc.New = i.new
+	}
+	if i.tasks, err = migration.New(mc); err != nil {
+		i.close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// openOld opens the old database and, at the steps that read its fence, makes
+// first contact. At steps 6 and 7 it may be out of reach: what is final in the
+// new one is served without it.
+func openOld(ctx context.Context, cfg Config) (*sqlite.Store, error) {
+	old, err := OpenOld(ctx, cfg.Databases, cfg.Log)
+	if err != nil {
+		return nil, fmt.Errorf("open the old database: %w", err)
+	}
+	if !cfg.Step.ReadsFence() {
+		return old, nil
+	}
+	contact, err := old.FirstContact(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("first contact with the old database: %w", err), old.Close())
+	}
+	if contact.Copy != "" {
+		cfg.Log.Info("first contact: the old database was copied before anything was added to it",
+			"copy", contact.Copy, "rows", contact.Rows, "quarantined", contact.Quarantined)
+	}
+	return old, nil
+}
+
+// start finds the instance's place. What only time can mend is left to Run.
+func (i *instance) start(ctx context.Context, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	err := i.tasks.Start(ctx)
+	if err != nil && !errors.Is(err, store.ErrStranger) && !errors.Is(err, migration.ErrRefused) {
+		log.Warn("not in place yet, and going on trying", "error", err)
+		return nil
+	}
+	return err
+}
+
+func (i *instance) close() {
+	if i.new != nil {
+		_ = i.new.Close() // nothing is buffered: every acknowledged write is in the database
+	}
+	if i.old != nil {
+		_ = i.old.Close()
+	}
+}

@@ -1,0 +1,41 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"migrate/app/store"
+)
+
+// registration names this process so that another host, or a later boot, or a
+// later process with the same number can't be taken for it.
+func registration(id string) (store.Registration, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return store.Registration{}, fmt.Errorf("name this host: %w", err)
+	}
+	r := store.Registration{Instance: id, Host: host, PID: os.Getpid()}
+	// Linux alone says these; elsewhere the pid has to do.
+	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		r.Boot = strings.TrimSpace(string(boot))
+	}
+	if stat, err := os.ReadFile("/proc/self/stat"); err == nil {
+		r.Started = startTime(string(stat))
+	}
+	return r, nil
+}
+
+// startTime is field 22 of proc(5)'s stat, in clock ticks since boot. The
+// second field, the program's name, may hold spaces and parentheses.
+func startTime(stat string) string {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return ""
+	}
+	if _, err := strconv.ParseUint(fields[19], 10, 64); err != nil {
+		return ""
+	}
+	return fields[19]
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app/migration"
+)
+
+type backfillOptions struct {
+	rate   float64
+	batch  int
+	rescan bool
+}
+
+func newBackfillCmd(g *globals) *cobra.Command {
+	o := backfillOptions{batch: 200}
+	cmd := &cobra.Command{
+		Use:   "backfill",
+		Short: "Copy what only the old database has to the new one",
+		Long: `Copy what only the old database has to the new one, while the service runs.
+It may begin at step 3. An interrupted run goes on where it stopped. Run under the
+new primary (steps 5 to 7) it leaves the completion mark that step 8 waits for.`,
+		Example: "  migrate backfill --rate 500",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runBackfill(cmd, g, o) },
+	}
+	f := cmd.Flags()
+	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
+	f.IntVar(&o.batch, "batch", o.batch, "records a page")
+	f.BoolVar(&o.rescan, "rescan", false, "start from the first record even if an earlier run got further")
+	return cmd
+}
+
+func runBackfill(cmd *cobra.Command, g *globals, o backfillOptions) error {
+	if o.batch < 1 {
+		return usageError{fmt.Errorf("--batch must be at least 1")}
+	}
+	ctx := cmd.Context()
+	s, err := g.stores(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	bar := g.bar("backfill")
+	res, err := migration.CopyAll(ctx, s.old, s.new, migration.BackfillOptions{
+		Batch: o.batch, Throttle: throttle(o.rate, o.batch), Rescan: o.rescan,
+		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
+	})
+	bar.end()
+	if err != nil {
+		return next(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate backfill, which goes on where this one stopped")
+	}
+	return g.answer(res, func(w io.Writer) {
+		switch {
+		case res.Already:
+			fmt.Fprintf(w, "Already complete under epoch %d: %d records.\n", res.Epoch, res.Copied)
+		case res.Complete:
+			fmt.Fprintf(w, "Complete under epoch %d: %d records. Next: migrate verify\n", res.Epoch, res.Copied)
+		default:
+			fmt.Fprintf(w, "Copied %d records. The old database is still primary (epoch %d): run it again from step 5 on, to complete it.\n", res.Copied, res.Epoch)
+		}
+	})
+}

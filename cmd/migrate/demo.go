@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app"
+	"migrate/cmd/migrate/demo"
+	"migrate/nginx"
+	"migrate/orchestrator"
+)
+
+const demoDir = ".migrate-demo"
+
+type demoOptions struct {
+	keep        bool
+	clients     int
+	mongoListen string
+}
+
+func newDemoCmd(g *globals) *cobra.Command {
+	o := demoOptions{mongoListen: defaultMongo}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it: a legacy database, nginx, two users who never pause, eight steps",
+		Long: `A legacy SQLite file with 1,000 tasks, nginx, and Bill and Jane who never pause; the
+service walks from step 1 to step 8 under their load, the old file is moved away, and
+every acknowledged write is read back. One row a move, and the last line says it all.
+
+Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
+		Example: "  migrate demo\n  migrate demo --keep",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("dir") {
+				g.Dir = demoDir
+			}
+			return runDemo(cmd.Context(), g, o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say how to look")
+	f.IntVar(&o.clients, "clients", 0, "how many connections Bill and Jane have (default: 12)")
+	f.StringVar(&o.mongoListen, "mongo-listen", o.mongoListen, "address of the embedded server")
+	return cmd
+}
+
+func runDemo(ctx context.Context, g *globals, o demoOptions) error {
+	quiet := *g
+	quiet.Quiet = true // the rows tell it
+	orch, proxy, err := quiet.orchestrator()
+	if err != nil {
+		return err
+	}
+	if g.MongoURI == "" {
+		g.MongoURI = "mongodb://" + o.mongoListen + "/"
+	} else {
+		o.mongoListen = ""
+	}
+	cfg := demo.Config{
+		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: byLink{proxy}.URL(), FirstPort: proxy.Config().FirstPort,
+		Databases: func() (app.Databases, error) { return g.databases(orch) },
+		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
+		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say,
+	}
+	if g.JSON {
+		cfg.Out = io.Discard
+	}
+	if o.mongoListen != "" {
+		cfg.StartMongo = func(ctx context.Context) error {
+			_, err := startMongo(ctx, orch, o.mongoListen)
+			return err
+		}
+		cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) }
+	}
+	if err := demoPorts(cfg.FirstPort); err != nil {
+		return err
+	}
+	res, err := demo.Run(ctx, cfg)
+	if g.JSON {
+		if jerr := g.answer(res, nil); jerr != nil {
+			return jerr
+		}
+	}
+	if err == nil && o.keep {
+		g.tour(cfg.URL)
+	}
+	return err
+}
+
+// demoPorts names a port that is taken before anything is started.
+func demoPorts(first int) error {
+	for port := first; port <= first+8; port++ {
+		if err := checkFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--first-port"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *globals) say(text string) {
+	if !g.Quiet {
+		fmt.Fprintf(g.err, "· %s\n", text)
+	}
+}
+
+// tour says how to look at what was left running.
+func (g *globals) tour(url string) {
+	fmt.Fprintf(g.err, `
+It is still running:
+  %s/                          the tasks
+  %s/static/taskProducer.html  Bill and Jane
+  migrate status --dir %s
+  migrate history --dir %s
+  migrate load --check %s/ledger.jsonl --dir %s
+When you have seen enough: migrate stop --all --yes --dir %s && rm -r %s
+`, url, url, g.Dir, g.Dir, g.Dir, g.Dir, g.Dir, g.Dir)
+}
+
+// demoProxy starts and stops nginx as the commands do, under the lock.
+type demoProxy struct {
+	orch  *orchestrator.Orchestrator
+	proxy *nginx.Server
+}
+
+func (p demoProxy) Start(ctx context.Context) error { return startNginx(ctx, p.orch, p.proxy) }
+
+func (p demoProxy) Stop(ctx context.Context) error {
+	return p.orch.Exclusive(ctx, "nginx stop", p.proxy.Stop)
+}

@@ -1,0 +1,102 @@
+package demo
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/google/uuid"
+	_ "modernc.org/sqlite" // the legacy database is written as the original program wrote it
+
+	"migrate/app"
+	"migrate/app/migration"
+)
+
+func stepName(step int) string { return migration.Step(step).Name() }
+
+// layLegacy writes a database as the original program had it and returns the
+// ids of its tasks.
+func layLegacy(ctx context.Context, path string, n int) (ids []string, err error) {
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback() // nothing, once it is committed
+	for _, statement := range []string{
+		`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
+		`CREATE INDEX tasks_assignee_done ON tasks(assignee, done)`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return nil, err
+		}
+	}
+	for i := range n {
+		id, assignee := uuid.NewString(), "Bill"
+		if i%2 == 1 {
+			assignee = "Jane"
+		}
+		// Most are done, as in a service that has been in use for a while.
+		if _, err := tx.ExecContext(ctx, `INSERT INTO tasks VALUES(?,?,?,?)`, id, assignee, fmt.Sprintf("legacy task %d", i+1), i%10 != 0); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, tx.Commit()
+}
+
+// moveAway renames the database and what SQLite keeps beside it.
+func moveAway(path string) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		err := os.Rename(path+suffix, path+".away"+suffix)
+		if err != nil && !(suffix != "" && errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+	}
+	return nil
+}
+
+// before does what a step's gates ask for: data that has been compared before
+// new decides, and all of it copied and verified before old goes.
+func (d *demo) before(ctx context.Context, step int) error {
+	if step != int(migration.NewPrimary) && step != int(migration.RemoveOld) {
+		return nil
+	}
+	db, err := d.Databases()
+	if err != nil {
+		return err
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	old, err := app.OpenOld(ctx, db, quiet)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	to, err := app.OpenNew(ctx, db, quiet)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	copied, err := migration.CopyAll(ctx, old, to, migration.BackfillOptions{})
+	if err != nil {
+		return fmt.Errorf("backfill: %w", err)
+	}
+	rep, err := migration.Verify(ctx, old, to, migration.VerifyOptions{})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	d.note(fmt.Sprintf("backfill: %d records, complete: %v; verify: %d equal, %d behind, %d missing, %d stale, %d different",
+		copied.Copied, copied.Complete, rep.Equal, rep.Behind, rep.Missing, rep.Stale, rep.Different))
+	if !rep.Clean {
+		return fmt.Errorf("%w: the verify is not clean", ErrDiffers)
+	}
+	return nil
+}

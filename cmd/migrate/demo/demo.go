@@ -1,0 +1,342 @@
+// Package demo does the whole job once, where a newcomer can watch: a legacy
+// database, a proxy, two users who never pause, eight steps, and at the end
+// every acknowledged write read back.
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"migrate/app"
+	"migrate/app/load"
+	"migrate/orchestrator"
+)
+
+// ErrDiffers: an acknowledged write was lost or hidden, or too few were
+// checked for the demonstration to prove anything.
+var ErrDiffers = errors.New("the data is not what was acknowledged")
+
+// ErrFailed: the data is right, but requests failed on the way.
+var ErrFailed = errors.New("requests failed")
+
+const (
+	// MinChecked is how many acknowledged writes must have been read back.
+	MinChecked = 3000
+	// minRequests is how many requests each move must have seen.
+	minRequests = 50
+	// legacyTasks is how many tasks the old database has at the start.
+	legacyTasks = 1000
+	// maxTasks is the number that the load stays near: the embedded server
+	// takes time in proportion to it for each list.
+	maxTasks = 1500
+)
+
+// Proxy is the part of nginx that the demonstration starts and stops.
+type Proxy interface {
+	Start(context.Context) error
+	Stop(context.Context) error
+}
+
+// Config is what the demonstration is made of.
+type Config struct {
+	Orchestrator *orchestrator.Orchestrator
+	Proxy        Proxy
+	URL          string // of the proxy
+	FirstPort    int
+	Databases    func() (app.Databases, error)                           // as they are remembered now
+	Instance     func(port, step int) (orchestrator.SpawnOptions, error) // how to start one
+	StartMongo   func(context.Context) error                             // the embedded server; nil: a real one is there
+	StopMongo    func(context.Context) error
+
+	Clients     int // 12 if zero
+	Keep        bool
+	Out         io.Writer
+	Progress    func(string)              // what goes on between the rows; may be nil
+	BeforeCheck func(ledger string) error // a test's chance to tamper; may be nil
+}
+
+// Move is a row of the table: one switch under load.
+type Move struct {
+	Step     int          `json:"step"`
+	Port     int          `json:"port"`
+	Name     string       `json:"name"`
+	Primary  string       `json:"primary"`
+	Epoch    int64        `json:"epoch"`
+	Load     load.Figures `json:"load"`
+	Switch   float64      `json:"switch_ms"`
+	Drained  bool         `json:"drained"`
+	Drain    float64      `json:"drain_ms"`
+	Duration float64      `json:"duration_ms"`
+}
+
+// Result is what the demonstration showed.
+type Result struct {
+	Moves        []Move      `json:"moves"`
+	Acknowledged int         `json:"acknowledged"`
+	Lost         int64       `json:"lost"`
+	Stale        int64       `json:"stale"`
+	Failed       int64       `json:"failed"`
+	Requests     int64       `json:"requests"`
+	Check        load.Report `json:"check"`
+	Seconds      float64     `json:"seconds"`
+	Problems     []string    `json:"problems,omitempty"`
+}
+
+// demo is one run.
+type demo struct {
+	Config
+	dir     string
+	ledger  string
+	legacy  []string // ids
+	load    *load.Generator
+	res     Result
+	start   time.Time
+	stopped bool // the load
+}
+
+// Run shows it and cleans up after itself, unless it is to keep things running
+// and nothing went wrong. Its error wraps ErrDiffers, ErrFailed, or says what
+// could not be done.
+func Run(ctx context.Context, cfg Config) (Result, error) {
+	if cfg.Clients == 0 {
+		cfg.Clients = 12
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
+	}
+	d := &demo{Config: cfg, dir: cfg.Orchestrator.Dir(), start: time.Now()}
+	d.ledger = filepath.Join(d.dir, "ledger.jsonl")
+	err := d.run(ctx)
+	if d.load != nil && !d.stopped {
+		_, serr := d.load.Stop()
+		err = errors.Join(err, serr)
+	}
+	d.res.Seconds = time.Since(d.start).Seconds()
+	if d.Keep && ctx.Err() == nil {
+		return d.res, err
+	}
+	d.Progress("cleaning up")
+	return d.res, errors.Join(err, d.cleanUp(context.WithoutCancel(ctx)))
+}
+
+func (d *demo) run(ctx context.Context) error {
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	d.header()
+	for step := 1; step <= 8; step++ {
+		if err := d.before(ctx, step); err != nil {
+			return fmt.Errorf("before step %d: %w", step, err)
+		}
+		if err := d.move(ctx, d.FirstPort+step-1, step); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+	}
+	if err := d.withoutOld(ctx); err != nil {
+		return fmt.Errorf("without the old database: %w", err)
+	}
+	return d.conclude(ctx)
+}
+
+// prepare lays down the legacy database and starts everything but the load.
+func (d *demo) prepare(ctx context.Context) error {
+	if err := d.claim(ctx); err != nil {
+		return err
+	}
+	db, err := d.Databases()
+	if err != nil {
+		return err
+	}
+	d.Progress(fmt.Sprintf("laying down a legacy database with %d tasks: %s", legacyTasks, db.SQLite))
+	if d.legacy, err = layLegacy(ctx, db.SQLite, legacyTasks); err != nil {
+		return fmt.Errorf("lay down the legacy database: %w", err)
+	}
+	if d.StartMongo != nil {
+		d.Progress("starting the embedded MongoDB-compatible server")
+		if err := d.StartMongo(ctx); err != nil {
+			return err
+		}
+	}
+	d.Progress("starting nginx on " + d.URL)
+	return d.Proxy.Start(ctx)
+}
+
+// startLoad begins once there is something to load.
+func (d *demo) startLoad(ctx context.Context) error {
+	var err error
+	d.load, err = load.New(load.Config{
+		BaseURL: d.URL, Ledger: d.ledger, Clients: d.Clients, Own: d.legacy, MaxTasks: maxTasks, Think: 60 * time.Millisecond, Seed: 1,
+	})
+	if err == nil {
+		d.load.Start(ctx)
+	}
+	return err
+}
+
+// move spawns an instance, switches to it and writes a row, with the load's
+// figures from before the one until after the other.
+func (d *demo) move(ctx context.Context, port, step int) error {
+	began := time.Now()
+	if d.load != nil {
+		d.load.Mark()
+	}
+	opts, err := d.Instance(port, step)
+	if err != nil {
+		return err
+	}
+	if _, err := d.Orchestrator.Spawn(ctx, opts); err != nil {
+		return err
+	}
+	r, err := d.Orchestrator.Switch(ctx, orchestrator.SwitchOptions{To: port})
+	if err != nil {
+		return err
+	}
+	if d.load == nil {
+		if err := d.startLoad(ctx); err != nil {
+			return err
+		}
+	}
+	took := time.Since(began)
+	if err := d.load.Wait(ctx, minRequests); err != nil {
+		return fmt.Errorf("wait for %d requests: %w", minRequests, err)
+	}
+	m := Move{
+		Step: step, Port: port, Name: stepName(step), Primary: r.Primary, Epoch: r.Epoch, Load: d.load.Mark(),
+		Switch: float64(r.Move), Drained: r.Drained, Drain: float64(r.Drain), Duration: took.Seconds() * 1000,
+	}
+	d.res.Moves = append(d.res.Moves, m)
+	d.row(m)
+	return nil
+}
+
+// withoutOld shows that nothing needs the old database any more: what holds it
+// is stopped, its file moved away, and another instance put in place.
+func (d *demo) withoutOld(ctx context.Context) error {
+	last := d.FirstPort + 8
+	if _, err := d.Orchestrator.Stop(ctx, orchestrator.StopOptions{Port: last - 2}); err != nil {
+		return err
+	}
+	db, err := d.Databases()
+	if err != nil {
+		return err
+	}
+	if err := moveAway(db.SQLite); err != nil {
+		return err
+	}
+	d.Progress(fmt.Sprintf("stopped port %d and moved %s away", last-2, filepath.Base(db.SQLite)))
+	if err := d.move(ctx, last, 8); err != nil {
+		return err
+	}
+	_, err = d.Orchestrator.Stop(ctx, orchestrator.StopOptions{Port: last - 1})
+	return err
+}
+
+// conclude stops the load, reads every acknowledged write back through the
+// proxy, and says the last word.
+func (d *demo) conclude(ctx context.Context) error {
+	total, err := d.load.Stop()
+	d.stopped = true
+	if err != nil {
+		return err
+	}
+	if d.BeforeCheck != nil {
+		if err := d.BeforeCheck(d.ledger); err != nil {
+			return err
+		}
+	}
+	d.Progress("reading every acknowledged write back")
+	rep, err := load.Check(ctx, load.CheckConfig{BaseURL: d.URL, Ledger: d.ledger, Min: MinChecked})
+	if err != nil {
+		return fmt.Errorf("read back what was acknowledged: %w", err)
+	}
+	d.res.Check, d.res.Acknowledged, d.res.Requests = rep, rep.Acknowledged, total.Requests
+	d.res.Lost, d.res.Stale, d.res.Failed = total.Lost+int64(rep.Lost), total.Stale+int64(rep.Stale), total.Failed
+	d.res.Problems = append(append([]string(nil), total.Problems...), rep.Problems...)
+	d.last()
+	switch {
+	case rep.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrDiffers, rep.Err())
+	case d.res.Lost+d.res.Stale > 0:
+		return fmt.Errorf("%w: %d lost, %d stale", ErrDiffers, d.res.Lost, d.res.Stale)
+	case d.res.Failed > 0:
+		return fmt.Errorf("%w: %d of %d; every acknowledged write is there", ErrFailed, d.res.Failed, d.res.Requests)
+	}
+	for _, m := range d.res.Moves {
+		if m.Load.Requests < minRequests {
+			return fmt.Errorf("%w: the move to step %d saw %d requests, %d wanted", ErrDiffers, m.Step, m.Load.Requests, minRequests)
+		}
+	}
+	return nil
+}
+
+// marker tells a demonstration's folder from one that somebody uses.
+type marker struct {
+	Demo bool `json:"demo"`
+	Kept bool `json:"kept"`
+}
+
+func (d *demo) markerPath() string { return filepath.Join(d.dir, "demo.json") }
+
+func (d *demo) mark(kept bool) error {
+	b, err := json.Marshal(marker{Demo: true, Kept: kept})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(d.markerPath(), b, 0o600)
+}
+
+// claim takes the folder. What an earlier demonstration left there because it
+// was killed is ended and removed; what it was asked to keep is not touched.
+func (d *demo) claim(ctx context.Context) error {
+	b, err := os.ReadFile(d.markerPath())
+	var m marker
+	switch {
+	case err == nil && json.Unmarshal(b, &m) == nil && m.Demo:
+		if m.Kept {
+			return problem(fmt.Errorf("%w: an earlier demonstration was kept in %s", orchestrator.ErrUsage, d.dir),
+				"it goes on as it is", "migrate stop --all --yes --dir "+d.dir+", then remove the folder")
+		}
+		d.Progress("an earlier demonstration was cut off: ending what it left")
+		if err := d.cleanUp(ctx); err != nil {
+			return err
+		}
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("look at %s: %w", d.markerPath(), err)
+	default:
+		st, err := d.Orchestrator.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if st.Databases != nil || len(st.Instances)+len(st.Daemons) > 0 {
+			return problem(fmt.Errorf("%w: %s is the state folder of a real migration", orchestrator.ErrUsage, d.dir),
+				"nothing was changed", "choose another folder with --dir")
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(d.dir, "data"), 0o700); err != nil {
+		return err
+	}
+	return d.mark(d.Keep)
+}
+
+// cleanUp ends everything that was started and removes the folder.
+func (d *demo) cleanUp(ctx context.Context) error {
+	_, err := d.Orchestrator.StopAll(ctx, orchestrator.StopOptions{Yes: true})
+	err = errors.Join(err, d.Proxy.Stop(ctx))
+	if d.StopMongo != nil {
+		err = errors.Join(err, d.StopMongo(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err) // the folder says what still runs
+	}
+	return os.RemoveAll(d.dir)
+}
+
+func problem(err error, state, next string) error {
+	return &orchestrator.Problem{Err: err, State: state, Next: next}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"migrate/app/store"
+	"migrate/cmd/migrate/demo"
+	"migrate/orchestrator"
+)
+
+// The exit codes, the same for every command.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotReady = 3
+	exitGate     = 4
+	exitLocked   = 5
+	exitPutBack  = 6
+	exitDiffers  = 7
+)
+
+// errDiffers: the data is not what it should be.
+var errDiffers = errors.New("data differs")
+
+// usageError is a command line that can't be understood.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage), errors.Is(err, orchestrator.ErrUsage):
+		return exitUsage
+	case errors.Is(err, errDiffers), errors.Is(err, demo.ErrDiffers):
+		return exitDiffers
+	case errors.Is(err, orchestrator.ErrPutBack):
+		return exitPutBack
+	case errors.Is(err, orchestrator.ErrLocked):
+		return exitLocked
+	case errors.Is(err, orchestrator.ErrGate):
+		return exitGate
+	case errors.Is(err, orchestrator.ErrNotReady):
+		return exitNotReady
+	}
+	return exitFailed
+}
+
+// report says what happened, what state things are in and what comes next.
+func report(w io.Writer, err error, asJSON bool) {
+	var state, next string
+	var p *orchestrator.Problem
+	if errors.As(err, &p) {
+		state, next = p.State, p.Next
+	}
+	if next == "" && errors.Is(err, store.ErrStranger) {
+		next = "use the --sqlite, --mongo-uri and --dir that belong together"
+	}
+	if asJSON {
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{
+			"code": exitCode(err), "message": err.Error(), "state": state, "next": next,
+		}})
+		return
+	}
+	fmt.Fprintf(w, "migrate: %v\n", err)
+	if state != "" {
+		fmt.Fprintf(w, "  now:  %s\n", state)
+	}
+	if next != "" {
+		fmt.Fprintf(w, "  next: %s\n", next)
+	}
+}

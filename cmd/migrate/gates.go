@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"migrate/orchestrator"
+)
+
+func newGatesCmd(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:     "gates",
+		Short:   "What the next move would be refused for; exits 4 if anything",
+		Example: "  migrate gates",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runGates(cmd.Context(), g) },
+	}
+}
+
+func runGates(ctx context.Context, g *globals) error {
+	orch, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	r, err := orch.Gates(ctx)
+	if err != nil && !errors.Is(err, orchestrator.ErrGate) {
+		return err
+	}
+	return errors.Join(g.answer(r, func(w io.Writer) {
+		fmt.Fprintf(w, "To step %d, answered by port %d:\n", r.To, r.Asked)
+		if len(r.Gates) == 0 {
+			fmt.Fprintln(w, "  nothing is asked of this move")
+		}
+		printGates(w, r.Gates)
+	}), err)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app/load"
+)
+
+type loadOptions struct {
+	load.Config
+	check string
+	min   int
+}
+
+func newLoadCmd(g *globals) *cobra.Command {
+	var o loadOptions
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Bill and Jane: load through nginx, with a ledger of every acknowledged write",
+		Long: `Bill and Jane use the service through nginx, on connections that never repeat a
+request, and keep a ledger of every write that was acknowledged. With --check every one is
+read back: exits 7 if a write is lost or other than acknowledged, or the ledger was altered.`,
+		Example: "  migrate load --duration 30s --rate 100\n  migrate load --check .migrate/ledger.jsonl",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.check != "" {
+				return runCheck(cmd.Context(), g, o)
+			}
+			return runLoad(cmd.Context(), g, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.BaseURL, "url", "", "of the service (default: this state folder's nginx)")
+	f.Float64Var(&o.Rate, "rate", 100, "requests a second, all clients together; 0: as many as they can")
+	f.IntVar(&o.Clients, "clients", 16, "connections, half of them Bill's")
+	f.DurationVar(&o.Duration, "duration", 30*time.Second, "for how long; 0: until interrupted")
+	f.Uint64Var(&o.Seed, "seed", 1, "of every choice")
+	f.StringVar(&o.Ledger, "ledger", "", "file (default: ledger.jsonl in the state folder)")
+	f.StringVar(&o.check, "check", "", "read every acknowledged write of this ledger back")
+	f.IntVar(&o.min, "min", 1, "with --check: acknowledged writes that must have been checked")
+	return cmd
+}
+
+func (o *loadOptions) complete(g *globals) error {
+	if o.BaseURL == "" {
+		proxy, err := g.proxy()
+		if err != nil {
+			return err
+		}
+		o.BaseURL = byLink{proxy}.URL()
+	}
+	if o.Ledger == "" {
+		o.Ledger = filepath.Join(g.Dir, "ledger.jsonl")
+	}
+	return nil
+}
+
+func runLoad(ctx context.Context, g *globals, o loadOptions) error {
+	if err := o.complete(g); err != nil {
+		return err
+	}
+	f, err := load.Run(ctx, o.Config)
+	if err != nil {
+		return err
+	}
+	if err := g.answer(f, func(w io.Writer) { printFigures(w, f, o.Ledger) }); err != nil {
+		return err
+	}
+	if f.Lost+f.Stale > 0 {
+		return next(fmt.Errorf("%w: %d lost, %d stale", errDiffers, f.Lost, f.Stale), "the ledger is kept in "+o.Ledger, "migrate verify")
+	}
+	return nil
+}
+
+func printFigures(w io.Writer, f load.Figures, ledger string) {
+	fmt.Fprintf(w, "%d requests in %.1f s, %d writes acknowledged; p50 %.1f ms, p99 %.1f ms, worst %.1f ms\n",
+		f.Requests, f.Elapsed.Seconds(), f.Acknowledged, f.P50.Seconds()*1000, f.P99.Seconds()*1000, f.Worst.Seconds()*1000)
+	for kind, n := range f.Kinds {
+		fmt.Fprintf(w, "  failed: %d × %s\n", n, kind)
+	}
+	for _, p := range f.Problems {
+		fmt.Fprintf(w, "  %s\n", p)
+	}
+	fmt.Fprintf(w, "acknowledged %d, lost %d, stale %d, failed %d. Next: migrate load --check %s\n", f.Acknowledged, f.Lost, f.Stale, f.Failed, ledger)
+}
+
+func runCheck(ctx context.Context, g *globals, o loadOptions) error {
+	if err := o.complete(g); err != nil {
+		return err
+	}
+	r, err := load.Check(ctx, load.CheckConfig{BaseURL: o.BaseURL, Ledger: o.check, Min: o.min})
+	if err != nil {
+		return err
+	}
+	err = g.answer(r, func(w io.Writer) {
+		for _, p := range r.Problems {
+			fmt.Fprintf(w, "  %s\n", p)
+		}
+		fmt.Fprintf(w, "acknowledged %d, checked %d in %d tasks: lost %d, stale %d, unknown %d, ledger lines altered %d\n",
+			r.Acknowledged, r.Checked, r.Tasks, r.Lost, r.Stale, r.Unknown, r.Altered)
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Err(); err != nil {
+		return next(fmt.Errorf("%w: %w", errDiffers, err), "the databases were only read", "migrate verify")
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app/store/embeddedmongo"
+	"migrate/orchestrator"
+)
+
+const mongoDaemon = "mongo"
+
+func newMongoCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "mongo",
+		Short: "The embedded MongoDB-compatible server, for trying things out",
+		Long: `The embedded MongoDB-compatible server, for trying things out: FerretDB over SQLite
+files, one command at a time. It outlives the command that starts it. For anything else
+use a real MongoDB and say where it is with --mongo-uri.`,
+		Args: noArgs,
+	}
+	listen := defaultMongo
+	start := &cobra.Command{
+		Use: "start", Short: "Start it, detached", Example: "  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStart(cmd.Context(), g, listen) },
+	}
+	start.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
+	serve := &cobra.Command{
+		Use: "serve", Short: "Run it in the foreground", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoServe(cmd.Context(), g, listen) },
+	}
+	serve.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
+	cmd.AddCommand(start, serve,
+		&cobra.Command{
+			Use: "stop", Short: "Stop it", Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g) },
+		},
+		&cobra.Command{
+			Use: "status", Short: "Say whether it runs; exits 3 if not", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },
+		})
+	return cmd
+}
+
+// mongoAnswer says where the embedded server is.
+type mongoAnswer struct {
+	Running bool   `json:"running"`
+	URI     string `json:"uri,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	Log     string `json:"log,omitempty"`
+}
+
+func (a mongoAnswer) print(w io.Writer) {
+	if !a.Running {
+		fmt.Fprintln(w, "The embedded server does not run. Next: migrate mongo start")
+		return
+	}
+	fmt.Fprintf(w, "The embedded server runs at %s (process %d, log %s)\n", a.URI, a.PID, a.Log)
+}
+
+func mongoDir(g *globals) (string, error) {
+	dir, err := filepath.Abs(g.Dir)
+	return filepath.Join(dir, "data", "mongo"), err
+}
+
+// listenOf is the address that the daemon was started with.
+func listenOf(d orchestrator.Daemon) string {
+	if i := slices.Index(d.Args, "--mongo-listen"); i >= 0 && i+1 < len(d.Args) {
+		return d.Args[i+1]
+	}
+	return defaultMongo
+}
+
+// embeddedURI is where the embedded server is, or would be.
+func embeddedURI(o *orchestrator.Orchestrator) (string, error) {
+	d, _, err := o.DaemonStatus(mongoDaemon)
+	return "mongodb://" + listenOf(d) + "/", err
+}
+
+func runMongoStart(ctx context.Context, g *globals, listen string) error {
+	o, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	a, err := startMongo(ctx, o, listen)
+	if err != nil {
+		return err
+	}
+	return g.answer(a, a.print)
+}
+
+func startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {
+	if _, running, err := o.DaemonStatus(mongoDaemon); err != nil {
+		return mongoAnswer{}, err
+	} else if !running {
+		if err := checkFree(listen, "--mongo-listen"); err != nil {
+			return mongoAnswer{}, err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return mongoAnswer{}, err
+	}
+	d, err := o.StartDaemon(ctx, orchestrator.DaemonOptions{
+		Name:    mongoDaemon,
+		Command: []string{self, "mongo", "serve", "--dir", o.Dir(), "--mongo-listen", listen},
+		Timeout: 30 * time.Second,
+		Ready: func(ctx context.Context) error {
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", listen)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return mongoAnswer{}, err
+	}
+	return mongoAnswer{Running: true, URI: "mongodb://" + listenOf(d) + "/", PID: d.Process.PID, Log: d.Log}, nil
+}
+
+// checkFree names a port that is taken, and the flag that changes it.
+func checkFree(address, flag string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return next(fmt.Errorf("%w: %s can't be used: %w", orchestrator.ErrUsage, address, err), "nothing was started", "choose another address with "+flag)
+	}
+	return l.Close()
+}
+
+func runMongoServe(ctx context.Context, g *globals, listen string) error {
+	dir, err := mongoDir(g)
+	if err != nil {
+		return err
+	}
+	s, err := embeddedmongo.Start(ctx, embeddedmongo.Config{Dir: filepath.Join(dir, "files"), Listen: listen, Logger: g.logger(slog.LevelWarn)})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return s.Close()
+	case <-s.Done():
+		return errors.Join(errors.New("the embedded server ended by itself"), s.Close())
+	}
+}
+
+func runMongoStop(ctx context.Context, g *globals) error {
+	o, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if err := o.StopDaemon(ctx, mongoDaemon); err != nil {
+		return err
+	}
+	return g.answer(mongoAnswer{}, func(w io.Writer) { fmt.Fprintln(w, "The embedded server is stopped; its data stays.") })
+}
+
+func runMongoStatus(g *globals) error {
+	o, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	d, running, err := o.DaemonStatus(mongoDaemon)
+	if err != nil {
+		return err
+	}
+	a := mongoAnswer{Running: running}
+	if running {
+		a = mongoAnswer{Running: true, URI: "mongodb://" + listenOf(d) + "/", PID: d.Process.PID, Log: d.Log}
+	}
+	if err := g.answer(a, a.print); err != nil || running {
+		return err
+	}
+	return next(fmt.Errorf("%w: the embedded server", orchestrator.ErrNotReady), "its data is in place if it ran before", "migrate mongo start")
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"migrate/nginx"
+	"migrate/orchestrator"
+)
+
+func newNginxCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "nginx",
+		Short: "The reverse proxy under the state folder",
+		Long: `The reverse proxy under the state folder. It outlives the command that starts it, and
+moves traffic by a link that it resolves at every request, so that no switch reloads it.`,
+		Args: noArgs,
+	}
+	sub := func(use, short string, run func(context.Context, *globals) error) {
+		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), g) }})
+	}
+	sub("start", "Start it, detached", runNginxStart)
+	sub("stop", "Finish what is in flight and stop it", runNginxStop)
+	sub("test", "Have nginx check the configuration", runNginxTest)
+	sub("reload", "Write the configuration anew and load it", runNginxReload)
+	sub("show", "Print the configuration", runNginxShow)
+	return cmd
+}
+
+func runNginxStart(ctx context.Context, g *globals) error {
+	o, proxy, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if err := startNginx(ctx, o, proxy); err != nil {
+		return err
+	}
+	return g.nginxStatus(ctx, proxy)
+}
+
+// startNginx starts the proxy and remembers where, so that it is said once.
+func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
+	cfg := proxy.Config()
+	return o.Exclusive(ctx, "nginx start", func(ctx context.Context) error {
+		if err := proxy.Start(ctx); err != nil {
+			return next(err, "no proxy was started", "migrate nginx test")
+		}
+		kept, err := json.Marshal(proxySettings{Listen: cfg.Listen, First: cfg.FirstPort})
+		if err != nil {
+			return err
+		}
+		return renameio.WriteFile(filepath.Join(o.Dir(), "proxy.json"), kept, 0o600)
+	})
+}
+
+func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server) error {
+	st, err := proxy.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return g.answer(st, func(w io.Writer) {
+		fmt.Fprintf(w, "nginx listens on http://%s (process %d)", st.Listen, st.PID)
+		if st.Live != 0 {
+			fmt.Fprintf(w, ", traffic goes to port %d", st.Live)
+		}
+		fmt.Fprintln(w)
+	})
+}
+
+func runNginxStop(ctx context.Context, g *globals) error {
+	o, proxy, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if err := o.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
+		return err
+	}
+	return g.answer(map[string]bool{"running": false}, func(w io.Writer) { fmt.Fprintln(w, "nginx is stopped.") })
+}
+
+func runNginxTest(ctx context.Context, g *globals) error {
+	_, proxy, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if err := proxy.Test(ctx); err != nil {
+		return next(err, "what runs goes on as it is", "migrate nginx show")
+	}
+	return g.answer(map[string]bool{"ok": true}, func(w io.Writer) { fmt.Fprintln(w, "The configuration is good.") })
+}
+
+func runNginxReload(ctx context.Context, g *globals) error {
+	o, proxy, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if err := o.Exclusive(ctx, "nginx reload", proxy.Reload); err != nil {
+		return err
+	}
+	return g.nginxStatus(ctx, proxy)
+}
+
+func runNginxShow(_ context.Context, g *globals) error {
+	proxy, err := g.proxy()
+	if err != nil {
+		return err
+	}
+	text, err := proxy.Render()
+	if err != nil {
+		return err
+	}
+	running, err := os.ReadFile(filepath.Join(proxy.Config().Dir, "nginx.conf"))
+	if err == nil {
+		text = running // what is loaded, rather than what would be
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return g.answer(map[string]string{"configuration": string(text)}, func(w io.Writer) { fmt.Fprintf(w, "%s", text) })
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"migrate/app"
+	"migrate/nginx"
+	"migrate/orchestrator"
+)
+
+const (
+	defaultListen   = "127.0.0.1:5000"
+	defaultMongo    = "127.0.0.1:27117"
+	defaultDatabase = "todo"
+	firstPort       = 8000
+	ports           = 32
+)
+
+// globals are the flags that every command has, and where its words go.
+type globals struct {
+	Dir      string
+	JSON     bool
+	Quiet    bool
+	NoColor  bool
+	LockWait time.Duration
+	SQLite   string
+	MongoURI string
+	MongoDB  string
+	Listen   string
+	First    int
+
+	out, err io.Writer
+}
+
+// run is the program: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	g := &globals{out: stdout, err: stderr}
+	root := newRoot(g)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		report(stderr, err, g.JSON)
+	}
+	return exitCode(err)
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "migrate",
+		Short: "Walk a live service from one database to another, behind nginx, losing nothing",
+		Long: `migrate walks a live service from SQLite to MongoDB in eight steps, behind
+nginx, with no downtime and no lost write. To see it: migrate demo
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate refused,
+5 locked, 6 switch failed and traffic was put back, 7 data differs.
+Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return fromEnvironment(cmd.Flags())
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see: %s --help)", err, cmd.CommandPath())}
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&g.Dir, "dir", ".migrate", "state folder")
+	f.BoolVar(&g.JSON, "json", false, "answer in JSON")
+	f.BoolVar(&g.Quiet, "quiet", false, "no progress on stderr")
+	f.BoolVar(&g.NoColor, "no-color", os.Getenv("NO_COLOR") != "", "no colour")
+	f.DurationVar(&g.LockWait, "lock-wait", 0, "how long to wait for another command to end")
+	f.StringVar(&g.SQLite, "sqlite", "", "the old database's file (default: data/todo.sqlite in the state folder)")
+	f.StringVar(&g.MongoURI, "mongo-uri", "", "the new database (default: the embedded server on "+defaultMongo+")")
+	f.StringVar(&g.MongoDB, "mongo-db", "", "name of the new database (default: "+defaultDatabase+")")
+	f.StringVar(&g.Listen, "nginx-listen", "", "where nginx listens (default: "+defaultListen+")")
+	f.IntVar(&g.First, "first-port", 0, fmt.Sprintf("first of the %d ports that nginx knows (default: %d)", ports, firstPort))
+	root.AddCommand(
+		newDemoCmd(g), newServeCmd(g), newSpawnCmd(g), newSwitchCmd(g), newStatusCmd(g), newGatesCmd(g),
+		newHistoryCmd(g), newStopCmd(g), newBackfillCmd(g), newVerifyCmd(g), newNginxCmd(g), newMongoCmd(g), newLoadCmd(g),
+	)
+	return root
+}
+
+// fromEnvironment sets every flag that was not given from MIGRATE_NAME.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "MIGRATE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := os.Getenv(name); v != "" && !f.Changed {
+			if err := flags.Set(f.Name, v); err != nil {
+				errs = append(errs, usageError{fmt.Errorf("%s: %w", name, err)})
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// noArgs and exactArgs are cobra's, as usage errors.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// proxy is the nginx of the state folder.
+func (g *globals) proxy() (*nginx.Server, error) {
+	dir, err := filepath.Abs(g.Dir)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := keptProxy(dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg := nginx.Config{Dir: filepath.Join(dir, "nginx"), Listen: kept.Listen, FirstPort: kept.First, Ports: ports}
+	if g.Listen != "" {
+		cfg.Listen = g.Listen
+	}
+	if g.First != 0 {
+		cfg.FirstPort = g.First
+	}
+	return nginx.New(cfg)
+}
+
+// proxySettings are remembered, so that they are said once.
+type proxySettings struct {
+	Listen string `json:"listen"`
+	First  int    `json:"first_port"`
+}
+
+func keptProxy(dir string) (proxySettings, error) {
+	kept := proxySettings{Listen: defaultListen, First: firstPort}
+	b, err := os.ReadFile(filepath.Join(dir, "proxy.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return kept, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &kept)
+	}
+	if err != nil {
+		return kept, fmt.Errorf("read the proxy's settings: %w", err)
+	}
+	return kept, nil
+}
+
+// orchestrator opens the state folder.
+func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, error) {
+	proxy, err := g.proxy()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg := proxy.Config()
+	o, err := orchestrator.Open(orchestrator.Config{
+		Dir: g.Dir, Traffic: byLink{proxy}, FirstPort: cfg.FirstPort, Ports: cfg.Ports,
+		LockWait: g.LockWait, Progress: g.progress,
+	})
+	return o, proxy, err
+}
+
+// progress tells on stderr what a command is doing.
+func (g *globals) progress(e orchestrator.Event) {
+	switch {
+	case g.Quiet && !e.Warning:
+	case e.Warning:
+		fmt.Fprintf(g.err, "! %s\n", e.Detail)
+	case e.Detail != "":
+		fmt.Fprintf(g.err, "· %s\n", e.Detail)
+	}
+}
+
+// databases are those of the state folder, else those of the flags, else the defaults.
+func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error) {
+	kept, err := o.Databases()
+	if err != nil {
+		return app.Databases{}, err
+	}
+	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), MongoDB: defaultDatabase}
+	if kept != nil {
+		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration}
+	} else if db.MongoURI, err = embeddedURI(o); err != nil {
+		return db, err
+	}
+	if g.SQLite != "" {
+		if db.SQLite, err = filepath.Abs(g.SQLite); err != nil {
+			return db, err
+		}
+	}
+	if g.MongoURI != "" {
+		db.MongoURI = g.MongoURI
+	} else if strings.Contains(db.MongoURI, ":xxxxx@") {
+		return db, next(fmt.Errorf("the password of %s is nowhere kept", db.MongoURI), "nothing was changed", "set MIGRATE_MONGO_URI to the whole URI and repeat the command")
+	}
+	if g.MongoDB != "" {
+		db.MongoDB = g.MongoDB
+	}
+	return db, nil
+}
+
+// logger writes to stderr; only warnings unless the command is the log itself.
+func (g *globals) logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(g.err, &slog.HandlerOptions{Level: level}))
+}
+
+// answer prints what a command found: as JSON, or as the text says it.
+func (g *globals) answer(v any, text func(io.Writer)) error {
+	if g.JSON {
+		enc := json.NewEncoder(g.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	text(g.out)
+	return nil
+}
+
+// byLink adapts nginx to what the orchestrator asks of traffic.
+type byLink struct{ *nginx.Server }
+
+func (l byLink) Served(ctx context.Context) (live, fallback int, err error) {
+	r, err := l.Server.Served(ctx)
+	return r.Live, r.Fallback, err
+}
+
+func (l byLink) URL() string { return "http://" + l.Config().Listen }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app"
+	"migrate/app/migration"
+)
+
+type serveOptions struct {
+	port        int
+	step        int
+	admin       string
+	migrationID string
+}
+
+func newServeCmd(g *globals) *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve --port PORT --step STEP",
+		Short: "Run one instance of the ToDo service in the foreground",
+		Long: `Run one instance of the ToDo service in the foreground, until it is told to end.
+migrate spawn is what starts one beside a live one; this is what it starts.`,
+		Example: "  migrate serve --port 8000 --step 1 --sqlite todo.sqlite",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runServe(cmd, g, o) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.port, "port", firstPort, "port on 127.0.0.1")
+	f.IntVar(&o.step, "step", 1, "step of the migration, 1 to 8")
+	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
+	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
+	return cmd
+}
+
+func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
+	build, err := buildID()
+	if err != nil {
+		return err
+	}
+	db := app.Databases{SQLite: g.SQLite, MongoURI: g.MongoURI, MongoDB: g.MongoDB, Migration: o.migrationID}
+	if db.SQLite == "" {
+		db.SQLite = filepath.Join(g.Dir, "data", "todo.sqlite")
+	}
+	if db.MongoURI == "" {
+		db.MongoURI = "mongodb://" + defaultMongo + "/"
+	}
+	if db.MongoDB == "" {
+		db.MongoDB = defaultDatabase
+	}
+	return app.Run(cmd.Context(), app.Config{
+		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
+		Build: build, Log: g.logger(slog.LevelInfo),
+	})
+}

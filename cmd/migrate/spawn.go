@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app"
+	"migrate/orchestrator"
+)
+
+type spawnOptions struct {
+	port     int
+	step     int
+	readyURL string
+	force    []string
+	dryRun   bool
+	command  []string
+}
+
+func newSpawnCmd(g *globals) *cobra.Command {
+	var o spawnOptions
+	cmd := &cobra.Command{
+		Use:   "spawn --port PORT --step STEP [-- COMMAND…]",
+		Short: "Start an instance beside the live one, detached, and wait until it is ready",
+		Long: `Start an instance beside the live one, detached, wait until it is ready and prove its
+port, step and build. It gets no traffic until migrate switch. The one that stood by
+from an earlier switch is ended first: at most two live.
+
+Without a command it is the ToDo service. Your own service follows "--"; {port} and
+{step} are replaced in it, and PORT and MIGRATION_STEP are in its environment.`,
+		Example: `  migrate spawn --port 8001 --step 3
+  migrate spawn --port 8001 --step 3 -- ./my-service --listen 127.0.0.1:{port}`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+				return usageError{fmt.Errorf("unexpected %q: a command of your own follows --", args[0])}
+			}
+			o.command = args
+			return runSpawn(cmd.Context(), g, o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.port, "port", 0, "port on 127.0.0.1 (default: the next free one)")
+	f.IntVar(&o.step, "step", 0, "step of the migration, 1 to 8")
+	f.StringVar(&o.readyURL, "ready-url", "/readyz", "path that answers 200 once the instance is ready")
+	f.StringArrayVar(&o.force, "force", nil, "override a rule by name (step: let the first instance be at another step than 1)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
+	orch, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	opts, err := g.instance(orch, o.port, o.step, o.command)
+	if err != nil {
+		return err
+	}
+	opts.ReadyURL, opts.Force, opts.DryRun = o.readyURL, o.force, o.dryRun
+	r, err := orch.Spawn(ctx, opts)
+	if err != nil {
+		return err
+	}
+	return g.answer(r, func(w io.Writer) { printSpawn(w, r) })
+}
+
+// instance says how to start one: the ToDo service, or a command of one's own.
+func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, command []string) (orchestrator.SpawnOptions, error) {
+	opts := orchestrator.SpawnOptions{Port: port, Step: step, Command: command}
+	if len(command) > 0 {
+		return opts, nil
+	}
+	db, err := g.databases(orch)
+	if err != nil {
+		return opts, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return opts, err
+	}
+	if opts.Build, err = buildID(); err != nil {
+		return opts, err
+	}
+	opts.Command = []string{self, "serve", "--port", "{port}", "--step", "{step}"}
+	opts.Env = instanceEnv(db)
+	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
+	return opts, nil
+}
+
+// instanceEnv tells an instance its databases; a password must not show in a
+// list of processes.
+func instanceEnv(db app.Databases) []string {
+	return []string{
+		"MIGRATE_SQLITE=" + db.SQLite, "MIGRATE_MONGO_URI=" + db.MongoURI, "MIGRATE_MONGO_DB=" + db.MongoDB,
+		"MIGRATE_MIGRATION_ID=" + db.Migration,
+	}
+}
+
+func printSpawn(w io.Writer, r orchestrator.SpawnResult) {
+	verb := "is ready"
+	if r.DryRun {
+		verb = "would be started"
+	}
+	fmt.Fprintf(w, "Step %d %s on port %d", r.Instance.Step, verb, r.Instance.Port)
+	if !r.DryRun {
+		fmt.Fprintf(w, " (process %d, %.0f ms)", r.Instance.Process.PID, float64(r.Took))
+	}
+	if len(r.Retired) > 0 {
+		fmt.Fprintf(w, "; ended: port %s", strings.Trim(fmt.Sprint(r.Retired), "[]"))
+	}
+	fmt.Fprintln(w)
+	printGates(w, r.Gates)
+	if !r.DryRun {
+		fmt.Fprintln(w, "Next: migrate switch")
+	}
+}
+
+func printGates(w io.Writer, gates []orchestrator.Gate) {
+	for _, gate := range gates {
+		mark := "holds  "
+		switch {
+		case gate.Forced:
+			mark = "forced "
+		case !gate.OK:
+			mark = "REFUSES"
+		}
+		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, gate.Detail)
+		if !gate.OK && gate.Remedy != "" {
+			fmt.Fprintf(w, "       remedy: %s\n", gate.Remedy)
+		}
+	}
+}

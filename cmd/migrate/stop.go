@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"migrate/orchestrator"
+)
+
+type stopOptions struct {
+	orchestrator.StopOptions
+	all bool
+}
+
+func newStopCmd(g *globals) *cobra.Command {
+	var o stopOptions
+	cmd := &cobra.Command{
+		Use:   "stop PORT | stop --all",
+		Short: "Retire instances",
+		Long: `Retire an instance: it finishes what it has (SIGTERM, a bounded grace, SIGKILL). The
+active one is refused without --yes. --all stops every instance, nginx and the embedded
+server; the data stays.`,
+		Example: "  migrate stop 8000\n  migrate stop --all --yes",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.all != (len(args) == 0) || len(args) > 1 {
+				return usageError{fmt.Errorf("name one port, or --all")}
+			}
+			if !o.all {
+				port, err := strconv.Atoi(args[0])
+				if err != nil {
+					return usageError{fmt.Errorf("%q is not a port", args[0])}
+				}
+				o.Port = port
+			}
+			return runStop(cmd.Context(), g, o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "every instance, nginx and the embedded server")
+	f.BoolVarP(&o.Yes, "yes", "y", false, "the active one too")
+	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be stopped")
+	return cmd
+}
+
+func runStop(ctx context.Context, g *globals, o stopOptions) error {
+	orch, proxy, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	if !o.all {
+		r, err := orch.Stop(ctx, o.StopOptions)
+		if err != nil {
+			return err
+		}
+		return g.answer(r, func(w io.Writer) { printStop(w, r) })
+	}
+	r, err := orch.StopAll(ctx, o.StopOptions)
+	if err != nil {
+		return err
+	}
+	if !o.DryRun {
+		if err := orch.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
+			return err
+		}
+		if err := orch.StopDaemon(ctx, mongoDaemon); err != nil {
+			return err
+		}
+	}
+	return g.answer(r, func(w io.Writer) {
+		printStop(w, r)
+		if !o.DryRun {
+			fmt.Fprintln(w, "nginx and the embedded server are stopped; the data stays.")
+		}
+	})
+}
+
+func printStop(w io.Writer, r orchestrator.StopResult) {
+	verb := "Stopped"
+	if r.DryRun {
+		verb = "Would stop"
+	}
+	if len(r.Stopped) == 0 {
+		fmt.Fprintln(w, "No instance runs.")
+		return
+	}
+	fmt.Fprintf(w, "%s: port %s\n", verb, strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Stopped), " ", ", "), "[]"))
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"migrate/orchestrator"
+)
+
+func newSwitchCmd(g *globals) *cobra.Command {
+	var o orchestrator.SwitchOptions
+	cmd := &cobra.Command{
+		Use:   "switch",
+		Short: "Move traffic to the other live instance",
+		Long: `Move traffic to the other live instance, once its gates hold, and confirm it through
+nginx. The previous instance finishes what it has, sends on what is pending, and stands by
+as the fallback. A move that can't be confirmed is put back (exit 6).`,
+		Example: "  migrate switch\n  migrate switch --to 8001 --force compared",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runSwitch(cmd.Context(), g, o) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.To, "to", 0, "port to move traffic to (default: the other live instance)")
+	f.StringArrayVar(&o.Force, "force", nil, "override a gate by name; the journal keeps who and when")
+	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates and probe, and move nothing")
+	return cmd
+}
+
+func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) error {
+	orch, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	r, err := orch.Switch(ctx, o)
+	if err != nil {
+		return err
+	}
+	return g.answer(r, func(w io.Writer) { printSwitch(w, r) })
+}
+
+func printSwitch(w io.Writer, r orchestrator.SwitchResult) {
+	printGates(w, r.Gates)
+	if r.DryRun {
+		fmt.Fprintf(w, "Traffic would move to step %d on port %d.\n", r.Step, r.Port)
+		return
+	}
+	fmt.Fprintf(w, "Traffic is on step %d, port %d (the move took %.2f ms, all of it %.0f ms)", r.Step, r.Port, float64(r.Move), float64(r.Took))
+	if r.Primary != "" {
+		fmt.Fprintf(w, "; primary %s, epoch %d", r.Primary, r.Epoch)
+	}
+	fmt.Fprintln(w)
+	if r.Previous != 0 {
+		if r.Drained {
+			fmt.Fprintf(w, "Port %d is drained (%.0f ms) and stands by as the fallback.\n", r.Previous, float64(r.Drain))
+		} else {
+			fmt.Fprintf(w, "Port %d is not drained: see the warnings.\n", r.Previous)
+		}
+	}
+	if r.Step < 8 {
+		fmt.Fprintf(w, "Next: migrate spawn --port %d --step %d\n", r.Port+1, r.Step+1)
+	}
+}

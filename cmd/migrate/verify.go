@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app/migration"
+	"migrate/app/store"
+)
+
+type verifyOptions struct {
+	rate   float64
+	repair bool
+	drop   []string
+}
+
+// verifyAnswer is what verify says in JSON.
+type verifyAnswer struct {
+	migration.VerifyReport
+	Rows []store.Quarantined `json:"quarantined_rows,omitempty"`
+	Read []store.Quarantined `json:"converted_rows,omitempty"`
+}
+
+func newVerifyCmd(g *globals) *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Compare the two databases record by record",
+		Long: `Compare the two databases record by record, while the service runs, and list the
+rows of the old one that wait in quarantine. Exits 7 if records are missing, stale or
+different in the primary.`,
+		Example: "  migrate verify\n  migrate verify --repair\n  migrate verify --drop 4f1c",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runVerify(cmd, g, o) },
+	}
+	f := cmd.Flags()
+	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
+	f.BoolVar(&o.repair, "repair", false, "send the newer copy to the database that lacks it; never guesses where contents differ")
+	f.StringArrayVar(&o.drop, "drop", nil, "decide on quarantined rows with this id: remove them for good")
+	return cmd
+}
+
+func runVerify(cmd *cobra.Command, g *globals, o verifyOptions) error {
+	ctx := cmd.Context()
+	s, err := g.stores(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for _, id := range o.drop {
+		n, err := s.old.Drop(ctx, id)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return usageError{fmt.Errorf("no row with id %q is in quarantine; migrate verify lists them", id)}
+		}
+		if !g.Quiet {
+			fmt.Fprintf(g.err, "· dropped %d quarantined row(s) with id %q\n", n, id)
+		}
+	}
+	bar := g.bar("verify")
+	const batch = 200
+	rep, err := migration.Verify(ctx, s.old, s.new, migration.VerifyOptions{
+		Batch: batch, Repair: o.repair, Throttle: throttle(o.rate, 2*batch),
+		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
+	})
+	bar.end()
+	if err != nil {
+		return next(err, "no result was recorded", "migrate verify")
+	}
+	ans := verifyAnswer{VerifyReport: rep}
+	if err := ans.look(ctx, s); err != nil {
+		return err
+	}
+	if err := g.answer(ans, ans.print); err != nil || rep.Clean {
+		return err
+	}
+	return next(fmt.Errorf("%w: %d missing, %d stale, %d different in the primary", errDiffers, rep.Missing, rep.Stale, rep.Different),
+		"both databases are as they were, and the service goes on", "migrate backfill, then migrate verify --repair; look at each record that is different")
+}
+
+// look adds the rows that people must know of.
+func (a *verifyAnswer) look(ctx context.Context, s *stores) (err error) {
+	if a.Rows, err = s.old.Quarantine(ctx); err != nil {
+		return err
+	}
+	a.Read, _, err = s.old.Converted(ctx, 20)
+	return err
+}
+
+func (a *verifyAnswer) print(w io.Writer) {
+	fmt.Fprintf(w, "epoch %d, primary %s: %d equal, %d behind, %d late, %d missing, %d stale, %d different",
+		a.Epoch, a.Primary, a.Equal, a.Behind, a.Late, a.Missing, a.Stale, a.Different)
+	if a.Repaired > 0 {
+		fmt.Fprintf(w, ", %d repaired", a.Repaired)
+	}
+	fmt.Fprintln(w)
+	for _, m := range a.Samples {
+		fmt.Fprintf(w, "  %-9s  %s  old %v  new %v\n", m.Finding, m.ID, m.Old, m.New)
+	}
+	if len(a.Rows) > 0 {
+		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then migrate verify --drop ID:\n", len(a.Rows))
+		for _, q := range a.Rows {
+			fmt.Fprintf(w, "  %s: %s\n", q.Reason, q.Row)
+		}
+	}
+	if a.Converted > 0 {
+		fmt.Fprintf(w, "%d row(s) are read other than they are stored:\n", a.Converted)
+		for _, q := range a.Read {
+			fmt.Fprintf(w, "  %s: %s\n", q.Reason, q.Row)
+		}
+		if more := a.Converted - int64(len(a.Read)); more > 0 {
+			fmt.Fprintf(w, "  … and %d more\n", more)
+		}
+	}
+	if a.Clean {
+		fmt.Fprintln(w, "Clean.")
+	}
+}
