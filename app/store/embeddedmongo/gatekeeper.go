@@ -21,7 +21,8 @@ type gatekeeper struct {
 	dial   func() (net.Conn, error) // a connection to the backend
 	logger *slog.Logger
 
-	turn sync.Mutex // held while a command is with the backend
+	turn    sync.Mutex // held while a command is with the backend
+	indexes idIndexes
 }
 
 // serve accepts clients until ctx ends, then ends them all. A command that the
@@ -116,7 +117,11 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	if ctx.Err() != nil {
 		return nil, net.ErrClosed // nothing is begun any more
 	}
-	return b.answer(req)
+	answer, err := b.answer(req)
+	if err == nil {
+		g.indexes.after(ctx, req)
+	}
+	return answer, err
 }
 
 // needsTurn is false for commands that touch no data and by which drivers watch

@@ -162,8 +162,9 @@ func newFakeBackend(t *testing.T) *fakeBackend {
 	})
 	group.Go(func() {
 		g := &gatekeeper{
-			dial:   func() (net.Conn, error) { return net.Dial("tcp", back.Addr().String()) },
-			logger: slog.New(slog.DiscardHandler),
+			dial:    func() (net.Conn, error) { return net.Dial("tcp", back.Addr().String()) },
+			logger:  slog.New(slog.DiscardHandler),
+			indexes: idIndexes{seen: map[string]bool{"todo.tasks": true}},
 		}
 		if err := g.serve(ctx, front); err != nil {
 			t.Error(err)

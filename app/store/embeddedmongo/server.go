@@ -92,8 +92,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{addr: listener.Addr().String(), socket: socket, done: make(chan struct{}), stop: stop}
 	gate := &gatekeeper{
-		dial:   func() (net.Conn, error) { return net.Dial("unix", socket) },
-		logger: cfg.Logger,
+		dial:    func() (net.Conn, error) { return net.Dial("unix", socket) },
+		logger:  cfg.Logger,
+		indexes: idIndexes{dir: dir, logger: cfg.Logger, seen: make(map[string]bool)},
 	}
 	go s.run(running, gate, listener, backend, undo.take())
 	return s, nil

@@ -1,7 +1,6 @@
 package embeddedmongo
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -42,7 +41,7 @@ func connect(t testing.TB, uri string) *mongo.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
+	t.Cleanup(func() { _ = client.Disconnect(t.Context()) }) // over by then: it waits for no server
 	return client
 }
 
