@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,7 +35,7 @@ func viewOf(r record) view {
 }
 
 func writeTask(w http.ResponseWriter, r record) {
-	w.Header().Set("ETag", etag(r.Pair))
+	w.Header().Set("ETag", etag(r))
 	w.Header().Set("Cache-Control", "no-cache") // keep it, but ask with If-None-Match
 	writeJSON(w, http.StatusOK, viewOf(r))
 }
@@ -127,8 +128,8 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if tags := r.Header.Values("If-None-Match"); len(tags) > 0 && matchWeak(tags, etag(rec.Pair)) {
-		w.Header().Set("ETag", etag(rec.Pair))
+	if tags := r.Header.Values("If-None-Match"); len(tags) > 0 && matchWeak(tags, etag(rec)) {
+		w.Header().Set("ETag", etag(rec))
 		w.Header().Set("Cache-Control", "no-cache")
 		w.WriteHeader(http.StatusNotModified)
 		return
@@ -228,7 +229,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, edit func(task.T
 		if !found || cur.Deleted {
 			return cur, false, noTask(cur.ID)
 		}
-		if err := precondition(r, cur.Pair); err != nil {
+		if err := precondition(r, cur); err != nil {
 			return cur, false, err
 		}
 		next := cur
@@ -250,7 +251,7 @@ func (s *Server) deleteTask(w http.ResponseWriter, r *http.Request) {
 		case cur.Deleted:
 			return cur, false, nil
 		}
-		if err := precondition(r, cur.Pair); err != nil {
+		if err := precondition(r, cur); err != nil {
 			return cur, false, err
 		}
 		next := cur
@@ -284,15 +285,20 @@ func (s *Server) writing(r *http.Request) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.RequestTimeout)
 }
 
-// etag is a strong tag: equal pairs are equal tasks.
-func etag(p store.Pair) string { return fmt.Sprintf(`"%d-%d"`, p.Rev, p.Epoch) }
+// etag is a strong tag: the rev and the content. Not the epoch, which a
+// backfill raises without changing anything; but two contents can share a rev.
+func etag(r store.Record[task.Task]) string {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%q %q %v", r.Body.Assignee, r.Body.Description, r.Body.Done)
+	return fmt.Sprintf(`"%d-%08x"`, r.Rev, h.Sum32())
+}
 
-func precondition(r *http.Request, p store.Pair) error {
+func precondition(r *http.Request, rec store.Record[task.Task]) error {
 	tags := r.Header.Values("If-Match")
-	if len(tags) == 0 || matchStrong(tags, etag(p)) {
+	if len(tags) == 0 || matchStrong(tags, etag(rec)) {
 		return nil
 	}
-	return &problem{http.StatusPreconditionFailed, "precondition_failed", "the task is at " + etag(p) + " now"}
+	return &problem{http.StatusPreconditionFailed, "precondition_failed", "the task is at " + etag(rec) + " now"}
 }
 
 // matchStrong compares as If-Match does (RFC 9110, section 13.1.1): a weak tag matches nothing.
