@@ -77,7 +77,7 @@ func TestStalledClients(t *testing.T) {
 	}
 	// One asks for much and reads nothing.
 	big := strings.Repeat("x", 4_000_000)
-	mustInsert(t, tasks, doc("_id", "1", "text", big), doc("_id", "2", "text", big), doc("_id", "3", "text", big))
+	mustInsert(t, tasks, doc("_id", "1", "text", big), doc("_id", "2", "text", big), doc("_id", "3", "text", big), doc("_id", "small", "rev", 0))
 	deaf := dial(t, s.Addr())
 	find := newMessage(raw(t, doc("find", "tasks", "filter", doc(), "$db", "todo")), 1, 0)
 	if _, err := deaf.Write(find); err != nil {
@@ -87,7 +87,7 @@ func TestStalledClients(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 20 {
-		if _, err := tasks.UpdateOne(ctx, doc("_id", "1", "text", big), set("rev", 1)); err != nil {
+		if _, err := tasks.UpdateOne(ctx, doc("_id", "small", "rev", 0), doc("$inc", doc("rev", 0))); err != nil {
 			t.Fatal(err)
 		}
 	}
