@@ -24,7 +24,7 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 	if err != nil {
 		return r, err
 	}
-	op := &operation{o: o, state: state}
+	op := o.operation(state, Entry{})
 	v, err := op.view(ctx)
 	if err != nil {
 		return r, err

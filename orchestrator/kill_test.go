@@ -99,6 +99,9 @@ func points(t *testing.T, prepare func(*rig) task) []string {
 // everyPoint kills the command at each point in turn, and has the next command
 // look at what is left.
 func everyPoint(t *testing.T, prepare func(*rig) task, sound func(t *testing.T, r *rig, do task, point string)) {
+	if testing.Short() {
+		t.Skip("some fifty processes; without -short")
+	}
 	all := points(t, prepare)
 	if len(all) < 4 {
 		t.Fatalf("only %d points: %v", len(all), all)
@@ -164,6 +167,11 @@ func TestSwitchKilledAnywhere(t *testing.T) {
 }
 
 func TestSwitchKilledAndTheNextInstanceDead(t *testing.T) {
+	t.Run("proxy up", func(t *testing.T) { switchKilledAndNextDead(t, true) })
+	t.Run("proxy down", func(t *testing.T) { switchKilledAndNextDead(t, false) })
+}
+
+func switchKilledAndNextDead(t *testing.T, up bool) {
 	r := newRig(t)
 	r.spawn(0, 1, "")
 	r.change()
@@ -174,6 +182,11 @@ func TestSwitchKilledAndTheNextInstanceDead(t *testing.T) {
 	}
 	r.links(r.first+1, 0)
 	killHard(t, next.Instance.Process.PID)
+	if !up {
+		if err := os.WriteFile(filepath.Join(r.traffic.dir, "down"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.next()
 	r.links(r.first, 0) // put back
 	if ops, _, _ := r.open().History(2); ops[0].Outcome != phaseUndone {

@@ -241,6 +241,7 @@ type rig struct {
 	dir     string
 	traffic fileTraffic
 	first   int
+	mu      sync.Mutex
 	events  []Event
 }
 
@@ -270,7 +271,11 @@ func (r *rig) config() Config {
 func (r *rig) open(change ...func(*Config)) *Orchestrator {
 	r.t.Helper()
 	cfg := r.config()
-	cfg.Progress = func(e Event) { r.events = append(r.events, e) }
+	cfg.Progress = func(e Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.events = append(r.events, e)
+	}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -23,8 +24,8 @@ func TestBehindNginx(t *testing.T) {
 	r.first = server.Config().FirstPort
 	open := func() *Orchestrator { return r.open(func(c *Config) { c.Traffic = ByLink(server) }) }
 	t.Cleanup(func() {
-		if _, err := open().StopAll(t.Context(), StopOptions{Yes: true}); err != nil {
-			t.Log(err)
+		if _, err := open().StopAll(context.Background(), StopOptions{Yes: true}); err != nil {
+			t.Error(err)
 		}
 	})
 	move := func(n, step int) SwitchResult {
@@ -84,7 +85,7 @@ func post(base string, stop <-chan struct{}, count *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { conn.Close() }() // whichever it is by then
 	answers := bufio.NewReader(conn)
 	for {
 		select {

@@ -155,6 +155,7 @@ type operation struct {
 	state    *State
 	began    time.Time
 	phases   []Phase
+	lapped   time.Time // when the last of them began
 	warnings []string
 	intent   bool // it is in the journal
 	ended    bool
@@ -173,6 +174,12 @@ type Millis float64
 
 func millis(d time.Duration) Millis { return Millis(d.Round(time.Microsecond).Seconds() * 1000) }
 
+func (o *Orchestrator) operation(state *State, e Entry) *operation {
+	now := time.Now()
+	return &operation{o: o, state: state, entry: e, success: phaseDone,
+		began: now, lapped: now, phases: []Phase{{Name: "checks"}}}
+}
+
 // exclusive takes the lock, settles what a killed command left, and works. An
 // error is journalled, unless work has left the operation open on purpose, by
 // returning errOpen, for the next command to settle.
@@ -186,9 +193,12 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 	if err != nil {
 		return err
 	}
-	op := &operation{o: o, state: state, began: time.Now(), dry: dry, success: phaseDone, entry: Entry{
-		Op: uuid.Must(uuid.NewV7()).String(), Who: o.who, PID: os.Getpid(), Command: command,
-	}}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an id for the journal: %w", err)
+	}
+	op := o.operation(state, Entry{Op: id.String(), Who: o.who, PID: os.Getpid(), Command: command})
+	op.dry = dry
 	if err := op.settle(ctx); err != nil {
 		return err
 	}
@@ -240,16 +250,8 @@ func (op *operation) phase(name, detail string) error {
 
 // lap ends the phase before and begins the named one.
 func (op *operation) lap(name string, now time.Time) {
-	if n := len(op.phases); n > 0 {
-		var before Millis
-		for _, p := range op.phases[:n-1] {
-			before += p.Took
-		}
-		op.phases[n-1].Took = millis(now.Sub(op.began)) - before
-	} else {
-		op.phases = append(op.phases, Phase{Name: "before", Took: millis(now.Sub(op.began))})
-	}
-	op.phases = append(op.phases, Phase{Name: name})
+	op.phases[len(op.phases)-1].Took = millis(now.Sub(op.lapped))
+	op.phases, op.lapped = append(op.phases, Phase{Name: name}), now
 }
 
 // end writes down how the operation ended.

@@ -13,7 +13,8 @@ const (
 	readyPoll = 25 * time.Millisecond
 	// socketWait is how long a ready instance may take to offer its admin
 	// socket before it counts as having none.
-	socketWait = 500 * time.Millisecond
+	socketWait  = 500 * time.Millisecond
+	prepareWait = 10 * time.Second
 	// outlookWait bounds gates that are asked for information only.
 	outlookWait = 5 * time.Second
 	logLines    = 12
@@ -35,12 +36,15 @@ func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (
 			return i, fmt.Errorf("%w: the instance on port %d ended (%s) before it was ready; the last of %s:\n%s",
 				ErrNotReady, i.Port, how, i.Log, redact(process.Tail(i.Log, logLines)))
 		}
-		if !prepared { // some only become ready once the new database is
-			prepared = op.o.admin(i).post(ctx, "/prepare") == nil
-		}
-		var ok bool
-		if ok, reason = ready(ctx, i.Port, i.ReadyURL); ok {
+		ok, why := ready(ctx, i.Port, i.ReadyURL)
+		if ok {
 			break
+		}
+		if ctx.Err() == nil {
+			reason = why
+		}
+		if !prepared { // some only become ready once the new database is
+			prepared = op.prepare(ctx, i) == nil
 		}
 		if !sleep(ctx, readyPoll) {
 			return i, fmt.Errorf("%w: port %d: %w: %s", ErrNotReady, i.Port, context.Cause(ctx), reason)
@@ -48,7 +52,7 @@ func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (
 	}
 	op.awaitSocket(ctx, i)
 	if !prepared {
-		if err := op.o.admin(i).post(ctx, "/prepare"); err != nil && !errors.Is(err, errNoAdmin) {
+		if err := op.prepare(ctx, i); err != nil && !errors.Is(err, errNoAdmin) {
 			op.warn("the new database could not be prepared yet: %v", err)
 		}
 	}
@@ -60,6 +64,14 @@ func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (
 		err = fmt.Errorf("%w: the instance on port %d has ended (%s)", ErrNotReady, i.Port, how)
 	}
 	return i, err
+}
+
+// prepare asks the instance to make the new database fit for use. One that
+// can't be reached now must not hold up a spawn: the gates ask again.
+func (op *operation) prepare(ctx context.Context, i Instance) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareWait)
+	defer cancel()
+	return op.o.admin(i).post(ctx, "/prepare")
 }
 
 // awaitSocket gives a ready instance a moment to offer its admin socket.

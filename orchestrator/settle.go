@@ -25,7 +25,8 @@ func (op *operation) settle(ctx context.Context) error {
 	}
 	entry := last.Last
 	entry.Who, entry.PID, entry.Error = op.entry.Who, os.Getpid(), ""
-	left := &operation{o: op.o, state: op.state, entry: entry, began: time.Now(), intent: true, success: phaseFinished}
+	left := op.o.operation(op.state, entry)
+	left.intent, left.success = true, phaseFinished
 	left.warn("%s", found)
 	switch entry.Kind {
 	case kindSpawn:
@@ -87,7 +88,7 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 // settleSwitch finishes a switch whose move has happened, when the instance
 // that is served answers; else traffic returns to the previous one.
 func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
-	served, err := op.served(ctx)
+	served, asked, err := op.served(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,24 +124,27 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 	if err := op.o.cfg.Traffic.Move(ctx, e.Previous); err != nil {
 		return err
 	}
-	confirm, cancel := context.WithTimeout(ctx, op.o.cfg.Timeouts.Confirm)
-	defer cancel()
-	if err := s.confirm(confirm, e.Previous, s.view.active.ID); err != nil {
-		return err
+	if asked { // a proxy that does not run must not keep the next command from starting it
+		confirm, cancel := context.WithTimeout(ctx, op.o.cfg.Timeouts.Confirm)
+		defer cancel()
+		if err := s.confirm(confirm, e.Previous, s.view.active.ID); err != nil {
+			op.warn("%v", err)
+		}
 	}
 	op.state.Active = &Active{Port: e.Previous, Step: e.From, Since: time.Now()}
 	return errors.Join(op.save(), op.end(phaseUndone, fmt.Sprintf("put back on port %d", e.Previous), nil))
 }
 
-// served is where traffic goes: what the proxy says or, when it does not run,
-// what it would serve.
-func (op *operation) served(ctx context.Context) (int, error) {
+// served is where traffic goes: what the proxy says or, when it can't be
+// asked, what it would serve.
+func (op *operation) served(ctx context.Context) (port int, asked bool, err error) {
 	live, _, err := op.o.cfg.Traffic.Served(ctx)
 	if err == nil {
-		return live, nil
+		return live, true, nil
 	}
 	op.warn("the proxy can't be asked (%v): going by its links", err)
-	return op.o.cfg.Traffic.Live()
+	live, err = op.o.cfg.Traffic.Live()
+	return live, false, err
 }
 
 // settleStop ends what was being ended.

@@ -74,7 +74,10 @@ func (o *Orchestrator) Spawn(ctx context.Context, opts SpawnOptions) (SpawnResul
 	if opts.ReadyURL == "" {
 		opts.ReadyURL = "/readyz"
 	}
-	command := fmt.Sprintf("spawn --port %d --step %d", opts.Port, opts.Step)
+	command := fmt.Sprintf("spawn --step %d", opts.Step)
+	if opts.Port != 0 {
+		command += fmt.Sprintf(" --port %d", opts.Port)
+	}
 	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
 		return op.spawn(ctx, opts, &r)
 	})

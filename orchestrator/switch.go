@@ -270,6 +270,7 @@ func (s *switching) move(ctx context.Context) error {
 // confirm asks through the proxy's own port until it serves this port and, if
 // the instance names itself, that instance answers.
 func (s *switching) confirm(ctx context.Context, port int, id string) error {
+	var last error // why not, before the time was over
 	for {
 		live, _, err := s.o.cfg.Traffic.Served(ctx)
 		if err == nil && live != port {
@@ -285,8 +286,11 @@ func (s *switching) confirm(ctx context.Context, port int, id string) error {
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		if !sleep(ctx, confirmPoll) {
-			return fmt.Errorf("traffic on port %d could not be confirmed: %w", port, err)
+			return fmt.Errorf("traffic on port %d could not be confirmed: %w", port, last)
 		}
 	}
 }
