@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -167,12 +168,37 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 	return st
 }
 
+// countAge is how old a count of the backlog may be: counting can cost a look
+// at every record, and a status is asked for often while an instance drains.
+const countAge = time.Second
+
+// backlog is the last count of what is pending in the primary.
+type backlog struct {
+	mu    sync.Mutex
+	at    time.Time
+	epoch int64
+	n     int64
+}
+
 func (s *Service[B, F]) countPending(ctx context.Context, fence store.Fence) (int64, error) {
+	b := &s.backlog
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.epoch == fence.Epoch && s.cfg.Now().Sub(b.at) < countAge {
+		return b.n, nil
+	}
+	var err error
 	switch {
 	case fence.Primary == store.PrimaryOld && s.old != nil:
-		return s.old.CountPending(ctx)
+		b.n, err = s.old.CountPending(ctx)
 	case fence.Primary == store.PrimaryNew && s.new != nil:
-		return s.new.CountPending(ctx)
+		b.n, err = s.new.CountPending(ctx)
+	default:
+		err = fmt.Errorf("%w: the primary is not known", store.ErrUnavailable)
 	}
-	return -1, fmt.Errorf("%w: the primary is not known", store.ErrUnavailable)
+	if err != nil {
+		return -1, err
+	}
+	b.at, b.epoch = s.cfg.Now(), fence.Epoch
+	return b.n, nil
 }

@@ -47,6 +47,7 @@ type Service[B comparable, F Filter[B]] struct {
 	compared comparisons
 	breaker  breaker // of new, while old is primary
 	relay    relay
+	backlog  backlog
 
 	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
 	adopted  atomic.Pointer[store.Mirror]

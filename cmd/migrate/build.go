@@ -9,13 +9,9 @@ import (
 	"os"
 )
 
-// buildID tells one build of this program from another. Go's own build id
+// buildID tells one build of the program from another. Go's own build id
 // does, where the executable's format keeps it; else the file's hash.
-func buildID() (string, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program's file: %w", err)
-	}
+func buildID(path string) (string, error) {
 	h := sha256.New()
 	if f, err := elf.Open(path); err == nil {
 		defer f.Close()
@@ -28,11 +24,11 @@ func buildID() (string, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read this program's file: %w", err)
+		return "", fmt.Errorf("read the program's file: %w", err)
 	}
 	defer f.Close()
 	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read this program's file: %w", err)
+		return "", fmt.Errorf("read the program's file: %w", err)
 	}
 	return short(h.Sum(nil)), nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,8 @@ type demoOptions struct {
 	keep        bool
 	clients     int
 	mongoListen string
+
+	beforeCheck func(ledger string) error // a test's chance to tamper
 }
 
 func newDemoCmd(g *globals) *cobra.Command {
@@ -37,7 +41,7 @@ Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("dir") {
-				g.Dir = demoDir
+				g.Dir = demoDir // never somebody's real state folder
 			}
 			return runDemo(cmd.Context(), g, o)
 		},
@@ -65,19 +69,19 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: byLink{proxy}.URL(), FirstPort: proxy.Config().FirstPort,
 		Databases: func() (app.Databases, error) { return g.databases(orch) },
 		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
-		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say,
+		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say, BeforeCheck: o.beforeCheck,
 	}
 	if g.JSON {
 		cfg.Out = io.Discard
 	}
 	if o.mongoListen != "" {
 		cfg.StartMongo = func(ctx context.Context) error {
-			_, err := startMongo(ctx, orch, o.mongoListen)
+			_, err := g.startMongo(ctx, orch, o.mongoListen)
 			return err
 		}
 		cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) }
 	}
-	if err := demoPorts(cfg.FirstPort); err != nil {
+	if err := g.demoPorts(proxy.Config().Listen, o.mongoListen, cfg.FirstPort); err != nil {
 		return err
 	}
 	res, err := demo.Run(ctx, cfg)
@@ -93,9 +97,20 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 }
 
 // demoPorts names a port that is taken before anything is started.
-func demoPorts(first int) error {
+// What an earlier demonstration left is ended later, so that only strangers count.
+func (g *globals) demoPorts(listen, mongo string, first int) error {
+	if _, err := os.Stat(filepath.Join(g.Dir, "demo.json")); err == nil {
+		return nil
+	}
+	errs := []error{checkFree(listen, "--nginx-listen")}
+	if mongo != "" {
+		errs = append(errs, checkFree(mongo, "--mongo-listen"))
+	}
 	for port := first; port <= first+8; port++ {
-		if err := checkFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--first-port"); err != nil {
+		errs = append(errs, checkFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--first-port"))
+	}
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
 	}

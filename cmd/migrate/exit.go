@@ -8,6 +8,7 @@ import (
 
 	"migrate/app/store"
 	"migrate/cmd/migrate/demo"
+	"migrate/nginx"
 	"migrate/orchestrator"
 )
 
@@ -36,7 +37,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.Is(err, orchestrator.ErrUsage):
+	case errors.As(err, &usage), errors.Is(err, orchestrator.ErrUsage), errors.Is(err, nginx.ErrAddressTaken):
 		return exitUsage
 	case errors.Is(err, errDiffers), errors.Is(err, demo.ErrDiffers):
 		return exitDiffers

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -92,14 +91,14 @@ func runMongoStart(ctx context.Context, g *globals, listen string) error {
 	if err != nil {
 		return err
 	}
-	a, err := startMongo(ctx, o, listen)
+	a, err := g.startMongo(ctx, o, listen)
 	if err != nil {
 		return err
 	}
 	return g.answer(a, a.print)
 }
 
-func startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {
+func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {
 	if _, running, err := o.DaemonStatus(mongoDaemon); err != nil {
 		return mongoAnswer{}, err
 	} else if !running {
@@ -107,13 +106,9 @@ func startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string
 			return mongoAnswer{}, err
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return mongoAnswer{}, err
-	}
 	d, err := o.StartDaemon(ctx, orchestrator.DaemonOptions{
 		Name:    mongoDaemon,
-		Command: []string{self, "mongo", "serve", "--dir", o.Dir(), "--mongo-listen", listen},
+		Command: []string{g.self, "mongo", "serve", "--dir", o.Dir(), "--mongo-listen", listen},
 		Timeout: 30 * time.Second,
 		Ready: func(ctx context.Context) error {
 			c, err := new(net.Dialer).DialContext(ctx, "tcp", listen)

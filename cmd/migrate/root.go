@@ -42,16 +42,22 @@ type globals struct {
 	First    int
 
 	out, err io.Writer
+	self     string // path of this program
 }
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	g := &globals{out: stdout, err: stderr}
+	var err error
+	if g.self, err = os.Executable(); err != nil {
+		report(stderr, fmt.Errorf("find this program's file: %w", err), false)
+		return exitFailed
+	}
 	root := newRoot(g)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err = root.ExecuteContext(ctx)
 	if err != nil {
 		report(stderr, err, g.JSON)
 	}

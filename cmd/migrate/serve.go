@@ -37,7 +37,7 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 }
 
 func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
-	build, err := buildID()
+	build, err := buildID(g.self)
 	if err != nil {
 		return err
 	}

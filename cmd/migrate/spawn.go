@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,14 +78,10 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	if err != nil {
 		return opts, err
 	}
-	self, err := os.Executable()
-	if err != nil {
+	if opts.Build, err = buildID(g.self); err != nil {
 		return opts, err
 	}
-	if opts.Build, err = buildID(); err != nil {
-		return opts, err
-	}
-	opts.Command = []string{self, "serve", "--port", "{port}", "--step", "{step}"}
+	opts.Command = []string{g.self, "serve", "--port", "{port}", "--step", "{step}"}
 	opts.Env = instanceEnv(db)
 	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
 	return opts, nil

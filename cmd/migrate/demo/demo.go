@@ -30,6 +30,9 @@ const (
 	MinChecked = 3000
 	// minRequests is how many requests each move must have seen.
 	minRequests = 50
+	// moves is how many there are, and aimed how many writes they see together.
+	moves = 9
+	aimed = 3600
 	// legacyTasks is how many tasks the old database has at the start.
 	legacyTasks = 1000
 	// maxTasks is the number that the load stays near: the embedded server
@@ -203,8 +206,8 @@ func (d *demo) move(ctx context.Context, port, step int) error {
 		}
 	}
 	took := time.Since(began)
-	if err := d.load.Wait(ctx, minRequests); err != nil {
-		return fmt.Errorf("wait for %d requests: %w", minRequests, err)
+	if err := d.dwell(ctx); err != nil {
+		return err
 	}
 	m := Move{
 		Step: step, Port: port, Name: stepName(step), Primary: r.Primary, Epoch: r.Epoch, Load: d.load.Mark(),
@@ -212,6 +215,21 @@ func (d *demo) move(ctx context.Context, port, step int) error {
 	}
 	d.res.Moves = append(d.res.Moves, m)
 	d.row(m)
+	return nil
+}
+
+// dwell lets the load go on until this move has seen enough requests and its
+// share of the writes that are to be acknowledged.
+func (d *demo) dwell(ctx context.Context) error {
+	if err := d.load.Wait(ctx, minRequests); err != nil {
+		return fmt.Errorf("wait for %d requests: %w", minRequests, err)
+	}
+	share := int64(len(d.res.Moves)+1) * aimed / moves
+	for d.load.Total().Acknowledged < share {
+		if err := d.load.Wait(ctx, d.load.Snapshot().Requests+10); err != nil {
+			return fmt.Errorf("wait for %d acknowledged writes: %w", share, err)
+		}
+	}
 	return nil
 }
 

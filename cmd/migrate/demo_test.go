@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"migrate/cmd/migrate/demo"
+)
+
+// The whole job, as a newcomer sees it, and again with one line of the ledger
+// altered, which must be noticed.
+func TestDemo(t *testing.T) {
+	s := newSite(t)
+	out, errs, code := s.run("demo", "--keep")
+	if code != 0 {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	t.Logf("\n%s", out)
+	last := regexp.MustCompile(`(?m)^acknowledged (\d+), lost 0, stale 0, failed 0$`).FindStringSubmatch(out)
+	if last == nil {
+		t.Fatalf("no last line as it should be:\n%s", out)
+	}
+	var acknowledged int
+	if fmt.Sscan(last[1], &acknowledged); acknowledged < demo.MinChecked {
+		t.Errorf("%d acknowledged writes, at least %d wanted", acknowledged, demo.MinChecked)
+	}
+	if rows := regexp.MustCompile(`(?m)^[1-8] +[a-z]`).FindAllString(out, -1); len(rows) != 9 {
+		t.Errorf("%d rows, want 9:\n%s", len(rows), out)
+	}
+	for _, words := range []string{"/static/taskProducer.html", "migrate stop --all"} {
+		if !strings.Contains(errs, words) {
+			t.Errorf("--keep does not say how to look: no %q in\n%s", words, errs)
+		}
+	}
+	var st struct {
+		Live      int
+		Instances []struct{ Port, Step int }
+	}
+	s.json(&st, "status")
+	if st.Live != s.first+8 || len(st.Instances) != 1 || st.Instances[0].Step != 8 {
+		t.Errorf("what is kept: %+v", st)
+	}
+	for _, name := range []string{"todo.sqlite", "todo.sqlite-wal"} {
+		if _, err := os.Stat(filepath.Join(s.dir, "data", name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+
+	ledger := filepath.Join(s.dir, "ledger.jsonl")
+	s.must("load", "--check", ledger, "--min", fmt.Sprint(demo.MinChecked))
+	s.refused(7, []string{"migrate verify"}, "load", "--check", ledger, "--min", "1000000")
+	if err := alter(ledger); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(7, nil, "load", "--check", ledger)
+	s.refused(2, []string{"kept", "migrate stop --all"}, "demo")
+}
+
+// alter changes the description in one acknowledged write in the middle.
+func alter(ledger string) error {
+	b, err := os.ReadFile(ledger)
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(string(b), "\n")
+	for i := len(lines) / 2; i < len(lines); i++ {
+		var e struct{ Op, Outcome, Description string }
+		if json.Unmarshal([]byte(lines[i]), &e) == nil && e.Op == "patch" && e.Outcome == "acknowledged" && e.Description != "" {
+			lines[i] = strings.Replace(lines[i], e.Description, "altered", 1)
+			return os.WriteFile(ledger, []byte(strings.Join(lines, "\n")), 0o600)
+		}
+	}
+	return errors.New("no acknowledged patch to alter")
+}
+
+// The demonstration itself notices: exit code 7.
+func TestDemoNoticesAnAlteredLedger(t *testing.T) {
+	s := newSite(t)
+	g := &globals{Dir: s.dir, Listen: strings.TrimPrefix(s.url(), "http://"), First: s.first, Quiet: true, out: new(strings.Builder), err: new(strings.Builder), self: s.bin}
+	err := runDemo(t.Context(), g, demoOptions{mongoListen: fmt.Sprintf("127.0.0.1:%d", s.first+39), beforeCheck: alter})
+	if !errors.Is(err, demo.ErrDiffers) || exitCode(err) != 7 {
+		t.Fatalf("got %v (exit %d), want exit 7\n%s", err, exitCode(err), g.out)
+	}
+	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder was left behind: %v", err)
+	}
+}
+
+func TestDemoNamesATakenPort(t *testing.T) {
+	s := newSite(t)
+	for port, flag := range map[int]string{s.first + 3: "--first-port", s.first + 38: "--nginx-listen", s.first + 39: "--mongo-listen"} {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.refused(2, []string{fmt.Sprint(port), flag}, "demo")
+		l.Close()
+		if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("port %d taken: the folder was left behind: %v", port, err)
+		}
+	}
+}
+
+// An interrupt at any moment leaves nothing behind, nor does a kill, once the
+// next demonstration has come by.
+func TestDemoInterrupted(t *testing.T) {
+	s := newSite(t)
+	for _, after := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second, 6 * time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		out, errs, code := s.runContext(ctx, "demo")
+		cancel()
+		if code == 0 {
+			t.Fatalf("after %v: exit 0\n%s%s", after, out, errs)
+		}
+		if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("after %v the folder was left behind: %v\n%s", after, err, errs)
+		}
+		for _, port := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 38, 39} {
+			if err := syscallFree(s.first + port); err != nil {
+				t.Errorf("after %v: %v", after, err)
+			}
+		}
+	}
+}
+
+func syscallFree(port int) error {
+	c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	if err == nil {
+		c.Close()
+	}
+	return fmt.Errorf("port %d still answers (%v)", port, err)
+}
