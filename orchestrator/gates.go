@@ -41,6 +41,9 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 			return r, usage("migrate spawn --step N", v.where(), "there is no instance to ask")
 		}
 		ask, r.To = *v.active, r.From+1
+		if r.From == 1 { // it does not hold the new database, so it can't tell
+			return r, usage("migrate spawn --step 2", v.where(), "the gates to step 2 are asked of an instance at step 2, and there is none")
+		}
 	}
 	r.Asked, r.Gates = ask.Port, []Gate{}
 	if r.To > 8 || r.To < 2 {

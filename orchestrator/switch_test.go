@@ -25,6 +25,8 @@ func TestSwitchRefusals(t *testing.T) {
 	_, err = o.Switch(t.Context(), SwitchOptions{To: r.first + 1})
 	refused(t, err, ErrUsage, "no instance of ours")
 
+	_, err = o.Gates(t.Context())
+	refused(t, err, ErrUsage, "there is none")
 	r.spawn(1, 2, "gate=412 of 1000 reads compared")
 	next := r.first + 1
 	_, err = o.Switch(t.Context(), SwitchOptions{})
@@ -163,7 +165,9 @@ func TestDrainWaitsForRequests(t *testing.T) {
 	o := r.open(func(c *Config) {
 		c.Progress = func(e Event) {
 			if e.Phase == phaseFallback {
-				early = len(answered) == 0
+				old := r.open()
+				s, err := old.admin(old.plan(SpawnOptions{Port: r.first})).status(t.Context())
+				early = err != nil || s.InFlight != 0
 			}
 		}
 	})
