@@ -40,8 +40,8 @@ type pool struct {
 	closed chan struct{}
 }
 
-func newPool(path, mode string, n int, pragmas ...string) (*pool, error) {
-	query := url.Values{"mode": {mode}}
+func newPool(path string, n int, pragmas ...string) (*pool, error) {
+	query := url.Values{"mode": {"rw"}}
 	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "synchronous(full)", "foreign_keys(on)") {
 		query.Add("_pragma", p)
 	}

@@ -30,46 +30,65 @@ type Contact struct {
 // A file that can't be brought in is refused, untouched, with
 // store.ErrStranger: another encoding than UTF-8, no table tasks (unless
 // [Config.Create]), or one of another shape.
-func (s *Store) FirstContact(ctx context.Context) (contact Contact, err error) {
+func (s *Store) FirstContact(ctx context.Context) (Contact, error) {
+	const op = "first contact"
 	if s.create {
 		if err := makeFile(s.path); err != nil {
-			return Contact{}, meaning(ctx, "first contact", err)
+			return Contact{}, meaning(ctx, op, err)
 		}
 	}
-	var tasks bool
-	err = s.run(ctx, "first contact", func() error {
+	var (
+		migration string
+		tasks     bool
+	)
+	err := s.run(ctx, op, func() error {
 		return transact(ctx, s.readers, "BEGIN", func(ctx context.Context, c *conn) (err error) {
-			contact.Migration, tasks, err = inspect(ctx, c, s.create)
+			migration, tasks, err = inspect(ctx, c, s.create)
 			return err
 		})
 	})
 	if err != nil {
 		return Contact{}, err
 	}
-	if contact.Migration == "" && tasks {
-		if contact.Copy, err = s.copyFile(ctx); err != nil {
+	if migration != "" {
+		return Contact{Migration: migration}, s.setWAL(ctx)
+	}
+	var copied string
+	if tasks {
+		if copied, err = s.copyFile(ctx); err != nil {
 			return Contact{}, err
 		}
 	}
-	if err = s.run(ctx, "write-ahead log", func() error { return use(ctx, s.writers, walMode) }); err == nil && contact.Migration == "" {
-		err = s.run(ctx, "first contact", func() error {
+	var contact Contact
+	if err = s.setWAL(ctx); err == nil {
+		err = s.run(ctx, op, func() error {
 			return transact(ctx, s.writers, "BEGIN IMMEDIATE", func(ctx context.Context, c *conn) (err error) {
-				contact, err = layDown(ctx, c, s.create, contact.Copy)
+				contact, err = layDown(ctx, c, s.create)
 				return err
 			})
 		})
 	}
 	// Keep the copy for the contact that it was made for, or may have been.
-	if contact.Copy != "" && (err != nil || !contact.Fresh) && !errors.Is(err, store.ErrUnknown) {
-		if rerr := os.Remove(contact.Copy); rerr != nil {
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		return Contact{Copy: copied}, err
+	case err == nil && contact.Fresh:
+		contact.Copy = copied
+		return contact, nil
+	case copied != "":
+		if rerr := os.Remove(copied); rerr != nil {
 			s.log.Warn("a copy of the old database that is not needed stays behind", "error", rerr)
 		}
-		contact.Copy = ""
 	}
 	if err != nil {
-		return Contact{Copy: contact.Copy}, err
+		return Contact{}, err
 	}
 	return contact, nil
+}
+
+// setWAL sets the write-ahead log, which stays set in the file.
+func (s *Store) setWAL(ctx context.Context) error {
+	return s.run(ctx, "set the write-ahead log", func() error { return use(ctx, s.writers, walMode) })
 }
 
 // makeFile makes an empty file, which SQLite takes for an empty database. One
@@ -150,7 +169,6 @@ func textual(kind string) bool {
 		(strings.Contains(kind, "CHAR") || strings.Contains(kind, "CLOB") || strings.Contains(kind, "TEXT"))
 }
 
-// walMode sets the write-ahead log, which stays set in the file.
 func walMode(ctx context.Context, c *conn) error {
 	var mode string
 	if err := c.QueryRowContext(ctx, `PRAGMA journal_mode=WAL`).Scan(&mode); err != nil {

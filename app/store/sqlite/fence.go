@@ -91,24 +91,28 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 // has changed since it last did.
 func (s *Store) Guarded(ctx context.Context) error {
 	return s.read(ctx, "look for the triggers", func(ctx context.Context, c *conn, _ store.Fence) error {
-		var version int64
-		if err := c.value(ctx, `PRAGMA schema_version`, &version); err != nil {
-			return err
-		}
-		if c.looked && c.version == version {
-			return c.guarded
-		}
-		found, err := guards(ctx, c)
-		if err != nil {
-			return err
-		}
-		want, err := expectedGuards(ctx)
-		if err != nil {
-			return err
-		}
-		c.looked, c.version, c.guarded = true, version, compareGuards(found, want)
-		return c.guarded
+		return lookForGuards(ctx, c)
 	})
+}
+
+func lookForGuards(ctx context.Context, c *conn) error {
+	var version int64
+	if err := c.value(ctx, `PRAGMA schema_version`, &version); err != nil {
+		return err
+	}
+	if c.looked && c.version == version {
+		return c.guarded
+	}
+	found, err := guards(ctx, c)
+	if err != nil {
+		return err
+	}
+	want, err := expectedGuards(ctx)
+	if err != nil {
+		return err
+	}
+	c.looked, c.version, c.guarded = true, version, compareGuards(found, want)
+	return c.guarded
 }
 
 func compareGuards(found, want map[string]string) error {

@@ -96,6 +96,22 @@ func TestDumpAndReload(t *testing.T) {
 	}
 }
 
+// TestSweepUnguarded: rows that are not where they were may be elsewhere.
+func TestSweepUnguarded(t *testing.T) {
+	path := legacy(t, abc)
+	s := open(t, sqlite.Config{Path: path})
+	contact(t, s)
+	if _, err := plain(t, path).Exec(`ALTER TABLE tasks RENAME TO elsewhere;
+		CREATE TABLE tasks(id text, assignee text, description text, done boolean)`); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.Sweep(context.Background())
+	only(t, "sweep", err, store.ErrStranger)
+	if left := rows(t, plain(t, path), `SELECT count(*) FROM migrate_record WHERE deleted=0`); n != 0 || left != "int64:3" {
+		t.Errorf("swept %d, left %s", n, left)
+	}
+}
+
 func TestSweepOnlyWhileOldIsOpen(t *testing.T) {
 	ctx := context.Background()
 	for _, fence := range []store.Fence{

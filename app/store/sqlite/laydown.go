@@ -15,10 +15,10 @@ const maxRow = 15 << 20
 
 // layDown does the first contact in the connection's transaction, unless
 // another was faster.
-func layDown(ctx context.Context, c *conn, create bool, copied string) (Contact, error) {
+func layDown(ctx context.Context, c *conn, create bool) (Contact, error) {
 	migration, tasks, err := inspect(ctx, c, create)
 	if err != nil || migration != "" {
-		return Contact{Migration: migration, Copy: copied}, err
+		return Contact{Migration: migration}, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -42,10 +42,12 @@ func layDown(ctx context.Context, c *conn, create bool, copied string) (Contact,
 	if _, err := c.ExecContext(ctx, `INSERT INTO migrate_fence VALUES(1,?,1,'old','open',NULL,NULL)`, id.String()); err != nil {
 		return Contact{}, err
 	}
-	contact := Contact{Migration: id.String(), Fresh: true, Copy: copied}
-	err = c.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM migrate_record), (SELECT count(*) FROM migrate_quarantine)`).
-		Scan(&contact.Rows, &contact.Quarantined)
-	return contact, err
+	contact := Contact{Migration: id.String(), Fresh: true}
+	if err := c.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM migrate_record), (SELECT count(*) FROM migrate_quarantine)`).
+		Scan(&contact.Rows, &contact.Quarantined); err != nil {
+		return Contact{}, err
+	}
+	return contact, nil
 }
 
 // setAside moves what can't be a record to the quarantine and makes ids unique.
@@ -63,10 +65,10 @@ func setAside(ctx context.Context, c *conn) error {
 		_, err := c.ExecContext(ctx, `DELETE FROM tasks WHERE `+where, args...)
 		return err
 	}
-	for kind, where := range map[string]string{
-		"null id": `id IS NULL`, "blob id": `typeof(id)='blob'`, "empty id": `id=''`,
+	for _, not := range []struct{ reason, where string }{
+		{"null id", `id IS NULL`}, {"blob id", `typeof(id)='blob'`}, {"empty id", `id=''`},
 	} {
-		if err := aside(kind, where); err != nil {
+		if err := aside(not.reason, not.where); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,9 @@ import (
 )
 
 // List returns up to limit tasks that match and whose id is greater than after,
-// in bytewise order of ids.
+// in bytewise order of ids. A page of one person's undone tasks, or of
+// everybody's, reads no more than it returns; one of all that a person has, or
+// has done, reads and sorts all of that person's.
 func (s *Store) List(ctx context.Context, filter task.Filter, after string, limit int) ([]Record, store.Fence, error) {
 	query, args := listQuery(filter)
 	return s.page(ctx, "list", query, append([]any{after, limit}, args...)...)

@@ -184,6 +184,8 @@ func (s *Store) Converted(ctx context.Context, limit int) ([]store.Quarantined, 
 // tombstones and returns how many; only while old is primary and open, else 0.
 //
 // The search holds no lock against writers; what it finds is looked at again.
+// Where the triggers are gone the rows may have been moved, not removed: then
+// nothing is swept, with the error of Guarded.
 func (s *Store) Sweep(ctx context.Context) (int64, error) {
 	var gone []string
 	err := s.read(ctx, "sweep", func(ctx context.Context, c *conn, f store.Fence) error {
@@ -211,6 +213,9 @@ func (s *Store) Sweep(ctx context.Context) (int64, error) {
 		swept = 0
 		if f.Primary != store.PrimaryOld || f.Closing {
 			return nil
+		}
+		if err := lookForGuards(ctx, c); err != nil {
+			return err
 		}
 		for _, id := range gone {
 			n, err := c.exec(ctx, `UPDATE migrate_record AS r SET rev=rev+1, epoch=?, pending=1, deleted=1

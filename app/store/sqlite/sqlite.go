@@ -71,10 +71,10 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 	if s.busy == 0 {
 		s.busy = 5 * time.Second
 	}
-	if s.readers, err = newPool(path, "rw", readers, "query_only(on)"); err != nil {
+	if s.readers, err = newPool(path, readers, "query_only(on)"); err != nil {
 		return nil, fmt.Errorf("sqlite: %w: %w", store.ErrUnavailable, err)
 	}
-	if s.writers, err = newPool(path, "rw", 1); err != nil {
+	if s.writers, err = newPool(path, 1); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: %w: %w", store.ErrUnavailable, err), s.readers.close())
 	}
 	return s, nil
@@ -137,20 +137,21 @@ func transact(ctx context.Context, p *pool, begin string, fn func(context.Contex
 	}
 	clean := false
 	defer func() { p.put(c, clean) }()
-	if _, err := c.exec(ctx, begin); err != nil {
+	whole := context.WithoutCancel(ctx) // what begins and ends is not cut short
+	if _, err := c.exec(whole, begin); err != nil {
+		clean = code(err)&0xff == codes.SQLITE_BUSY
 		return err
 	}
 	err = fn(ctx, c)
 	if err == nil {
 		err = ctx.Err()
 	}
-	final := context.WithoutCancel(ctx)
 	if err != nil {
-		_, rerr := c.exec(final, "ROLLBACK")
+		_, rerr := c.exec(whole, "ROLLBACK")
 		clean = rerr == nil
 		return err
 	}
-	if _, err := c.exec(final, "COMMIT"); err != nil {
+	if _, err := c.exec(whole, "COMMIT"); err != nil {
 		return fmt.Errorf("%w: commit: %v", store.ErrUnknown, err)
 	}
 	clean = true
