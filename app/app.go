@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -147,6 +149,11 @@ func open(ctx context.Context, cfg Config, id string) (*instance, error) {
 // first contact. At steps 6 and 7 it may be out of reach: what is final in the
 // new one is served without it.
 func openOld(ctx context.Context, cfg Config) (*sqlite.Store, error) {
+	if cfg.Migration == "" {
+		if err := os.MkdirAll(filepath.Dir(cfg.SQLite), 0o700); err != nil {
+			return nil, fmt.Errorf("make the old database's folder: %w", err)
+		}
+	}
 	old, err := OpenOld(ctx, cfg.Databases, cfg.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open the old database: %w", err)

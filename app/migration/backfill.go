@@ -160,26 +160,43 @@ func copyRecords[B, F any](ctx context.Context, old store.Old[B, F], to store.Ne
 	}
 	for i, rec := range recs {
 		err := to.PutIfNewer(ctx, rec)
-		if err == nil {
-			continue
+		if errors.Is(err, store.ErrUnfit) {
+			err = isolate(ctx, old, to, epoch, original[i], err.Error())
 		}
-		if !errors.Is(err, store.ErrUnfit) {
-			return err
-		}
-		if err := old.Isolate(ctx, epoch, original[i], err.Error()); err != nil {
-			return fmt.Errorf("quarantine %q, which the new database can't hold: %w", rec.ID, err)
-		}
-		left, f, err := old.Get(ctx, rec.ID)
 		if err != nil {
-			return err
-		}
-		stone := left[rec.ID]
-		if f.Primary == store.PrimaryNew {
-			stone.Epoch = f.Epoch
-		}
-		if err := to.PutIfNewer(ctx, stone); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isolate quarantines a record that new can't hold and sends the tombstone that
+// it leaves. Where not even that can be held (the id is at fault), a second
+// Isolate removes the record for good.
+func isolate[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], epoch int64, mark store.Mark, reason string) error {
+	for {
+		err := old.Isolate(ctx, epoch, mark, reason)
+		if errors.Is(err, store.ErrConflict) {
+			return nil // changed meanwhile: it is pending, and the relay meets it
+		}
+		if err != nil {
+			return fmt.Errorf("quarantine %q, which the new database can't hold: %w", mark.ID, err)
+		}
+		recs, _, err := old.Get(ctx, mark.ID)
+		if err != nil {
+			return err
+		}
+		stone, left := recs[mark.ID]
+		if !left {
+			return nil
+		}
+		mark = stone.Mark()
+		stone.Epoch = epoch // Isolate has just stamped it, or the fence has moved and this page counts for nothing
+		if err := to.PutIfNewer(ctx, stone); !errors.Is(err, store.ErrUnfit) {
+			return err
+		}
+		if !stone.Deleted {
+			return nil // another writer's; the relay meets it
+		}
+	}
 }

@@ -316,3 +316,57 @@ func TestGatesToSixNeedTheFenceMoved(t *testing.T) {
 		t.Errorf("the gate holds under old: %s", g.Detail)
 	}
 }
+
+// picky is a new store that can't hold some bodies.
+type picky struct{ newStore }
+
+func (n picky) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+	for _, r := range recs {
+		if r.Body.Entries == "unfit" {
+			return fmt.Errorf("%w: %s", store.ErrUnfit, r.ID)
+		}
+	}
+	return n.newStore.PutIfNewer(ctx, recs...)
+}
+
+// What new can't hold goes to quarantine and leaves a tombstone in both; it
+// stops neither the relay nor the backfill.
+func TestUnfitRecordsAreIsolated(t *testing.T) {
+	for name, carry := range map[string]func(t *testing.T, w *world) error{
+		"backfill": func(t *testing.T, w *world) error {
+			_, err := CopyAll(t.Context(), w.old, w.new, BackfillOptions{})
+			return err
+		},
+		"relay": func(t *testing.T, w *world) error {
+			_, err := w.at(t, WriteBoth).Flush(t.Context())
+			if err == nil {
+				_, err = w.at(t, WriteBoth).Flush(t.Context()) // the tombstone that the first pass left
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := raisedTo(t, WriteBoth, 0)
+			w.new = picky{w.new}
+			for _, id := range []string{"a", "b", "c"} {
+				body := "fit"
+				if id == "b" {
+					body = "unfit"
+				}
+				rec := store.Record[journal]{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Pending: true, Body: journal{body}}
+				must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
+			}
+			must(t, carry(t, w))
+			recs, err := w.new.Get(t.Context(), "a", "b", "c")
+			must(t, err)
+			if recs["a"].Body.Entries != "fit" || recs["c"].Body.Entries != "fit" || !recs["b"].Deleted {
+				t.Errorf("new holds %+v", recs)
+			}
+			rows, err := w.old.Quarantine(t.Context())
+			must(t, err)
+			if len(rows) != 1 || rows[0].ID != "b" || rows[0].Reason == "" {
+				t.Errorf("quarantine: %+v", rows)
+			}
+		})
+	}
+}

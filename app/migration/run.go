@@ -110,6 +110,12 @@ func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded
 	if !s.step.HasNew() {
 		return true, "", ""
 	}
+	if fence.Primary == store.PrimaryOld {
+		// Readiness doesn't depend on new: who asks must not wait for it.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Second)
+		defer cancel()
+	}
 	err = s.checkPrepared(ctx)
 	switch {
 	case err == nil:

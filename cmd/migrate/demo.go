@@ -66,7 +66,7 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		o.mongoListen = ""
 	}
 	cfg := demo.Config{
-		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: byLink{proxy}.URL(), FirstPort: proxy.Config().FirstPort,
+		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: orchestrator.ByLink(proxy).URL(), FirstPort: proxy.Config().FirstPort,
 		Databases: func() (app.Databases, error) { return g.databases(orch) },
 		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
 		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say, BeforeCheck: o.beforeCheck,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"migrate/app/load"
+	"migrate/orchestrator"
 )
 
 type loadOptions struct {
@@ -53,7 +54,7 @@ func (o *loadOptions) complete(g *globals) error {
 		if err != nil {
 			return err
 		}
-		o.BaseURL = byLink{proxy}.URL()
+		o.BaseURL = orchestrator.ByLink(proxy).URL()
 	}
 	if o.Ledger == "" {
 		o.Ledger = filepath.Join(g.Dir, "ledger.jsonl")

@@ -172,7 +172,7 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 	}
 	cfg := proxy.Config()
 	o, err := orchestrator.Open(orchestrator.Config{
-		Dir: g.Dir, Traffic: byLink{proxy}, FirstPort: cfg.FirstPort, Ports: cfg.Ports,
+		Dir: g.Dir, Traffic: orchestrator.ByLink(proxy), FirstPort: cfg.FirstPort, Ports: cfg.Ports,
 		LockWait: g.LockWait, Progress: g.progress,
 	})
 	return o, proxy, err
@@ -232,13 +232,3 @@ func (g *globals) answer(v any, text func(io.Writer)) error {
 	text(g.out)
 	return nil
 }
-
-// byLink adapts nginx to what the orchestrator asks of traffic.
-type byLink struct{ *nginx.Server }
-
-func (l byLink) Served(ctx context.Context) (live, fallback int, err error) {
-	r, err := l.Server.Served(ctx)
-	return r.Live, r.Fallback, err
-}
-
-func (l byLink) URL() string { return "http://" + l.Config().Listen }
