@@ -21,6 +21,14 @@ func (s *Service[B, F]) Advance(ctx context.Context) error {
 	default:
 		return fmt.Errorf("%w: only steps 5 to 7 advance the primary, this is step %d", ErrRefused, int(s.step))
 	}
+	err := s.advance(ctx)
+	if errors.Is(err, store.ErrFenceMoved) {
+		err = s.advance(ctx) // somebody else was faster: see what they have left to do
+	}
+	return err
+}
+
+func (s *Service[B, F]) advance(ctx context.Context) error {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
 		return err

@@ -379,3 +379,31 @@ func TestDatabasesOfAnotherMigrationAreRefused(t *testing.T) {
 		t.Errorf("a read: %v", err)
 	}
 }
+
+// The switch asks for the flip at the moment at which the first write makes it.
+func TestAdvanceThatComesSecondIsNoError(t *testing.T) {
+	w := raisedTo(t, NewPrimary, 1)
+	first := w.at(t, NewPrimary)
+	n := &racingProbe{newStore: w.new}
+	second, err := New(Config[journal, any_]{Step: NewPrimary, Old: w.old, New: n})
+	must(t, err)
+	must(t, second.Start(t.Context()))
+	n.before = func() { must(t, first.Advance(t.Context())) }
+	must(t, second.Advance(t.Context()))
+	if f, _ := w.old.Fence(t.Context()); f.Epoch != 2 || f.Primary != store.PrimaryNew {
+		t.Errorf("the fence is %+v; want one flip", f)
+	}
+}
+
+// racingProbe lets somebody else be faster between the probe and the flip.
+type racingProbe struct {
+	newStore
+	before func()
+}
+
+func (n *racingProbe) Probe(ctx context.Context) error {
+	if n.before != nil {
+		n.before()
+	}
+	return n.newStore.Probe(ctx)
+}
