@@ -111,16 +111,14 @@ func TestClientDiesDuringItsCommand(t *testing.T) {
 	client.Close()
 
 	second := dial(t, fake.addr)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		exchange(t, second, message)
-	}()
+	if _, err := second.Write(message); err != nil {
+		t.Fatal(err)
+	}
 	// hello passes meanwhile, by which we know that the second has had its chance.
 	exchange(t, dial(t, fake.addr), newMessage(raw(t, doc("hello", 1, "$db", "admin")), 1, 0))
 	select {
 	case got := <-fake.got:
-		t.Errorf("the backend got %q while it was at work for another", got)
+		t.Fatalf("the backend got %q while it was at work for another", got)
 	case <-time.After(50 * time.Millisecond):
 	}
 	fake.release <- struct{}{}
@@ -128,7 +126,9 @@ func TestClientDiesDuringItsCommand(t *testing.T) {
 		t.Errorf("the backend got %q", got)
 	}
 	fake.release <- struct{}{}
-	<-done
+	if _, err := readMessage(second); err != nil {
+		t.Error(err)
+	}
 }
 
 // fakeBackend answers hello at once, and anything else when it is told to.
@@ -157,7 +157,7 @@ func newFakeBackend(t *testing.T) *fakeBackend {
 			if err != nil {
 				return
 			}
-			group.Go(func() { f.serve(conn) })
+			group.Go(func() { f.serve(ctx, conn) })
 		}
 	})
 	group.Go(func() {
@@ -178,7 +178,7 @@ func newFakeBackend(t *testing.T) *fakeBackend {
 	return f
 }
 
-func (f *fakeBackend) serve(conn net.Conn) {
+func (f *fakeBackend) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
 	for {
 		message, err := readMessage(conn)
@@ -191,7 +191,11 @@ func (f *fakeBackend) serve(conn net.Conn) {
 		}
 		if req.command() != "hello" {
 			f.got <- req.command()
-			<-f.release
+			select {
+			case <-f.release:
+			case <-ctx.Done():
+				return
+			}
 		}
 		ok, _ := bson.Marshal(doc("ok", 1))
 		if _, err := conn.Write(newMessage(ok, 1, req.requestID)); err != nil {
