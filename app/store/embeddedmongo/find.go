@@ -82,13 +82,18 @@ func (c command) findEach(ids []bson.RawValue) (bson.Raw, error) {
 	}
 	var docs []bson.Raw
 	size := 0
-	for _, id := range ids {
+	for i, id := range ids {
 		if int64(len(docs)) == limit {
 			break
+		}
+		if i > 0 {
+			c.yield()
 		}
 		found, err := c.firstBatch(append(bson.D{
 			{Key: "find", Value: c.collection},
 			{Key: "filter", Value: byID(id)},
+			{Key: "limit", Value: int64(1)},
+			{Key: "singleBatch", Value: true},
 			{Key: "$db", Value: c.db},
 		}, projection...))
 		if err != nil {

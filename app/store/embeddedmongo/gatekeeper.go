@@ -117,6 +117,7 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	if ctx.Err() != nil {
 		return nil, net.ErrClosed // nothing is begun any more
 	}
+	b.yield = func() { g.turn.Unlock(); g.turn.Lock() }
 	answer, err := b.answer(req)
 	if err == nil {
 		g.indexes.after(ctx, req)
@@ -139,6 +140,11 @@ type backend struct {
 	conn net.Conn
 	r    *bufio.Reader
 	last int32 // request id of the last command of our own
+
+	// yield lets others have their turn between the statements of one command:
+	// each is atomic, as in MongoDB, and a hundred of them must not make
+	// everybody wait.
+	yield func()
 }
 
 // roundTrip sends a whole message and returns the whole answer. It doesn't

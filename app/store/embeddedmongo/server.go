@@ -5,7 +5,7 @@
 // The gatekeeper is what makes it usable here: FerretDB's update reads,
 // filters and writes without a transaction around the three, so that two
 // concurrent compare-and-swaps of one document can both succeed. Behind the
-// gatekeeper each command is atomic, as MongoDB's are for one document. It
+// gatekeeper each statement is atomic, as MongoDB's are for one document. It
 // also answers filters on _id and more by _id, because FerretDB reads the
 // whole collection for everything but a filter on _id alone.
 //

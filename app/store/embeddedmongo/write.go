@@ -102,6 +102,9 @@ func (c command) write(array string, parse func(bson.Raw) statement) (bson.Raw, 
 	ordered = ordered || !isBool
 	var result writeResult
 	for i, s := range statements {
+		if i > 0 {
+			c.yield()
+		}
 		reply, err := c.writeOne(array, s)
 		if err != nil {
 			return nil, err
