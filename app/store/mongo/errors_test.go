@@ -64,52 +64,44 @@ func wantOnly(t *testing.T, what string, err, want error) {
 	}
 }
 
-// writes are the calls that change something, with the command that each
-// sends, and whether it has had its effect.
-var writes = map[string]struct {
-	command string
+// write is a call that changes something.
+type write struct {
+	command string // that it sends
 	call    func(context.Context, store.New[task.Task, task.Filter]) error
-	done    func(context.Context, *taskStore) (bool, error)
-}{
-	"create": {"insert",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+	done    func(context.Context, *taskStore) (bool, error) // whether it has had its effect
+}
+
+func writes() map[string]write {
+	type newStore = store.New[task.Task, task.Filter]
+	return map[string]write{
+		"create": {"insert", func(ctx context.Context, s newStore) error {
 			return s.CompareAndSwap(ctx, copyOf("b", 1, 1), store.Pair{})
-		},
-		pairIs("b", 1)},
-	"swap": {"update",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+		}, pairIs("b", 1)},
+		"swap": {"update", func(ctx context.Context, s newStore) error {
 			return s.CompareAndSwap(ctx, copyOf("a", 2, 1), store.Pair{Rev: 1, Epoch: 1})
-		},
-		pairIs("a", 2)},
-	"put": {"update",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+		}, pairIs("a", 2)},
+		"put": {"update", func(ctx context.Context, s newStore) error {
 			return s.PutIfNewer(ctx, copyOf("a", 3, 1), copyOf("c", 3, 1))
-		},
-		pairIs("c", 3)},
-	"clear": {"update",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+		}, pairIs("c", 3)},
+		"clear": {"update", func(ctx context.Context, s newStore) error {
 			return s.ClearPending(ctx, copyOf("a", 1, 1).Mark())
-		},
-		func(ctx context.Context, s *taskStore) (bool, error) {
+		}, func(ctx context.Context, s *taskStore) (bool, error) {
 			n, err := s.CountPending(ctx)
 			return n == 0, err
 		}},
-	"register": {"update",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+		"register": {"update", func(ctx context.Context, s newStore) error {
 			return s.Register(ctx, store.Registration{Instance: "i"})
-		},
-		func(ctx context.Context, s *taskStore) (bool, error) {
+		}, func(ctx context.Context, s *taskStore) (bool, error) {
 			all, err := s.Registrations(ctx)
 			return len(all) == 1, err
 		}},
-	"raise": {"update",
-		func(ctx context.Context, s store.New[task.Task, task.Filter]) error {
+		"raise": {"update", func(ctx context.Context, s newStore) error {
 			return s.RaiseMirror(ctx, store.Mirror{Migration: "a migration", Epoch: 2, Primary: store.PrimaryNew})
-		},
-		func(ctx context.Context, s *taskStore) (bool, error) {
+		}, func(ctx context.Context, s *taskStore) (bool, error) {
 			m, err := s.Mirror(ctx)
 			return m.Epoch == 2, err
 		}},
+	}
 }
 
 func pairIs(id string, rev int64) func(context.Context, *taskStore) (bool, error) {
@@ -124,7 +116,7 @@ func pairIs(id string, rev int64) func(context.Context, *taskStore) (bool, error
 func lost(t *testing.T, name string, e ending, wrap func(*taskStore) store.New[task.Task, task.Filter]) error {
 	t.Helper()
 	p, s, straight := behindProxy(t, 0)
-	w := writes[name]
+	w := writes()[name]
 	p.treat(only(w.command, fault{ending: e}))
 	err := w.call(t.Context(), wrap(s))
 	done, getErr := w.done(t.Context(), straight)
@@ -143,7 +135,7 @@ func lost(t *testing.T, name string, e ending, wrap func(*taskStore) store.New[t
 func asItIs(s *taskStore) store.New[task.Task, task.Filter] { return s }
 
 func TestLostIsUnknown(t *testing.T) {
-	for name := range writes {
+	for name := range writes() {
 		for what, e := range map[string]ending{"answer": loseAnswer, "request": loseRequest} {
 			t.Run(name+", "+what+" lost", func(t *testing.T) {
 				if err := lost(t, name, e, asItIs); err != nil {
@@ -178,14 +170,14 @@ func TestTimeoutIsUnknown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, s, straight := behindProxy(t, timeout)
 			f := fault{ending: holdAnswer, sent: make(chan struct{})}
-			p.treat(only(writes[name].command, f))
-			err := writes[name].call(t.Context(), s)
+			p.treat(only(writes()[name].command, f))
+			err := writes()[name].call(t.Context(), s)
 			wantOnly(t, "past the time limit", err, store.ErrUnknown)
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%v doesn't wrap the context's error", err)
 			}
 			<-f.sent
-			if done, err := writes[name].done(t.Context(), straight); !done || err != nil {
+			if done, err := writes()[name].done(t.Context(), straight); !done || err != nil {
 				t.Errorf("no effect; the test proves nothing (%v)", err)
 			}
 		})
@@ -202,12 +194,12 @@ func TestCancelledAfterSendingIsUnknown(t *testing.T) {
 		<-f.sent
 		cancel()
 	}()
-	err := writes["create"].call(ctx, s)
+	err := writes()["create"].call(ctx, s)
 	wantOnly(t, "cancelled while waiting for the answer", err, store.ErrUnknown)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v doesn't wrap the context's error", err)
 	}
-	if done, err := writes["create"].done(t.Context(), straight); !done || err != nil {
+	if done, err := writes()["create"].done(t.Context(), straight); !done || err != nil {
 		t.Errorf("no effect; the test proves nothing (%v)", err)
 	}
 }
@@ -236,27 +228,29 @@ func TestUnreachableIsUnavailable(t *testing.T) {
 	defer func() { rude.Close(); <-done }()
 	for what, address := range map[string]string{"refused": closed.Addr().String(), "closed at once": rude.Addr().String()} {
 		s := open(t, "mongodb://"+address+"/", "x", 100*time.Millisecond)
-		for name, w := range writes {
+		for name, w := range writes() {
 			wantOnly(t, what+", "+name, w.call(t.Context(), s), store.ErrUnavailable)
 		}
-		for name, read := range reads {
+		for name, read := range reads() {
 			wantOnly(t, what+", "+name, read(t.Context(), s), store.ErrUnavailable)
 		}
 	}
 }
 
 // reads are the calls that change no record.
-var reads = map[string]func(context.Context, *taskStore) error{
-	"Get":      func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a"); return err },
-	"Get many": func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a", "b"); return err },
-	"List":     func(ctx context.Context, s *taskStore) error { _, err := s.List(ctx, task.Filter{}, "", 1); return err },
-	"Scan":     func(ctx context.Context, s *taskStore) error { _, err := s.Scan(ctx, "", 1); return err },
-	"Mirror":   func(ctx context.Context, s *taskStore) error { _, err := s.Mirror(ctx); return err },
-	"Progress": func(ctx context.Context, s *taskStore) error { _, err := s.Progress(ctx, 1); return err },
-	"Registrations": func(ctx context.Context, s *taskStore) error {
-		_, err := s.Registrations(ctx)
-		return err
-	},
+func reads() map[string]func(context.Context, *taskStore) error {
+	return map[string]func(context.Context, *taskStore) error{
+		"Get":      func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a"); return err },
+		"Get many": func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a", "b"); return err },
+		"List":     func(ctx context.Context, s *taskStore) error { _, err := s.List(ctx, task.Filter{}, "", 1); return err },
+		"Scan":     func(ctx context.Context, s *taskStore) error { _, err := s.Scan(ctx, "", 1); return err },
+		"Mirror":   func(ctx context.Context, s *taskStore) error { _, err := s.Mirror(ctx); return err },
+		"Progress": func(ctx context.Context, s *taskStore) error { _, err := s.Progress(ctx, 1); return err },
+		"Registrations": func(ctx context.Context, s *taskStore) error {
+			_, err := s.Registrations(ctx)
+			return err
+		},
+	}
 }
 
 func TestLostReadIsUnavailable(t *testing.T) {
@@ -264,13 +258,13 @@ func TestLostReadIsUnavailable(t *testing.T) {
 	p, s, _ := behindProxy(t, 200*time.Millisecond)
 	for _, e := range []ending{loseAnswer, loseRequest} {
 		p.treat(only("find", fault{ending: e}))
-		for name, read := range reads {
+		for name, read := range reads() {
 			wantOnly(t, name, read(t.Context(), s), store.ErrUnavailable)
 		}
 	}
 	// What a causal read writes first is nobody's write.
 	p.treat(only("update", fault{ending: loseAnswer}))
-	wantOnly(t, "Mirror, its probe lost", reads["Mirror"](t.Context(), s), store.ErrUnavailable)
+	wantOnly(t, "Mirror, its probe lost", reads()["Mirror"](t.Context(), s), store.ErrUnavailable)
 }
 
 func TestAnswersMeanWhatTheyMean(t *testing.T) {
@@ -290,6 +284,7 @@ func TestAnswersMeanWhatTheyMean(t *testing.T) {
 	}{
 		"write concern error":                {bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(1)}, concern}, store.ErrUnknown},
 		"write concern error, duplicate key": {append(writeError(11000), concern), store.ErrUnknown},
+		"write concern error, too large":     {append(writeError(10334), concern), store.ErrUnknown},
 		"not writable primary":               {refused(10107), store.ErrUnknown},
 		"primary stepped down":               {refused(189), store.ErrUnknown},
 		"shutting down":                      {refused(11600), store.ErrUnknown},
@@ -308,7 +303,7 @@ func TestAnswersMeanWhatTheyMean(t *testing.T) {
 			return fault{}
 		})
 		for _, name := range []string{"create", "swap", "put"} {
-			err := writes[name].call(t.Context(), s)
+			err := writes()[name].call(t.Context(), s)
 			wantOnly(t, what+", "+name, err, c.want)
 			if name == "put" && c.want == store.ErrUnfit && strings.Contains(what, "validation") && !strings.Contains(err.Error(), `"a"`) {
 				t.Errorf("%s: %v doesn't name the record", what, err)
@@ -316,7 +311,7 @@ func TestAnswersMeanWhatTheyMean(t *testing.T) {
 		}
 	}
 	p.treat(only("insert", fault{ending: answerItself, answer: writeError(11000)}))
-	wantOnly(t, "duplicate key", writes["create"].call(t.Context(), s), store.ErrConflict)
+	wantOnly(t, "duplicate key", writes()["create"].call(t.Context(), s), store.ErrConflict)
 }
 
 // A duplicate key says that a record is there, not that it is newer: it may
@@ -332,7 +327,7 @@ func TestDuplicateKeyIsLookedAt(t *testing.T) {
 		}
 		return fault{}
 	})
-	if err := writes["put"].call(t.Context(), s); err != nil {
+	if err := writes()["put"].call(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if met.Load() != 4 {

@@ -172,7 +172,7 @@ func (s *Store[B, F]) Deregister(ctx context.Context, instance string) error {
 	return c.written(err, 0)
 }
 
-// Registrations implements [store.NewMeta].
+// Registrations implements [store.NewMeta], in order of instances.
 func (s *Store[B, F]) Registrations(ctx context.Context) ([]store.Registration, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -181,7 +181,7 @@ func (s *Store[B, F]) Registrations(ctx context.Context) ([]store.Registration, 
 	defer c.end()
 	var docs []registered
 	err = s.causal(c, func(ctx context.Context) error {
-		cursor, err := s.meta.Find(ctx, bson.D{{Key: "kind", Value: kindRegistration}})
+		cursor, err := s.meta.Find(ctx, bson.D{{Key: "kind", Value: kindRegistration}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			return err
 		}
