@@ -82,6 +82,7 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) }
 	}
 	if err := g.demoPorts(proxy.Config().Listen, o.mongoListen, cfg.FirstPort); err != nil {
+		_ = os.Remove(orch.Dir()) // if it is empty, it was made just now
 		return err
 	}
 	res, err := demo.Run(ctx, cfg)
