@@ -1,34 +1,77 @@
-// What the pages share. User text only ever becomes textContent.
+// How the pages talk to the service, and make elements of what it says.
 
-// request answers the decoded body, or throws what the service says is wrong.
-export async function request(path, options) {
-  const response = await fetch(path, options);
-  const body = response.status === 204 ? null : await response.json().catch(() => null);
-  if (!response.ok) throw new Error(body?.error?.message ?? `${response.status} ${response.statusText}`);
-  return body;
+const patience = 20_000; // milliseconds; the service itself gives up after ten seconds
+
+// Failure is a request that was not answered with success. unknown: it was a
+// write, and nobody can say whether it took effect.
+export class Failure extends Error {
+  constructor(message, { unknown = false, code = "" } = {}) {
+    super(message);
+    this.unknown = unknown;
+    this.code = code;
+  }
 }
 
-export function element(name, text) {
-  const node = document.createElement(name);
-  node.textContent = text;
+// request answers the decoded body and the headers, or throws a Failure.
+export async function request(path, options = {}) {
+  const writes = (options.method ?? "GET") !== "GET";
+  let response, text;
+  try {
+    response = await fetch(path, { signal: AbortSignal.timeout(patience), ...options });
+    text = await response.text();
+  } catch {
+    throw new Failure("The service can't be reached.", { unknown: writes });
+  }
+  const body = decoded(text);
+  if (response.ok && body !== undefined) return { body, headers: response.headers };
+  const { code, message } = body?.error ?? {};
+  // An answer that isn't the service's own says nothing about a write.
+  const unknown = writes && (code === undefined ? response.status >= 500 || response.ok
+    : code === "outcome_unknown" || code === "internal");
+  throw new Failure(message ?? `The answer was ${response.status} ${response.statusText}.`, { unknown, code });
+}
+
+function decoded(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+// form is the body and the headers of a POST as the original's client sends it.
+export function form(fields, headers = {}) {
+  return { method: "POST", body: new URLSearchParams(fields), headers };
+}
+
+export function taskPath(id) {
+  return `/tasks/${encodeURIComponent(id)}`;
+}
+
+// listPath asks for one page of somebody's undone tasks.
+export function listPath(assignee, limit, after) {
+  const query = new URLSearchParams({ assignee, limit });
+  if (after !== undefined) query.set("after", after);
+  return `/tasks?${query}`;
+}
+
+// element makes an element of properties and children. Text is always text:
+// nothing here, and nowhere else, is read as markup.
+export function element(name, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(name), properties);
+  node.append(...children);
   return node;
 }
 
-export function say(text) {
-  document.getElementById("message").textContent = text;
+// pause waits, or returns at once when the signal is aborted.
+export function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
 }
 
-const shown = ["repository", "migration_step", "primary", "epoch", "port", "instance", "version",
-  "sqlite_file_path", "mongodb_connection_uri", "mongodb_database_name"];
-
-async function showConfig() {
-  const config = await request("/config");
-  const rows = shown.filter((key) => config[key] !== "")
-    .flatMap((key) => [element("dt", key.replaceAll("_", " ")), element("dd", String(config[key]))]);
-  document.getElementById("config").replaceChildren(...rows);
-}
-
-// watchConfig keeps the panel true while the service moves beneath it.
-export function watchConfig() {
-  showConfig().catch(() => {}).finally(() => setTimeout(watchConfig, 2000));
+export function clock(time) {
+  return new Date(time).toLocaleTimeString();
 }
