@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -9,6 +10,8 @@ import (
 	"migrate/app/migration"
 )
 
+const defaultBatch = 200
+
 type backfillOptions struct {
 	rate   float64
 	batch  int
@@ -16,16 +19,22 @@ type backfillOptions struct {
 }
 
 func newBackfillCmd(g *globals) *cobra.Command {
-	o := backfillOptions{batch: 200}
+	o := backfillOptions{batch: defaultBatch}
 	cmd := &cobra.Command{
 		Use:   "backfill",
 		Short: "Copy what only the old database has to the new one",
 		Long: `Copy what only the old database has to the new one, while the service runs.
-It may begin at step 3. An interrupted run goes on where it stopped. Run under the
-new primary (steps 5 to 7) it leaves the completion mark that step 8 waits for.`,
-		Example: "  migrate backfill --rate 500",
+It may begin at step 3. An interrupted run goes on where it stopped. Run under
+the new primary (steps 5 to 7) it leaves the completion mark that step 8 waits
+for.`,
+		Example: "  migrate backfill\n  migrate backfill --rate 500",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runBackfill(cmd, g, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.batch < 1 {
+				return badUsage(cmd, "--batch must be at least 1, not %d", o.batch)
+			}
+			return runBackfill(cmd.Context(), g, o)
+		},
 	}
 	f := cmd.Flags()
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
@@ -34,24 +43,15 @@ new primary (steps 5 to 7) it leaves the completion mark that step 8 waits for.`
 	return cmd
 }
 
-func runBackfill(cmd *cobra.Command, g *globals, o backfillOptions) error {
-	if o.batch < 1 {
-		return usageError{fmt.Errorf("--batch must be at least 1")}
-	}
-	ctx := cmd.Context()
+func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 	s, err := g.stores(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	bar := g.bar("backfill")
-	res, err := migration.CopyAll(ctx, s.old, s.new, migration.BackfillOptions{
-		Batch: o.batch, Throttle: throttle(o.rate, o.batch), Rescan: o.rescan,
-		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
-	})
-	bar.end()
+	res, err := copyAll(ctx, g, s, o)
 	if err != nil {
-		return next(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate backfill, which goes on where this one stopped")
+		return err
 	}
 	return g.answer(res, func(w io.Writer) {
 		switch {
@@ -63,4 +63,18 @@ func runBackfill(cmd *cobra.Command, g *globals, o backfillOptions) error {
 			fmt.Fprintf(w, "Copied %d records. The old database is still primary (epoch %d): run it again from step 5 on, to complete it.\n", res.Copied, res.Epoch)
 		}
 	})
+}
+
+// copyAll runs a backfill.
+func copyAll(ctx context.Context, g *globals, s *stores, o backfillOptions) (migration.BackfillResult, error) {
+	bar := g.bar("backfill", "records", o.batch)
+	res, err := migration.CopyAll(ctx, s.old, s.new, migration.BackfillOptions{
+		Batch: o.batch, Throttle: throttle(o.rate, o.batch), Rescan: o.rescan,
+		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
+	})
+	bar.end()
+	if err != nil {
+		return res, next(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate backfill, which goes on where this one stopped")
+	}
+	return res, nil
 }

@@ -1,40 +1,67 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"migrate/orchestrator"
 )
 
-// bar shows how far a pass over the databases has come; only on a terminal.
-type bar struct{ b *progressbar.ProgressBar }
+// bar shows how far a pass has come and when it will end, as counted in
+// records; only on a terminal.
+type bar struct {
+	g    *globals
+	what string
+	unit string
+	page int64 // how many are counted at once
 
-func (g *globals) bar(what string) *bar {
-	f, ok := g.err.(*os.File)
-	if !ok || g.Quiet || g.JSON || !term.IsTerminal(int(f.Fd())) {
-		return &bar{}
-	}
-	return &bar{progressbar.NewOptions64(-1, progressbar.OptionSetWriter(g.err), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true),
-		progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())}
+	b     *progressbar.ProgressBar
+	start int64 // what an earlier run had done: it says nothing about this one's pace
 }
 
+func (g *globals) bar(what, unit string, page int) *bar {
+	return &bar{g: g, what: what, unit: unit, page: int64(page)}
+}
+
+// at draws; a total of 0 is unknown.
 func (b *bar) at(done, total int64) {
-	if b.b == nil {
+	if b.g.Quiet || b.g.JSON || !isTerminal(b.g.err) || os.Getenv("TERM") == "dumb" {
 		return
 	}
-	if total = max(total, done); b.b.GetMax64() != total {
-		b.b.ChangeMax64(total)
+	if b.b == nil {
+		b.start = max(0, done-b.page)
+		b.b = b.draw()
 	}
-	_ = b.b.Set64(done) // a bar that can't be drawn is not worth an error
+	left := int64(-1)
+	if total > 0 {
+		left = max(total, done) - b.start
+	}
+	if left != 0 && b.b.GetMax64() != left {
+		b.b.ChangeMax64(left)
+	}
+	_ = b.b.Set64(done - b.start) // a bar that can't be drawn is not worth an error
 }
 
+func (b *bar) draw() *progressbar.ProgressBar {
+	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(b.g.err), progressbar.OptionSetDescription(b.what),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(b.unit),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(20), progressbar.OptionUseANSICodes(true),
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerHead: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
+}
+
+// say changes what the bar is called.
+func (b *bar) say(what string) {
+	if b.what = what; b.b != nil {
+		b.b.Describe(what)
+	}
+}
+
+// end takes the bar away: the answer takes its place.
 func (b *bar) end() {
 	if b.b != nil {
-		_ = b.b.Finish()
+		fmt.Fprint(b.g.err, "\r"+clearLine)
 	}
 }
 

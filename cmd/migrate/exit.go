@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"migrate/app/store"
 	"migrate/cmd/migrate/demo"
@@ -54,7 +53,7 @@ func exitCode(err error) int {
 }
 
 // report says what happened, what state things are in and what comes next.
-func report(w io.Writer, err error, asJSON bool) {
+func (g *globals) report(err error) {
 	var state, next string
 	var p *orchestrator.Problem
 	if errors.As(err, &p) {
@@ -63,17 +62,20 @@ func report(w io.Writer, err error, asJSON bool) {
 	if next == "" && errors.Is(err, store.ErrStranger) {
 		next = "use the --sqlite, --mongo-uri and --dir that belong together"
 	}
-	if asJSON {
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{
+	if next == "" && exitCode(err) == exitFailed {
+		next = "migrate status shows what runs, migrate doctor looks for the cause"
+	}
+	if g.JSON {
+		_ = json.NewEncoder(g.err).Encode(map[string]any{"error": map[string]any{
 			"code": exitCode(err), "message": err.Error(), "state": state, "next": next,
 		}})
 		return
 	}
-	fmt.Fprintf(w, "migrate: %v\n", err)
+	fmt.Fprintf(g.err, "%s %v\n", g.paint(g.err, red, "migrate:"), err)
 	if state != "" {
-		fmt.Fprintf(w, "  now:  %s\n", state)
+		fmt.Fprintf(g.err, "  now:  %s\n", state)
 	}
 	if next != "" {
-		fmt.Fprintf(w, "  next: %s\n", next)
+		fmt.Fprintf(g.err, "  next: %s\n", next)
 	}
 }

@@ -13,9 +13,12 @@ import (
 
 func newGatesCmd(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use:     "gates",
-		Short:   "What the next move would be refused for; exits 4 if anything",
-		Example: "  migrate gates",
+		Use:   "gates",
+		Short: "What the next move would be refused for",
+		Long: `Ask the instance that waits to take the traffic, or the active one about the
+next step, for what the move would be refused. Nothing is changed. Exits 4 if a
+gate refuses.`,
+		Example: "  migrate gates\n  migrate gates --json | jq '.gates[] | select(.ok | not)'",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runGates(cmd.Context(), g) },
 	}
@@ -35,6 +38,6 @@ func runGates(ctx context.Context, g *globals) error {
 		if len(r.Gates) == 0 {
 			fmt.Fprintln(w, "  nothing is asked of this move")
 		}
-		printGates(w, r.Gates)
+		g.printGates(w, r.Gates)
 	}), err)
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,10 +26,11 @@ func newLoadCmd(g *globals) *cobra.Command {
 	var o loadOptions
 	cmd := &cobra.Command{
 		Use:   "load",
-		Short: "Bill and Jane: load through nginx, with a ledger of every acknowledged write",
+		Short: "Bill and Jane: load, with a ledger of every write",
 		Long: `Bill and Jane use the service through nginx, on connections that never repeat a
-request, and keep a ledger of every write that was acknowledged. With --check every one is
-read back: exits 7 if a write is lost or other than acknowledged, or the ledger was altered.`,
+request, and keep a ledger of every write that was acknowledged. With --check
+every one is read back: exits 7 if a write is lost or other than acknowledged,
+or the ledger was altered.`,
 		Example: "  migrate load --duration 30s --rate 100\n  migrate load --check .migrate/ledger.jsonl",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +70,7 @@ func runLoad(ctx context.Context, g *globals, o loadOptions) error {
 	if err := o.complete(g); err != nil {
 		return err
 	}
-	f, err := load.Run(ctx, o.Config)
+	f, err := g.makeLoad(ctx, o.Config)
 	if err != nil {
 		return err
 	}
@@ -79,11 +83,46 @@ func runLoad(ctx context.Context, g *globals, o loadOptions) error {
 	return nil
 }
 
+// drawEvery is how often the bar of a load moves.
+const drawEvery = 200 * time.Millisecond
+
+// makeLoad makes load for the configured duration, or until ctx ends, and shows
+// how far it is.
+func (g *globals) makeLoad(ctx context.Context, cfg load.Config) (load.Figures, error) {
+	gen, err := load.New(cfg)
+	if err != nil {
+		return load.Figures{}, err
+	}
+	if cfg.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cfg.Duration)
+		defer cancel()
+	}
+	expected := int64(cfg.Rate * cfg.Duration.Seconds()) // 0, unknown, without a rate or an end
+	bar := g.bar("load", "requests", math.MaxInt32)
+	gen.Start(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- gen.Wait(ctx, math.MaxInt64) }() // it ends with the load, which ends with ctx
+	tick := time.NewTicker(drawEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f := gen.Total()
+			bar.say(fmt.Sprintf("load, %d failed", f.Failed))
+			bar.at(f.Requests, expected)
+		case <-ended: // why is what Stop says
+			bar.end()
+			return gen.Stop()
+		}
+	}
+}
+
 func printFigures(w io.Writer, f load.Figures, ledger string) {
 	fmt.Fprintf(w, "%d requests in %.1f s, %d writes acknowledged; p50 %.1f ms, p99 %.1f ms, worst %.1f ms\n",
 		f.Requests, f.Elapsed.Seconds(), f.Acknowledged, f.P50.Seconds()*1000, f.P99.Seconds()*1000, f.Worst.Seconds()*1000)
-	for kind, n := range f.Kinds {
-		fmt.Fprintf(w, "  failed: %d × %s\n", n, kind)
+	for _, kind := range slices.Sorted(maps.Keys(f.Kinds)) {
+		fmt.Fprintf(w, "  failed: %d × %s\n", f.Kinds[kind], kind)
 	}
 	for _, p := range f.Problems {
 		fmt.Fprintf(w, "  %s\n", p)

@@ -20,14 +20,13 @@ import (
 const mongoDaemon = "mongo"
 
 func newMongoCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "mongo",
-		Short: "The embedded MongoDB-compatible server, for trying things out",
-		Long: `The embedded MongoDB-compatible server, for trying things out: FerretDB over SQLite
-files, one command at a time. It outlives the command that starts it. For anything else
-use a real MongoDB and say where it is with --mongo-uri.`,
-		Args: noArgs,
-	}
+		Short: "The embedded MongoDB-compatible server, to try things out",
+		Long: `The embedded MongoDB-compatible server, for trying things out: FerretDB over
+SQLite files, one command at a time. It outlives the command that starts it. For
+anything else use a real MongoDB and say where it is with --mongo-uri.`,
+	})
 	listen := defaultMongo
 	start := &cobra.Command{
 		Use: "start", Short: "Start it, detached", Example: "  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
@@ -35,17 +34,17 @@ use a real MongoDB and say where it is with --mongo-uri.`,
 	}
 	start.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
 	serve := &cobra.Command{
-		Use: "serve", Short: "Run it in the foreground", Args: noArgs,
+		Use: "serve", Example: "  migrate mongo serve", Short: "Run it in the foreground", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoServe(cmd.Context(), g, listen) },
 	}
 	serve.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
 	cmd.AddCommand(start, serve,
 		&cobra.Command{
-			Use: "stop", Short: "Stop it", Args: noArgs,
+			Use: "stop", Example: "  migrate mongo stop", Short: "Stop it", Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g) },
 		},
 		&cobra.Command{
-			Use: "status", Short: "Say whether it runs; exits 3 if not", Args: noArgs,
+			Use: "status", Example: "  migrate mongo status", Short: "Say whether it runs; exits 3 if not", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },
 		})
 	return cmd

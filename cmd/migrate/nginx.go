@@ -17,15 +17,15 @@ import (
 )
 
 func newNginxCmd(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := group(&cobra.Command{
 		Use:   "nginx",
 		Short: "The reverse proxy under the state folder",
-		Long: `The reverse proxy under the state folder. It outlives the command that starts it, and
-moves traffic by a link that it resolves at every request, so that no switch reloads it.`,
-		Args: noArgs,
-	}
+		Long: `The reverse proxy under the state folder. It outlives the command that starts
+it, and moves traffic by a link that it resolves at every request, so that no
+switch reloads it.`,
+	})
 	sub := func(use, short string, run func(context.Context, *globals) error) {
-		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: noArgs,
+		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Example: "  migrate nginx " + use, Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), g) }})
 	}
 	sub("start", "Start it, detached", runNginxStart)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"migrate/app"
 	"migrate/nginx"
@@ -50,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	g := &globals{out: stdout, err: stderr}
 	var err error
 	if g.self, err = os.Executable(); err != nil {
-		report(stderr, fmt.Errorf("find this program's file: %w", err), false)
+		g.report(fmt.Errorf("find this program's file: %w", err))
 		return exitFailed
 	}
 	root := newRoot(g)
@@ -59,30 +58,33 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err = root.ExecuteContext(ctx)
 	if err != nil {
-		report(stderr, err, g.JSON)
+		g.JSON = g.JSON || wantsJSON(args)
+		g.report(err)
 	}
 	return exitCode(err)
 }
 
 func newRoot(g *globals) *cobra.Command {
-	root := &cobra.Command{
+	root := group(&cobra.Command{
 		Use:   "migrate",
 		Short: "Walk a live service from one database to another, behind nginx, losing nothing",
 		Long: `migrate walks a live service from SQLite to MongoDB in eight steps, behind
 nginx, with no downtime and no lost write. To see it: migrate demo
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate refused,
-5 locked, 6 switch failed and traffic was put back, 7 data differs.
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate
+refused, 5 locked, 6 the switch failed and traffic was put back, 7 data differs.
 Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return fromEnvironment(cmd.Flags())
-		},
-	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see: %s --help)", err, cmd.CommandPath())}
+		Example: `  migrate mongo start && migrate nginx start
+  migrate advance --until 4
+  migrate status --watch`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
 	})
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return badUsage(cmd, "%w", err) })
+	root.SetHelpFunc(help)
+	root.SetUsageFunc(func(cmd *cobra.Command) error { return usage(cmd, cmd.ErrOrStderr()) })
 	f := root.PersistentFlags()
 	f.StringVar(&g.Dir, "dir", ".migrate", "state folder")
 	f.BoolVar(&g.JSON, "json", false, "answer in JSON")
@@ -94,33 +96,20 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 	f.StringVar(&g.MongoDB, "mongo-db", "", "name of the new database (default: "+defaultDatabase+")")
 	f.StringVar(&g.Listen, "nginx-listen", "", "where nginx listens (default: "+defaultListen+")")
 	f.IntVar(&g.First, "first-port", 0, fmt.Sprintf("first of the %d ports that nginx knows (default: %d)", ports, firstPort))
-	root.AddCommand(
-		newDemoCmd(g), newServeCmd(g), newSpawnCmd(g), newSwitchCmd(g), newStatusCmd(g), newGatesCmd(g),
-		newHistoryCmd(g), newStopCmd(g), newBackfillCmd(g), newVerifyCmd(g), newNginxCmd(g), newMongoCmd(g), newLoadCmd(g),
-	)
-	return root
-}
-
-// fromEnvironment sets every flag that was not given from MIGRATE_NAME.
-func fromEnvironment(flags *pflag.FlagSet) error {
-	var errs []error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "MIGRATE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v := os.Getenv(name); v != "" && !f.Changed {
-			if err := flags.Set(f.Name, v); err != nil {
-				errs = append(errs, usageError{fmt.Errorf("%s: %w", name, err)})
-			}
+	root.AddGroup(groups()...)
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, cmd := range cmds {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
 		}
-	})
-	return errors.Join(errs...)
-}
-
-// noArgs and exactArgs are cobra's, as usage errors.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return usageError{err}
 	}
-	return nil
+	add(groupStart, newDemoCmd(g), newDoctorCmd(g))
+	add(groupMove, newSpawnCmd(g), newSwitchCmd(g), newAdvanceCmd(g), newRollbackCmd(g), newStopCmd(g))
+	add(groupLook, newStatusCmd(g), newGatesCmd(g), newHistoryCmd(g))
+	add(groupData, newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
+	add(groupParts, newNginxCmd(g), newMongoCmd(g), newServeCmd(g))
+	add("", newCompletionCmd())
+	return root
 }
 
 // proxy is the nginx of the state folder.
@@ -178,14 +167,19 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 	return o, proxy, err
 }
 
-// progress tells on stderr what a command is doing.
+// progress tells on stderr what a command is doing; with --json, a line of
+// JSON each.
 func (g *globals) progress(e orchestrator.Event) {
 	switch {
-	case g.Quiet && !e.Warning:
+	case g.Quiet && !e.Warning, e.Detail == "":
+	case g.JSON:
+		_ = json.NewEncoder(g.err).Encode(e) // whoever can't be told goes without
 	case e.Warning:
-		fmt.Fprintf(g.err, "! %s\n", e.Detail)
-	case e.Detail != "":
-		fmt.Fprintf(g.err, "· %s\n", e.Detail)
+		fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, yellow, "!"), e.Detail)
+	case e.Phase != "":
+		fmt.Fprintf(g.err, "%s %s: %s\n", g.paint(g.err, faint, "·"), e.Phase, e.Detail)
+	default:
+		fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, faint, "·"), e.Detail)
 	}
 }
 
@@ -219,7 +213,11 @@ func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error)
 
 // logger writes to stderr; only warnings unless the command is the log itself.
 func (g *globals) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(g.err, &slog.HandlerOptions{Level: level}))
+	opts := &slog.HandlerOptions{Level: level}
+	if g.JSON {
+		return slog.New(slog.NewJSONHandler(g.err, opts))
+	}
+	return slog.New(slog.NewTextHandler(g.err, opts))
 }
 
 // answer prints what a command found: as JSON, or as the text says it.

@@ -24,30 +24,34 @@ type spawnOptions struct {
 func newSpawnCmd(g *globals) *cobra.Command {
 	var o spawnOptions
 	cmd := &cobra.Command{
-		Use:   "spawn --port PORT --step STEP [-- COMMAND…]",
-		Short: "Start an instance beside the live one, detached, and wait until it is ready",
-		Long: `Start an instance beside the live one, detached, wait until it is ready and prove its
-port, step and build. It gets no traffic until migrate switch. The one that stood by
-from an earlier switch is ended first: at most two live.
+		Use:   "spawn --step STEP [--port PORT] [-- COMMAND…]",
+		Short: "Start an instance beside the live one; wait until it is ready",
+		Long: `Start an instance beside the live one, detached, wait until it is ready and
+prove its port, step and build. It gets no traffic until migrate switch. The one
+that stood by from an earlier switch is ended first: at most two live.
 
-Without a command it is the ToDo service. Your own service follows "--"; {port} and
-{step} are replaced in it, and PORT and MIGRATION_STEP are in its environment.`,
-		Example: `  migrate spawn --port 8001 --step 3
+Without a command it is the ToDo service. Your own service follows "--"; {port}
+and {step} are replaced in it, and PORT and MIGRATION_STEP are in its
+environment.`,
+		Example: `  migrate spawn --step 3
+  migrate spawn --step 3 --dry-run
+  migrate spawn --port 8001 --step 3
   migrate spawn --port 8001 --step 3 -- ./my-service --listen 127.0.0.1:{port}`,
+		Args: ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
-				return usageError{fmt.Errorf("unexpected %q: a command of your own follows --", args[0])}
-			}
 			o.command = args
 			return runSpawn(cmd.Context(), g, o)
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.port, "port", 0, "port on 127.0.0.1 (default: the next free one)")
-	f.IntVar(&o.step, "step", 0, "step of the migration, 1 to 8")
-	f.StringVar(&o.readyURL, "ready-url", "/readyz", "path that answers 200 once the instance is ready")
-	f.StringArrayVar(&o.force, "force", nil, "override a rule by name (step: let the first instance be at another step than 1)")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done, and do nothing")
+	f.IntVar(&o.port, "port", 0, "`port` on 127.0.0.1 (default: the next free one)")
+	f.IntVar(&o.step, "step", 0, "`step` of the migration, 1 to 8")
+	f.StringVar(&o.readyURL, "ready-url", "/readyz", "`path` that answers 200 once the instance is ready")
+	f.StringSliceVar(&o.force, "force", nil, "override a `rule` by name (step: let the first instance be at another step than 1)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "list each action, and do nothing")
+	g.complete(cmd, "port", freePorts)
+	g.complete(cmd, "step", nextSteps)
+	g.complete(cmd, "force", words("step"))
 	return cmd
 }
 
@@ -65,7 +69,12 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 	if err != nil {
 		return err
 	}
-	return g.answer(r, func(w io.Writer) { printSpawn(w, r) })
+	if o.dryRun {
+		var p plan
+		p.Actions.spawn(r)
+		return g.answerPlan(p)
+	}
+	return g.answer(r, func(w io.Writer) { g.printSpawn(w, r) })
 }
 
 // instance says how to start one: the ToDo service, or a command of one's own.
@@ -96,33 +105,24 @@ func instanceEnv(db app.Databases) []string {
 	}
 }
 
-func printSpawn(w io.Writer, r orchestrator.SpawnResult) {
-	verb := "is ready"
-	if r.DryRun {
-		verb = "would be started"
-	}
-	fmt.Fprintf(w, "Step %d %s on port %d", r.Instance.Step, verb, r.Instance.Port)
-	if !r.DryRun {
-		fmt.Fprintf(w, " (process %d, %.0f ms)", r.Instance.Process.PID, float64(r.Took))
-	}
+func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
+	fmt.Fprintf(w, "Step %d is ready on port %d (process %d, %.0f ms)", r.Instance.Step, r.Instance.Port, r.Instance.Process.PID, float64(r.Took))
 	if len(r.Retired) > 0 {
 		fmt.Fprintf(w, "; ended: port %s", strings.Trim(fmt.Sprint(r.Retired), "[]"))
 	}
 	fmt.Fprintln(w)
-	printGates(w, r.Gates)
-	if !r.DryRun {
-		fmt.Fprintln(w, "Next: migrate switch")
-	}
+	g.printGates(w, r.Gates)
+	fmt.Fprintln(w, "Next: migrate switch")
 }
 
-func printGates(w io.Writer, gates []orchestrator.Gate) {
+func (g *globals) printGates(w io.Writer, gates []orchestrator.Gate) {
 	for _, gate := range gates {
-		mark := "holds  "
+		mark := g.paint(g.out, green, "holds  ")
 		switch {
 		case gate.Forced:
-			mark = "forced "
+			mark = g.paint(g.out, yellow, "forced ")
 		case !gate.OK:
-			mark = "REFUSES"
+			mark = g.paint(g.out, red, "REFUSES")
 		}
 		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, gate.Detail)
 		if !gate.OK && gate.Remedy != "" {

@@ -2,71 +2,182 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"migrate/app/migration"
 	"migrate/orchestrator"
 )
 
-func newStatusCmd(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use:     "status",
-		Short:   "Instances, step, primary and epoch, traffic, pending writes, the last switch",
-		Example: "  migrate status --json",
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), g) },
-	}
+type statusOptions struct {
+	watch    bool
+	interval time.Duration
 }
 
-func runStatus(ctx context.Context, g *globals) error {
+func newStatusCmd(g *globals) *cobra.Command {
+	o := statusOptions{interval: time.Second}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Instances, step, primary and epoch, traffic, the last switch",
+		Long: `Show what runs and where traffic goes, without taking the lock.
+
+With --watch it is drawn again and again, with the requests a second that each
+instance gets, until Ctrl-C. In a pipe every frame is one line; with --json,
+one line of JSON.`,
+		Example: "  migrate status\n  migrate status --watch\n  migrate status --json | jq .live",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.interval < 100*time.Millisecond {
+				return badUsage(cmd, "--interval must be at least 100ms, not %v", o.interval)
+			}
+			return runStatus(cmd.Context(), g, o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.watch, "watch", "w", false, "draw it again and again, until Ctrl-C")
+	f.DurationVar(&o.interval, "interval", o.interval, "between two frames of --watch")
+	return cmd
+}
+
+func runStatus(ctx context.Context, g *globals, o statusOptions) error {
 	orch, _, err := g.orchestrator()
 	if err != nil {
 		return err
+	}
+	if o.watch {
+		return g.watch(ctx, orch.Status, o.interval)
 	}
 	st, err := orch.Status(ctx)
 	if err != nil {
 		return err
 	}
-	return g.answer(st, func(w io.Writer) { g.printStatus(w, st, orch) })
+	return g.answer(st, func(w io.Writer) { g.printStatus(w, frame{Status: st}) })
 }
 
-func (g *globals) printStatus(w io.Writer, st orchestrator.Status, orch *orchestrator.Orchestrator) {
-	if len(st.Instances) == 0 {
-		fmt.Fprintln(w, "No instance runs. Next: migrate spawn --port 8000 --step 1")
-	} else {
-		t := g.table(w, "PORT", "ROLE", "STEP", "", "PRIMARY", "EPOCH", "READY", "IN FLIGHT", "REQUESTS", "PENDING", "PID")
-		for _, i := range st.Instances {
-			t.AppendRow(statusRow(i))
-		}
-		t.Render()
-		for _, i := range st.Instances {
-			if i.Reason != "" {
-				fmt.Fprintf(w, "port %d: %s\n", i.Port, i.Reason)
-			}
-		}
+func (g *globals) printStatus(w io.Writer, f frame) {
+	fmt.Fprintln(w, g.paint(g.out, bold, whereWeAre(f.Status)))
+	fmt.Fprintf(w, "traffic: %s\n", served(f.Status))
+	if len(f.Instances) > 0 {
+		fmt.Fprintln(w)
+		g.printInstances(w, f)
 	}
-	fmt.Fprintf(w, "traffic: %s\n", served(st))
-	if d := st.Databases; d != nil {
+	fmt.Fprintln(w)
+	if d := f.Databases; d != nil {
 		fmt.Fprintf(w, "old database: %s\nnew database: %s, %s\n", d.SQLite, d.MongoURI, d.MongoDB)
 	}
-	for _, d := range st.Daemons {
+	for _, d := range f.Daemons {
 		state := "stopped"
 		if d.Running {
 			state = fmt.Sprintf("runs (process %d)", d.Process.PID)
 		}
 		fmt.Fprintf(w, "embedded %s: %s\n", d.Name, state)
 	}
-	if s := st.LastSwitch; s != nil {
+	if text := copied(f.Status); text != "" {
+		fmt.Fprintf(w, "backfill: %s\n", text)
+	}
+	if s := f.LastSwitch; s != nil {
 		fmt.Fprintf(w, "last switch: %s by %s, to step %d on port %d\n", s.At.Local().Format("2006-01-02 15:04:05"), s.Who, s.Step, s.Port)
 	}
-	for _, warning := range st.Warnings {
-		fmt.Fprintf(w, "! %s\n", warning)
+	if h := f.Holder; h != nil {
+		fmt.Fprintf(w, "at work: %s, by %s since %s\n", h.Command, h.Who, h.Since.Local().Format("15:04:05"))
 	}
+	for _, warning := range f.Warnings {
+		fmt.Fprintf(w, "%s %s\n", g.paint(g.out, yellow, "!"), warning)
+	}
+}
+
+// printInstances is a row an instance; a frame that knows paces shows them.
+func (g *globals) printInstances(w io.Writer, f frame) {
+	header := []string{"PORT", "ROLE", "STEP", "READY", "PRIMARY", "EPOCH", "IN FLIGHT", "REQUESTS", "PENDING", "PID"}
+	if f.Paces != nil {
+		header = []string{"PORT", "ROLE", "STEP", "READY", "IN FLIGHT", "PENDING", "REQ/S", "TRAFFIC"}
+	}
+	var rows [][]string
+	for _, i := range f.Instances {
+		t := told(i)
+		row := []string{strconv.Itoa(i.Port), g.role(i), strconv.Itoa(i.Step), t.ready}
+		if f.Paces != nil {
+			row = append(row, t.inFlight, t.pending, f.pace(i.Port), f.share(i.Port))
+		} else {
+			row = append(row, t.primary, t.epoch, t.inFlight, t.requests, t.pending, strconv.Itoa(i.Process.PID))
+		}
+		rows = append(rows, row)
+	}
+	g.columns(w, header, rows)
+	for _, i := range f.Instances {
+		if i.Reason != "" {
+			fmt.Fprintf(w, "port %d: %s\n", i.Port, i.Reason)
+		}
+	}
+}
+
+func (g *globals) role(i orchestrator.InstanceStatus) string {
+	switch {
+	case !i.Running:
+		return g.paint(g.out, red, i.Role)
+	case i.Role == orchestrator.RoleActive:
+		return g.paint(g.out, green, i.Role)
+	}
+	return i.Role
+}
+
+// answers are what an instance told, as texts; empty where it told nothing.
+type answers struct{ ready, primary, epoch, inFlight, requests, pending string }
+
+func told(i orchestrator.InstanceStatus) answers {
+	a := answers{ready: "no"}
+	if i.Ready {
+		a.ready = "yes"
+	}
+	t := i.Told
+	if t == nil {
+		return a
+	}
+	if strings.TrimSpace(t.Degraded) != "" {
+		a.ready = "degraded"
+	}
+	a.primary, a.epoch = t.Primary, strconv.FormatInt(t.Epoch, 10)
+	a.inFlight, a.requests, a.pending = strconv.FormatInt(t.InFlight, 10), strconv.FormatInt(t.Requests, 10), strconv.FormatInt(t.Pending, 10)
+	if t.Pending < 0 {
+		a.pending = "?"
+	}
+	return a
+}
+
+// activeOf is the instance that has the traffic; nil if there is none.
+func activeOf(st orchestrator.Status) *orchestrator.InstanceStatus {
+	for n := range st.Instances {
+		if st.Instances[n].Role == orchestrator.RoleActive {
+			return &st.Instances[n]
+		}
+	}
+	return nil
+}
+
+// whereWeAre is the state in a line.
+func whereWeAre(st orchestrator.Status) string {
+	a := activeOf(st)
+	if a == nil {
+		if len(st.Instances) > 0 {
+			return "No instance has the traffic. Next: migrate switch"
+		}
+		step := 1
+		if st.LastSwitch != nil {
+			step = st.LastSwitch.Step
+		}
+		return fmt.Sprintf("No instance runs. Next: migrate spawn --step %d", step)
+	}
+	text := fmt.Sprintf("Step %d of %d: %s", a.Step, lastStep, migration.Step(a.Step).Name())
+	if a.Told != nil {
+		text += fmt.Sprintf("; primary %s, epoch %d", a.Told.Primary, a.Told.Epoch)
+	}
+	return text
 }
 
 func served(st orchestrator.Status) string {
@@ -81,21 +192,26 @@ func served(st orchestrator.Status) string {
 	return fmt.Sprintf("nginx sends it to port %d, port %d stands by", st.Served.Live, st.Served.Fallback)
 }
 
-func statusRow(i orchestrator.InstanceStatus) table.Row {
-	row := table.Row{i.Port, i.Role, i.Step, migration.Step(i.Step).Name(), "", "", yes(i.Ready), "", "", "", i.Process.PID}
-	if t := i.Told; t != nil {
-		row[4], row[5] = t.Primary, t.Epoch
-		if strings.TrimSpace(t.Degraded) != "" {
-			row[6] = "degraded"
-		}
-		row[7], row[8], row[9] = t.InFlight, t.Requests, t.Pending
+// copied says how far backfill and verify are under the present epoch, as the
+// active instance knows it.
+func copied(st orchestrator.Status) string {
+	var raw struct{ Progress *migration.ProgressView }
+	a := activeOf(st)
+	if a == nil || json.Unmarshal(a.Raw, &raw) != nil || raw.Progress == nil {
+		return ""
 	}
-	return row
-}
-
-func yes(b bool) string {
-	if b {
-		return "yes"
+	p := raw.Progress
+	text := fmt.Sprintf("%d records copied under epoch %d", p.Copied, p.Epoch)
+	if p.Complete {
+		text += ", complete"
 	}
-	return "no"
+	switch v := p.Verify; {
+	case v == nil:
+		text += "; not verified"
+	case v.Clean:
+		text += "; verified clean at " + v.At.Local().Format("15:04:05")
+	default:
+		text += "; verify found differences at " + v.At.Local().Format("15:04:05")
+	}
+	return text
 }

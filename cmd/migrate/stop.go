@@ -22,18 +22,18 @@ func newStopCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop PORT | stop --all",
 		Short: "Retire instances",
-		Long: `Retire an instance: it finishes what it has (SIGTERM, a bounded grace, SIGKILL). The
-active one is refused without --yes. --all stops every instance, nginx and the embedded
-server; the data stays.`,
+		Long: `Retire an instance: it finishes what it has (SIGTERM, a bounded grace, SIGKILL).
+The active one is refused without --yes. --all stops every instance, nginx and
+the embedded server; the data stays.`,
 		Example: "  migrate stop 8000\n  migrate stop --all --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.all != (len(args) == 0) || len(args) > 1 {
-				return usageError{fmt.Errorf("name one port, or --all")}
+				return badUsage(cmd, "name one port, or --all")
 			}
 			if !o.all {
 				port, err := strconv.Atoi(args[0])
 				if err != nil {
-					return usageError{fmt.Errorf("%q is not a port", args[0])}
+					return badUsage(cmd, "%q is not a port", args[0])
 				}
 				o.Port = port
 			}
@@ -43,7 +43,8 @@ server; the data stays.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "every instance, nginx and the embedded server")
 	f.BoolVarP(&o.Yes, "yes", "y", false, "the active one too")
-	f.BoolVar(&o.DryRun, "dry-run", false, "say what would be stopped")
+	f.BoolVar(&o.DryRun, "dry-run", false, "list each action, and do nothing")
+	cmd.ValidArgsFunction = g.completes(portsOf(anyInstance))
 	return cmd
 }
 
@@ -57,36 +58,43 @@ func runStop(ctx context.Context, g *globals, o stopOptions) error {
 		if err != nil {
 			return err
 		}
+		if o.DryRun {
+			return g.planStop(r)
+		}
 		return g.answer(r, func(w io.Writer) { printStop(w, r) })
 	}
 	r, err := orch.StopAll(ctx, o.StopOptions)
 	if err != nil {
 		return err
 	}
-	if !o.DryRun {
-		if err := orch.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
-			return err
-		}
-		if err := orch.StopDaemon(ctx, mongoDaemon); err != nil {
-			return err
-		}
+	if o.DryRun {
+		return g.planStop(r, "stop nginx", "stop the embedded server")
+	}
+	if err := orch.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
+		return err
+	}
+	if err := orch.StopDaemon(ctx, mongoDaemon); err != nil {
+		return err
 	}
 	return g.answer(r, func(w io.Writer) {
 		printStop(w, r)
-		if !o.DryRun {
-			fmt.Fprintln(w, "nginx and the embedded server are stopped; the data stays.")
-		}
+		fmt.Fprintln(w, "nginx and the embedded server are stopped; the data stays.")
 	})
 }
 
-func printStop(w io.Writer, r orchestrator.StopResult) {
-	verb := "Stopped"
-	if r.DryRun {
-		verb = "Would stop"
+func (g *globals) planStop(r orchestrator.StopResult, then ...string) error {
+	var p plan
+	for _, port := range r.Stopped {
+		p.Actions.add("end the instance on port %d, once it has finished what it has", port)
 	}
+	p.Actions = append(p.Actions, then...)
+	return g.answerPlan(p)
+}
+
+func printStop(w io.Writer, r orchestrator.StopResult) {
 	if len(r.Stopped) == 0 {
 		fmt.Fprintln(w, "No instance runs.")
 		return
 	}
-	fmt.Fprintf(w, "%s: port %s\n", verb, strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Stopped), " ", ", "), "[]"))
+	fmt.Fprintf(w, "Stopped: port %s\n", strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Stopped), " ", ", "), "[]"))
 }

@@ -15,17 +15,20 @@ func newSwitchCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "switch",
 		Short: "Move traffic to the other live instance",
-		Long: `Move traffic to the other live instance, once its gates hold, and confirm it through
-nginx. The previous instance finishes what it has, sends on what is pending, and stands by
-as the fallback. A move that can't be confirmed is put back (exit 6).`,
-		Example: "  migrate switch\n  migrate switch --to 8001 --force compared",
+		Long: `Move traffic to the other live instance, once its gates hold, and confirm it
+through nginx. The previous instance finishes what it has, sends on what is
+pending, and stands by as the fallback. A move that can't be confirmed is put
+back (exit 6).`,
+		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001 --force compared",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runSwitch(cmd.Context(), g, o) },
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.To, "to", 0, "port to move traffic to (default: the other live instance)")
-	f.StringArrayVar(&o.Force, "force", nil, "override a gate by name; the journal keeps who and when")
-	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates and probe, and move nothing")
+	f.IntVar(&o.To, "to", 0, "`port` to move traffic to (default: the other live instance)")
+	f.StringSliceVar(&o.Force, "force", nil, "override a `gate` by name; the journal keeps who and when")
+	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates, probe, list each action, and do nothing")
+	g.complete(cmd, "to", portsOf(inactive))
+	g.complete(cmd, "force", gateNames)
 	return cmd
 }
 
@@ -38,15 +41,16 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 	if err != nil {
 		return err
 	}
-	return g.answer(r, func(w io.Writer) { printSwitch(w, r) })
+	if o.DryRun {
+		p := plan{Gates: r.Gates}
+		p.Actions.move(r.From, r.Step, portName(r.Previous), portName(r.Port))
+		return g.answerPlan(p)
+	}
+	return g.answer(r, func(w io.Writer) { g.printSwitch(w, r) })
 }
 
-func printSwitch(w io.Writer, r orchestrator.SwitchResult) {
-	printGates(w, r.Gates)
-	if r.DryRun {
-		fmt.Fprintf(w, "Traffic would move to step %d on port %d.\n", r.Step, r.Port)
-		return
-	}
+func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {
+	g.printGates(w, r.Gates)
 	fmt.Fprintf(w, "Traffic is on step %d, port %d (the move took %.2f ms, all of it %.0f ms)", r.Step, r.Port, float64(r.Move), float64(r.Took))
 	if r.Primary != "" {
 		fmt.Fprintf(w, "; primary %s, epoch %d", r.Primary, r.Epoch)
@@ -59,7 +63,7 @@ func printSwitch(w io.Writer, r orchestrator.SwitchResult) {
 			fmt.Fprintf(w, "Port %d is not drained: see the warnings.\n", r.Previous)
 		}
 	}
-	if r.Step < 8 {
-		fmt.Fprintf(w, "Next: migrate spawn --port %d --step %d\n", r.Port+1, r.Step+1)
+	if r.Step < lastStep {
+		fmt.Fprintf(w, "Next: migrate spawn --step %d\n", r.Step+1)
 	}
 }

@@ -30,11 +30,11 @@ func newVerifyCmd(g *globals) *cobra.Command {
 		Use:   "verify",
 		Short: "Compare the two databases record by record",
 		Long: `Compare the two databases record by record, while the service runs, and list the
-rows of the old one that wait in quarantine. Exits 7 if records are missing, stale or
-different in the primary.`,
+rows of the old one that wait in quarantine. Exits 7 if records are missing,
+stale or different in the primary.`,
 		Example: "  migrate verify\n  migrate verify --repair\n  migrate verify --drop 4f1c",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runVerify(cmd, g, o) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runVerify(cmd.Context(), g, o) },
 	}
 	f := cmd.Flags()
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
@@ -43,8 +43,7 @@ different in the primary.`,
 	return cmd
 }
 
-func runVerify(cmd *cobra.Command, g *globals, o verifyOptions) error {
-	ctx := cmd.Context()
+func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 	s, err := g.stores(ctx)
 	if err != nil {
 		return err
@@ -56,28 +55,42 @@ func runVerify(cmd *cobra.Command, g *globals, o verifyOptions) error {
 			return err
 		}
 		if n == 0 {
-			return usageError{fmt.Errorf("no row with id %q is in quarantine; migrate verify lists them", id)}
+			return next(usageError{fmt.Errorf("no row with id %q is in quarantine", id)}, "the rows that were named before it are dropped", "migrate verify, which lists them")
 		}
-		if !g.Quiet {
-			fmt.Fprintf(g.err, "· dropped %d quarantined row(s) with id %q\n", n, id)
-		}
+		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", n, id))
 	}
-	bar := g.bar("verify")
-	const batch = 200
-	rep, err := migration.Verify(ctx, s.old, s.new, migration.VerifyOptions{
-		Batch: batch, Repair: o.repair, Throttle: throttle(o.rate, 2*batch),
-		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
-	})
-	bar.end()
+	rep, err := compareAll(ctx, g, s, o)
 	if err != nil {
-		return next(err, "no result was recorded", "migrate verify")
+		return err
 	}
 	ans := verifyAnswer{VerifyReport: rep}
 	if err := ans.look(ctx, s); err != nil {
 		return err
 	}
-	if err := g.answer(ans, ans.print); err != nil || rep.Clean {
+	if err := g.answer(ans, ans.print); err != nil {
 		return err
+	}
+	return differs(rep)
+}
+
+// compareAll runs a verify.
+func compareAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (migration.VerifyReport, error) {
+	bar := g.bar("verify", "records", 2*defaultBatch)
+	rep, err := migration.Verify(ctx, s.old, s.new, migration.VerifyOptions{
+		Batch: defaultBatch, Repair: o.repair, Throttle: throttle(o.rate, 2*defaultBatch),
+		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
+	})
+	bar.end()
+	if err != nil {
+		return rep, next(err, "no result was recorded", "migrate verify")
+	}
+	return rep, nil
+}
+
+// differs is an error unless the primary has what it should.
+func differs(rep migration.VerifyReport) error {
+	if rep.Clean {
+		return nil
 	}
 	return next(fmt.Errorf("%w: %d missing, %d stale, %d different in the primary", errDiffers, rep.Missing, rep.Stale, rep.Different),
 		"both databases are as they were, and the service goes on", "migrate backfill, then migrate verify --repair; look at each record that is different")

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"migrate/app/migration"
+	"migrate/orchestrator"
+)
+
+// lastStep is the end of the walk.
+const lastStep = int(migration.RemoveOld)
+
+// actions are what a command would do, in order.
+type actions []string
+
+func (a *actions) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(format, args...)) }
+
+func (a actions) print(w io.Writer) {
+	fmt.Fprintln(w, "This would be done:")
+	for n, text := range a {
+		fmt.Fprintf(w, "%4d. %s\n", n+1, text)
+	}
+	fmt.Fprintln(w, "Nothing was changed.")
+}
+
+// spawn is a spawn that was checked.
+func (a *actions) spawn(r orchestrator.SpawnResult) {
+	for _, port := range r.Retired {
+		a.end(fmt.Sprintf("the instance on port %d", port))
+	}
+	a.add("start step %d (%s) on port %d, and wait until it is proven ready",
+		r.Instance.Step, migration.Step(r.Instance.Step).Name(), r.Instance.Port)
+}
+
+func (a *actions) end(which string) { a.add("end %s: at most two are live", which) }
+
+// move is a switch from one step and place to another; empty if there is none.
+func (a *actions) move(from, to int, previous, next string) {
+	if to > from && to > 1 {
+		a.add("ask the gates to step %d, and stop if one refuses", to)
+	}
+	if previous == "" {
+		a.add("move traffic to %s, and confirm it through nginx", next)
+	} else {
+		a.add("move traffic from %s to %s, and confirm it through nginx", previous, next)
+	}
+	if to == int(migration.NewPrimary) && from < to {
+		a.add("make the new database primary")
+	}
+	if previous != "" {
+		a.add("drain %s, which then stands by as the fallback", previous)
+	}
+}
+
+// portName is a port in words; empty for none.
+func portName(port int) string {
+	if port == 0 {
+		return ""
+	}
+	return fmt.Sprintf("port %d", port)
+}
+
+// plan is the answer to --dry-run.
+type plan struct {
+	DryRun  bool                `json:"dry_run"`
+	Actions actions             `json:"actions"`
+	Gates   []orchestrator.Gate `json:"gates,omitempty"` // of the first move, as they stand
+}
+
+func (g *globals) answerPlan(p plan) error {
+	p.DryRun = true
+	return g.answer(p, func(w io.Writer) {
+		g.printGates(w, p.Gates)
+		p.Actions.print(w)
+	})
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"migrate/app/migration"
+	"migrate/orchestrator"
+)
+
+type advanceOptions struct {
+	until    int
+	backfill bool
+	dryRun   bool
+}
+
+// walked is what advance and rollback say in JSON.
+type walked struct {
+	Step  int                         `json:"step"` // where the service is now
+	Moves []orchestrator.SwitchResult `json:"moves"`
+}
+
+func newAdvanceCmd(g *globals) *cobra.Command {
+	var o advanceOptions
+	wk := walker{g: g}
+	cmd := &cobra.Command{
+		Use:   "advance [--until STEP] [-- COMMAND…]",
+		Short: "Spawn the next step and switch to it; repeat until a step",
+		Long: `Start an instance at the next step on the next free port and switch to it; with
+--until, again and again. An instance that waits at the next step is taken as it
+is. It stops at the first gate that refuses (exit 4), with the service where it
+is: repeat the command to go on.
+
+Gates that ask for a backfill and a clean verify are answered by --backfill,
+which runs both when they are asked for.`,
+		Example: `  migrate advance
+  migrate advance --until 8 --backfill
+  migrate advance --until 4 --dry-run
+  migrate advance -- ./my-service --listen 127.0.0.1:{port}`,
+		Args: ownCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.until < 0 || o.until > lastStep {
+				return badUsage(cmd, "--until %d: there are steps 1 to %d", o.until, lastStep)
+			}
+			wk.command = args
+			return runAdvance(cmd.Context(), &wk, o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.until, "until", 0, "go on until this `step` (default: the next one)")
+	f.BoolVar(&o.backfill, "backfill", false, "run backfill and verify where a gate asks for them")
+	wk.flags(cmd, &o.dryRun)
+	g.complete(cmd, "until", laterSteps)
+	return cmd
+}
+
+// flags binds what advance and rollback share.
+func (wk *walker) flags(cmd *cobra.Command, dryRun *bool) {
+	f := cmd.Flags()
+	f.StringVar(&wk.ready, "ready-url", "/readyz", "`path` that answers 200 once an instance is ready")
+	f.StringSliceVar(&wk.force, "force", nil, "override a `gate` by name; the journal keeps who and when")
+	f.BoolVar(dryRun, "dry-run", false, "list each action, and do nothing")
+	wk.g.complete(cmd, "force", gateNames)
+}
+
+// ownCommand lets a command of one's own follow "--", and nothing else.
+func ownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
+		return badUsage(cmd, "unexpected %q: a command of your own follows --", args[0])
+	}
+	return nil
+}
+
+func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
+	if wk.orch, _, err = wk.g.orchestrator(); err != nil {
+		return err
+	}
+	p, err := wk.position(ctx)
+	if err != nil {
+		return err
+	}
+	until := o.until
+	if until == 0 {
+		until = p.step + 1
+	}
+	if p.step >= lastStep || p.step >= until {
+		return alreadyThere(wk.g, p, o.until)
+	}
+	if o.dryRun {
+		var into plan
+		err := wk.planAhead(ctx, p, until, &into)
+		return errors.Join(wk.g.answerPlan(into), err)
+	}
+	done := walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}
+	for err == nil && done.Step < until {
+		var r orchestrator.SwitchResult
+		if r, err = wk.ahead(ctx, o.backfill); err == nil {
+			done.Step, done.Moves = r.Step, append(done.Moves, r)
+			wk.printMove(r)
+		}
+	}
+	if wk.g.JSON {
+		return errors.Join(wk.g.answer(done, nil), err)
+	}
+	return err
+}
+
+func alreadyThere(g *globals, p position, until int) error {
+	if until == 0 || until > p.step {
+		until = p.step
+	}
+	if until < p.step {
+		return next(usageError{fmt.Errorf("the service is at step %d, past step %d", p.step, until)}, "nothing was changed", "migrate rollback goes back")
+	}
+	return g.answer(walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}, func(w io.Writer) {
+		fmt.Fprintf(w, "The service is at step %d already.\n", p.step)
+	})
+}
+
+// ahead moves by one step.
+func (wk *walker) ahead(ctx context.Context, backfill bool) (orchestrator.SwitchResult, error) {
+	p, err := wk.position(ctx)
+	if err != nil {
+		return orchestrator.SwitchResult{}, err
+	}
+	to := p.step + 1
+	r, err := wk.move(ctx, to, p.at(to))
+	if !wantsData(err) {
+		return r, err
+	}
+	if !backfill {
+		return r, alsoNext(err, "migrate advance --backfill runs backfill and verify, and goes on")
+	}
+	wk.g.say(fmt.Sprintf("the gates to step %d ask for a backfill and a verify", to))
+	if err := wk.g.settleData(ctx); err != nil {
+		return r, err
+	}
+	if p, err = wk.position(ctx); err != nil {
+		return r, err
+	}
+	return wk.move(ctx, to, p.at(to))
+}
+
+// alsoNext adds another way on to an error that names one.
+func alsoNext(err error, command string) error {
+	var p *orchestrator.Problem
+	if errors.As(err, &p) {
+		return next(err, p.State, p.Next+"; "+command)
+	}
+	return next(err, "", command)
+}
+
+// settleData runs backfill and verify, as the commands do.
+func (g *globals) settleData(ctx context.Context) error {
+	s, err := g.stores(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	res, err := copyAll(ctx, g, s, backfillOptions{batch: defaultBatch})
+	if err != nil {
+		return err
+	}
+	g.say(fmt.Sprintf("backfill: %d records under epoch %d", res.Copied, res.Epoch))
+	rep, err := compareAll(ctx, g, s, verifyOptions{})
+	if err != nil {
+		return err
+	}
+	g.say(fmt.Sprintf("verify: %d equal, %d behind, %d missing, %d stale, %d different", rep.Equal, rep.Behind, rep.Missing, rep.Stale, rep.Different))
+	return differs(rep)
+}
+
+// planAhead lists the moves to a step: the first as it was checked, the others
+// as they will be.
+func (wk *walker) planAhead(ctx context.Context, p position, until int, into *plan) error {
+	to := p.step + 1
+	if err := wk.plan(ctx, p, to, p.at(to), into); err != nil {
+		return err
+	}
+	for step := to + 1; step <= until; step++ {
+		if step > 2 || p.step > 0 {
+			into.Actions.end(fmt.Sprintf("the instance at step %d", step-2))
+		}
+		into.Actions.add("start step %d (%s) on the next free port, and wait until it is proven ready", step, migration.Step(step).Name())
+		into.Actions.move(step-1, step, fmt.Sprintf("step %d", step-1), fmt.Sprintf("step %d", step))
+	}
+	return nil
+}
+
+// printMove tells of a move at once; JSON tells of all of them at the end.
+func (wk *walker) printMove(r orchestrator.SwitchResult) {
+	g := wk.g
+	if g.JSON {
+		return
+	}
+	fmt.Fprintf(g.out, "Step %d on port %d: %s; moved in %.2f ms", r.Step, r.Port, migration.Step(r.Step).Name(), float64(r.Move))
+	if r.Previous != 0 && r.Drained {
+		fmt.Fprintf(g.out, ", port %d drained in %.0f ms", r.Previous, float64(r.Drain))
+	}
+	if r.Primary != "" {
+		fmt.Fprintf(g.out, "; primary %s, epoch %d", r.Primary, r.Epoch)
+	}
+	fmt.Fprintln(g.out)
+}

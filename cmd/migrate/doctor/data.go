@@ -1,0 +1,165 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"migrate/app"
+	"migrate/app/store"
+)
+
+const (
+	// patience is how long one database may take to answer.
+	patience = 5 * time.Second
+	// spare is what must be left on a disk beside a copy of the old database.
+	spare = 64 << 20
+)
+
+// space: the copy that is made before first contact fits, and then some.
+func (x *examination) space() {
+	const name = "disk"
+	need := uint64(spare)
+	if info, err := os.Stat(x.Databases.SQLite); err == nil {
+		need += 2 * uint64(info.Size())
+	}
+	for _, dir := range []string{x.status.Dir, existing(filepath.Dir(x.Databases.SQLite))} {
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(dir, &fs); err != nil {
+			x.fail(name, "make it readable for this user", "%s: %v", dir, err)
+			return
+		}
+		if left := fs.Bavail * uint64(fs.Bsize); left < need {
+			x.fail(name, fmt.Sprintf("make %d MB of room", (need-left)>>20+1), "%d MB are left beside %s, and %d MB may be needed", left>>20, dir, need>>20)
+			return
+		}
+	}
+	x.ok(name, "more than the %d MB that may be needed", need>>20)
+}
+
+// existing is the nearest folder above that is there.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// databases: both can be reached, are guarded, and belong together.
+func (x *examination) databases(ctx context.Context) {
+	old, fence := x.old(ctx)
+	x.new(ctx, old, fence)
+}
+
+// old says whether there is a fence, and which.
+func (x *examination) old(ctx context.Context) (bool, store.Fence) {
+	const name = "old database"
+	path := x.Databases.SQLite
+	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		switch {
+		case !x.Remembered:
+			x.note(name, "say where yours is with --sqlite; else the first spawn makes one", "%s is not there", path)
+		case x.step() == 8:
+			x.note(name, "nothing: step 8 does without it", "%s is gone", path)
+		default:
+			x.fail(name, "bring the file back: without it writes of the old primary are lost", "%s is gone", path)
+		}
+		return false, store.Fence{}
+	} else if err != nil || !info.Mode().IsRegular() {
+		x.fail(name, "say where the file is with --sqlite", "%s is no file that can be read (%v)", path, err)
+		return false, store.Fence{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	db := x.Databases
+	s, err := app.OpenOld(ctx, db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		x.fail(name, "say where the file is with --sqlite", "%v", err)
+		return false, store.Fence{}
+	}
+	defer s.Close()
+	fence, err := s.Fence(ctx)
+	switch {
+	case errors.Is(err, store.ErrStranger) && (!x.Remembered || x.step() < 3):
+		x.note(name, "nothing: the first instance that needs it prepares it, after a copy", "%s is as the original left it", path)
+		return false, fence
+	case err != nil:
+		x.fail(name, "the file must be an SQLite database that this user may write", "%v", err)
+		return false, fence
+	}
+	x.ok(name, "%s: epoch %d, primary %s", path, fence.Epoch, fence.Primary)
+	if err := s.Guarded(ctx); err != nil {
+		x.fail("triggers", "migrate spawn at this step lays them down again; until then keep other programs from writing", "%v", err)
+	} else {
+		x.ok("triggers", "other programs' writes are held inside the protocol")
+	}
+	return true, fence
+}
+
+// new asks the new database, and holds its migration id against the old one's.
+func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) {
+	const name = "new database"
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	where := x.Databases.MongoDB
+	reach, idle := "is it up? --mongo-uri says where it is", false
+	if x.Embedded != "" {
+		reach = "migrate mongo start, or --mongo-uri for a real one"
+		d, running, err := x.Orchestrator.DaemonStatus(x.MongoDaemon)
+		idle = err == nil && !running && d.Name == ""
+	}
+	if idle && x.step() < 2 {
+		if !bindable(x.Embedded) {
+			x.note(name, "choose another address with migrate mongo start --mongo-listen", "the embedded server is not started yet, and %s is taken", x.Embedded)
+			return
+		}
+		x.note(name, reach, "the embedded server is not started yet; step 2 is the first to need it")
+		return
+	}
+	s, err := app.OpenNew(ctx, x.Databases, slog.New(slog.DiscardHandler))
+	if err != nil {
+		x.fail(name, reach, "%v", err)
+		return
+	}
+	defer s.Close()
+	id, err := s.Prepared(ctx)
+	switch {
+	case errors.Is(err, store.ErrStranger) && x.step() < 3:
+		x.note(name, "nothing: the instance at step 2 prepares it", "%s can be reached", where)
+		return
+	case errors.Is(err, store.ErrStranger):
+		x.fail(name, "migrate spawn at this step prepares it; is it the right --mongo-db?", "%v", err)
+		return
+	case err != nil:
+		x.fail(name, reach, "%v", err)
+		return
+	}
+	x.ok(name, "%s can be reached and is prepared", where)
+	switch {
+	case contact && fence.Migration != id || x.Databases.Migration != "" && x.Databases.Migration != id:
+		x.fail("migration id", "use the --sqlite, --mongo-uri and --dir that belong together",
+			"old has %q, new has %q, remembered is %q", fence.Migration, id, x.Databases.Migration)
+	default:
+		x.ok("migration id", "%s in both", id)
+	}
+}
+
+// step is the active instance's; 0 if there is none.
+func (x *examination) step() int {
+	for _, i := range x.status.Instances {
+		if i.Port == x.status.Live {
+			return i.Step
+		}
+	}
+	if s := x.status.LastSwitch; s != nil {
+		return s.Step
+	}
+	return 0
+}

@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"migrate/nginx"
+)
+
+// nginx: it is installed, takes the configuration, runs if it should, and
+// serves what the links say, which shows that its workers can walk to them.
+func (x *examination) nginx(ctx context.Context) {
+	version, err := x.Proxy.Version(ctx)
+	if err != nil {
+		x.fail("nginx", "scripts/install-nginx.sh, or name one in MIGRATE_NGINX", "%v", err)
+		return
+	}
+	x.ok("nginx", "%s", version)
+	if err := x.Proxy.Test(ctx); err != nil {
+		x.fail("nginx.conf", "migrate nginx show prints it; what runs goes on as it is", "%s", firstLine(err))
+	} else {
+		x.ok("nginx.conf", "nginx takes the configuration")
+	}
+	x.served(ctx)
+}
+
+func (x *examination) served(ctx context.Context) {
+	st, err := x.Proxy.Status(ctx)
+	if err != nil {
+		x.fail("proxy", "migrate nginx start", "%v", err)
+		return
+	}
+	if !st.Running {
+		x.stopped(st)
+		return
+	}
+	route, err := x.Proxy.Served(ctx)
+	switch {
+	case err != nil:
+		x.fail("proxy", "see nginx/logs/error.log in the state folder; migrate nginx stop, then start", "process %d runs, but %v", st.PID, err)
+	case route.Live == 0 && st.Live != 0:
+		x.fail("proxy", "let nginx's user walk to it: every folder above nginx/ needs the x permission for it",
+			"its workers can't follow the link %s/live", x.Proxy.Config().Dir)
+	case route.Live != st.Live || route.Fallback != st.Fallback:
+		x.fail("proxy", "migrate status; then migrate switch", "it serves ports %d and %d, the links name %d and %d",
+			route.Live, route.Fallback, st.Live, st.Fallback)
+	default:
+		x.ok("proxy", "http://%s (process %d), its workers reach the links", st.Listen, st.PID)
+	}
+}
+
+// stopped: no proxy runs. Before the first one was started that is no fault.
+func (x *examination) stopped(st nginx.Status) {
+	switch {
+	case !bindable(st.Listen):
+		x.fail("proxy", "end the program that has it, or choose another with --nginx-listen", "it does not run, and %s is taken", st.Listen)
+	case st.Live != 0:
+		x.fail("proxy", "migrate nginx start", "it does not run, so clients reach nobody")
+	default:
+		x.note("proxy", "migrate nginx start", "it is not started yet; %s is free", st.Listen)
+	}
+}
+
+func firstLine(err error) string {
+	if errors.Is(err, nginx.ErrRejected) {
+		err = errors.New(strings.TrimSpace(err.Error()))
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"migrate/app/migration"
+	"migrate/orchestrator"
+)
+
+// walker moves the service by one step at a time: spawn, then switch.
+type walker struct {
+	g       *globals
+	orch    *orchestrator.Orchestrator
+	force   []string
+	ready   string   // path that answers 200 once an instance is ready
+	command []string // of a service of one's own
+}
+
+// position is where the service stands.
+type position struct {
+	step   int // of the active instance; 0 before the first
+	port   int
+	others []orchestrator.InstanceStatus // that run
+	back   int                           // port that stands by
+}
+
+// position finds out where the service stands; it refuses to go anywhere from
+// a place that only a person can judge.
+func (wk *walker) position(ctx context.Context) (position, error) {
+	var p position
+	st, err := wk.orch.Status(ctx)
+	if err != nil {
+		return p, err
+	}
+	for _, i := range st.Instances {
+		if i.Running && i.Role != orchestrator.RoleActive {
+			p.others = append(p.others, i)
+		}
+	}
+	a := activeOf(st)
+	p.back = st.Fallback
+	switch {
+	case st.Live == 0 && st.LastSwitch == nil:
+		return p, nil
+	case st.Live == 0:
+		s := st.LastSwitch.Step
+		return p, next(fmt.Errorf("%w: none is active, and the service was last at step %d", orchestrator.ErrNotReady, s),
+			"nothing was changed", fmt.Sprintf("migrate spawn --step %d, then migrate switch", s))
+	case a == nil:
+		return p, next(fmt.Errorf("%w: traffic is sent to port %d, where no instance of ours is known", orchestrator.ErrNotReady, st.Live),
+			"nothing was changed", "migrate status")
+	case !a.Running:
+		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port),
+			"nothing was changed", fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step))
+	}
+	p.step, p.port = a.Step, a.Port
+	return p, nil
+}
+
+// at is the port of a running instance without traffic at the step; 0 if there is none.
+func (p position) at(step int) int {
+	n := slices.IndexFunc(p.others, func(i orchestrator.InstanceStatus) bool { return i.Step == step })
+	if n < 0 {
+		return 0
+	}
+	return p.others[n].Port
+}
+
+// spawn starts an instance on the next free port.
+func (wk *walker) spawn(ctx context.Context, step int, dry bool) (orchestrator.SpawnResult, error) {
+	opts, err := wk.g.instance(wk.orch, 0, step, wk.command)
+	if err != nil {
+		return orchestrator.SpawnResult{}, err
+	}
+	opts.ReadyURL, opts.DryRun = wk.ready, dry
+	return wk.orch.Spawn(ctx, opts)
+}
+
+// move moves traffic to the step: to the port if one is given, else to an
+// instance that is started for it.
+func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.SwitchResult, error) {
+	if port == 0 {
+		r, err := wk.spawn(ctx, step, false)
+		if err != nil {
+			return orchestrator.SwitchResult{}, err
+		}
+		port = r.Instance.Port
+	}
+	return wk.orch.Switch(ctx, orchestrator.SwitchOptions{To: port, Force: wk.force})
+}
+
+// plan says what move would do. What can be checked now is.
+func (wk *walker) plan(ctx context.Context, p position, step, port int, into *plan) error {
+	if port == 0 {
+		r, err := wk.spawn(ctx, step, true)
+		if err != nil {
+			return err
+		}
+		port = r.Instance.Port
+		into.Actions.spawn(r)
+	} else {
+		r, err := wk.orch.Switch(ctx, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
+		into.Gates = r.Gates
+		if err != nil {
+			return err
+		}
+	}
+	into.Actions.move(p.step, step, portName(p.port), portName(port))
+	return nil
+}
+
+// askData are the gates that a backfill and a verify answer.
+var askData = [...]string{migration.GateCompared, migration.GateComplete, migration.GateVerified}
+
+// wantsData says whether a move was refused for what a backfill and a verify
+// would settle, and for nothing else.
+func wantsData(err error) bool {
+	var refused *orchestrator.GateError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	return !slices.ContainsFunc(refused.Failed, func(g orchestrator.Gate) bool { return !slices.Contains(askData[:], g.Name) })
+}
