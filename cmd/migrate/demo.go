@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ const demoDir = ".migrate-demo"
 
 type demoOptions struct {
 	keep        bool
+	asPublished bool
 	clients     int
 	mongoListen string
 
@@ -36,18 +38,29 @@ func newDemoCmd(g *globals) *cobra.Command {
 service walks from step 1 to step 8 under their load, the old file is moved away, and
 every acknowledged write is read back. One row a move, and the last line says it all.
 
+With --as-published it is the same walk under the same load, with the pattern as it is
+usually built: no fence, no order among copies, no tombstones, nginx reloaded. See what
+that loses: docs/as-published.md.
+
 Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
-		Example: "  migrate demo\n  migrate demo --keep",
+		Example: "  migrate demo\n  migrate demo --keep\n  migrate demo --as-published",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("dir") {
 				g.Dir = demoDir // never somebody's real state folder
+				if o.asPublished {
+					g.Dir += "-as-published"
+				}
+			}
+			if o.keep && o.asPublished {
+				return usageError{errors.New("--as-published can't be kept running: migrate stop does not know its nginx")}
 			}
 			return runDemo(cmd.Context(), g, o)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say how to look")
+	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built, to see what it loses")
 	f.IntVar(&o.clients, "clients", 0, "how many connections Bill and Jane have (default: 12)")
 	f.StringVar(&o.mongoListen, "mongo-listen", o.mongoListen, "address of the embedded server")
 	return cmd
@@ -70,6 +83,11 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		Databases: func() (app.Databases, error) { return g.databases(orch) },
 		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
 		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say, BeforeCheck: o.beforeCheck,
+	}
+	if o.asPublished {
+		if orch, err = quiet.publish(&cfg, proxy); err != nil {
+			return err
+		}
 	}
 	if g.JSON {
 		cfg.Out = io.Discard
@@ -95,6 +113,25 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		g.tour(cfg.URL)
 	}
 	return err
+}
+
+// publish turns the demonstration into that of the published pattern: another
+// nginx, another service, the same walk.
+func (g *globals) publish(cfg *demo.Config, proxy *nginx.Server) (*orchestrator.Orchestrator, error) {
+	plain := &demo.PlainNginx{Dir: filepath.Join(cfg.Orchestrator.Dir(), "nginx-plain"), Listen: proxy.Config().Listen}
+	orch, err := orchestrator.Open(orchestrator.Config{
+		Dir: g.Dir, Traffic: plain, FirstPort: cfg.FirstPort, Ports: ports, LockWait: g.LockWait, Progress: g.progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.AsPublished, cfg.Orchestrator, cfg.Proxy, cfg.URL = true, orch, plain, plain.URL()
+	cfg.Instance = func(port, step int) (orchestrator.SpawnOptions, error) {
+		opts, err := g.instance(orch, port, step, nil)
+		opts.Command = append(opts.Command, "--as-published")
+		return opts, err
+	}
+	return orch, nil
 }
 
 // demoPorts names a port that is taken before anything is started.

@@ -8,6 +8,7 @@ import (
 
 	"migrate/app"
 	"migrate/app/migration"
+	"migrate/app/published"
 )
 
 type serveOptions struct {
@@ -15,6 +16,7 @@ type serveOptions struct {
 	step        int
 	admin       string
 	migrationID string
+	asPublished bool
 }
 
 func newServeCmd(g *globals) *cobra.Command {
@@ -33,6 +35,8 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.IntVar(&o.step, "step", 1, "step of the migration, 1 to 8")
 	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
 	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
+	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
+	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
 	return cmd
 }
 
@@ -51,7 +55,11 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	if db.MongoDB == "" {
 		db.MongoDB = defaultDatabase
 	}
-	return app.Run(cmd.Context(), app.Config{
+	run := app.Run
+	if o.asPublished {
+		run = published.Run
+	}
+	return run(cmd.Context(), app.Config{
 		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
 		Build: build, Log: g.logger(slog.LevelInfo),
 	})

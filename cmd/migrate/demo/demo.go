@@ -57,7 +57,8 @@ type Config struct {
 	StartMongo   func(context.Context) error                             // the embedded server; nil: a real one is there
 	StopMongo    func(context.Context) error
 
-	Clients     int // 12 if zero
+	AsPublished bool // the pattern as it is usually built, to compare with
+	Clients     int  // 12 if zero
 	Keep        bool
 	Out         io.Writer
 	Progress    func(string)              // what goes on between the rows; may be nil
@@ -80,15 +81,16 @@ type Move struct {
 
 // Result is what the demonstration showed.
 type Result struct {
-	Moves        []Move      `json:"moves"`
-	Acknowledged int         `json:"acknowledged"`
-	Lost         int64       `json:"lost"`
-	Stale        int64       `json:"stale"`
-	Failed       int64       `json:"failed"`
-	Requests     int64       `json:"requests"`
-	Check        load.Report `json:"check"`
-	Seconds      float64     `json:"seconds"`
-	Problems     []string    `json:"problems,omitempty"`
+	Moves        []Move           `json:"moves"`
+	Acknowledged int              `json:"acknowledged"`
+	Lost         int64            `json:"lost"`
+	Stale        int64            `json:"stale"`
+	Failed       int64            `json:"failed"`
+	Kinds        map[string]int64 `json:"kinds,omitempty"` // of failures
+	Requests     int64            `json:"requests"`
+	Check        load.Report      `json:"check"`
+	Seconds      float64          `json:"seconds"`
+	Problems     []string         `json:"problems,omitempty"`
 }
 
 // demo is one run.
@@ -134,7 +136,11 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.header()
 	for step := 1; step <= 8; step++ {
-		if err := d.before(ctx, step); err != nil {
+		before := d.before
+		if d.AsPublished {
+			before = d.beforePublished
+		}
+		if err := before(ctx, step); err != nil {
 			return fmt.Errorf("before step %d: %w", step, err)
 		}
 		if err := d.move(ctx, d.FirstPort+step-1, step); err != nil {
@@ -275,8 +281,12 @@ func (d *demo) conclude(ctx context.Context) error {
 	}
 	d.res.Check, d.res.Acknowledged, d.res.Requests = rep, rep.Acknowledged, total.Requests
 	d.res.Lost, d.res.Stale, d.res.Failed = total.Lost+int64(rep.Lost), total.Stale+int64(rep.Stale), total.Failed
-	d.res.Problems = append(append([]string(nil), total.Problems...), rep.Problems...)
+	d.res.Kinds = total.Kinds
+	d.res.Problems = append(d.some(total.Problems), d.some(rep.Problems)...)
 	d.last()
+	if d.AsPublished {
+		d.compare()
+	}
 	switch {
 	case rep.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrDiffers, rep.Err())
@@ -295,14 +305,15 @@ func (d *demo) conclude(ctx context.Context) error {
 
 // marker tells a demonstration's folder from one that somebody uses.
 type marker struct {
-	Demo bool `json:"demo"`
-	Kept bool `json:"kept"`
+	Demo        bool `json:"demo"`
+	Kept        bool `json:"kept"`
+	AsPublished bool `json:"as_published,omitempty"`
 }
 
 func (d *demo) markerPath() string { return filepath.Join(d.dir, "demo.json") }
 
 func (d *demo) mark(kept bool) error {
-	b, err := json.Marshal(marker{Demo: true, Kept: kept})
+	b, err := json.Marshal(marker{Demo: true, Kept: kept, AsPublished: d.AsPublished})
 	if err != nil {
 		return err
 	}
@@ -319,6 +330,10 @@ func (d *demo) claim(ctx context.Context) error {
 		if m.Kept {
 			return problem(fmt.Errorf("%w: an earlier demonstration was kept in %s", orchestrator.ErrUsage, d.dir),
 				"it goes on as it is", "migrate stop --all --yes --dir "+d.dir+", then remove the folder")
+		}
+		if m.AsPublished != d.AsPublished { // with another nginx
+			return problem(fmt.Errorf("%w: an earlier demonstration of the other kind was cut off in %s", orchestrator.ErrUsage, d.dir),
+				"what it left goes on as it is", "repeat that one, which ends it, or choose another folder with --dir")
 		}
 		d.Progress("an earlier demonstration was cut off: ending what it left")
 		if err := d.cleanUp(ctx); err != nil {

@@ -16,7 +16,11 @@ func (d *demo) row(m Move) {
 	if m.Drained {
 		drained = fmt.Sprintf("%.0f", m.Drain)
 	}
-	fmt.Fprintf(d.Out, columns, fmt.Sprint(m.Step), m.Name, fmt.Sprint(m.Port), fmt.Sprintf("%s (%d)", m.Primary, m.Epoch),
+	primary := m.Primary
+	if m.Epoch > 0 {
+		primary += fmt.Sprintf(" (%d)", m.Epoch)
+	}
+	fmt.Fprintf(d.Out, columns, fmt.Sprint(m.Step), m.Name, fmt.Sprint(m.Port), primary,
 		fmt.Sprint(m.Load.Requests), fmt.Sprint(m.Load.Failed), ms(m.Load.P50), ms(m.Load.P99), ms(m.Load.Worst), drained, fmt.Sprintf("%.0f", m.Duration))
 }
 
