@@ -93,8 +93,8 @@ func (op *operation) checkReturn(ctx context.Context, v view, to int) error {
 		return problem(&GateError{To: to, Failed: []Gate{{
 			Name:   "return",
 			Detail: fmt.Sprintf("the new database is primary (epoch %d, says port %d), and step 3 refuses to work under it: this needs the return of the primary", s.Epoch, i.Port),
-			Remedy: "stay at step 4, which works under either primary",
-		}}}, v.where(), "migrate status")
+			Remedy: "stay at step 4, which works under either primary, or return the primary",
+		}}}, v.where(), "migrate rollback, which returns the primary first")
 	}
 	return nil
 }

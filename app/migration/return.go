@@ -127,8 +127,21 @@ func (r *returning[B, F]) allGone(ctx context.Context) error {
 func (r *returning[B, F]) open(ctx context.Context, fence store.Fence) (store.Fence, error) {
 	if fence.Closing {
 		if left := fence.Deadline.Sub(r.opt.Now()); left > 0 {
-			return fence, fmt.Errorf("%w: another return (%s) is at work for at most %v more", ErrGaveUp, fence.Token, left.Round(time.Millisecond))
+			r.opt.Progress(fmt.Sprintf("an earlier return has left the fence closing: waiting %v for its deadline", left.Round(time.Millisecond)))
+			if err := r.opt.Pause(ctx, left); err != nil {
+				return fence, err
+			}
+			now, err := r.old.Fence(ctx)
+			if err != nil {
+				return fence, err
+			}
+			if now.Epoch != fence.Epoch || now.Closing && now.Token != fence.Token {
+				return fence, fmt.Errorf("%w: another one is at work", ErrGaveUp)
+			}
+			fence = now
 		}
+	}
+	if fence.Closing {
 		r.opt.Progress("reopening the fence that an earlier return left closing")
 		open := reopened(fence)
 		if err := r.old.MoveFence(ctx, fence, open); err != nil {

@@ -20,8 +20,9 @@ type advanceOptions struct {
 
 // walked is what advance and rollback say in JSON.
 type walked struct {
-	Step  int                         `json:"step"` // where the service is now
-	Moves []orchestrator.SwitchResult `json:"moves"`
+	Returned *migration.ReturnResult     `json:"returned,omitempty"` // the primary, to the old database
+	Step     int                         `json:"step"`               // where the service is now
+	Moves    []orchestrator.SwitchResult `json:"moves"`
 }
 
 func newAdvanceCmd(g *globals) *cobra.Command {

@@ -7,30 +7,35 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"migrate/app/migration"
+	"migrate/app/store"
 	"migrate/orchestrator"
 )
 
 func newRollbackCmd(g *globals) *cobra.Command {
 	var dryRun bool
+	var goneHosts []string
 	wk := walker{g: g}
 	cmd := &cobra.Command{
 		Use:   "rollback [-- COMMAND…]",
 		Short: "Move traffic back: to the instance that stands by, or a step below",
 		Long: `Move traffic back to the instance that stands by, if it is at this step or the
 one below; else start one at the step below and switch to it. From steps 8 to 4
-nothing has to be undone: step 4 works under either primary.`,
+nothing has to be undone: step 4 works under either primary. From 4 to 3 the old
+database becomes primary again first, with all that was written to the new one.`,
 		Example: "  migrate rollback\n  migrate rollback --dry-run",
 		Args:    ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wk.command = args
-			return runRollback(cmd.Context(), &wk, dryRun)
+			return runRollback(cmd.Context(), &wk, goneHosts, dryRun)
 		},
 	}
 	wk.flags(cmd, &dryRun)
+	cmd.Flags().StringSliceVar(&goneHosts, "gone-host", nil, "a `host` that is no more: count its instances as ended, on your word")
 	return cmd
 }
 
-func runRollback(ctx context.Context, wk *walker, dry bool) (err error) {
+func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) (err error) {
 	if wk.orch, _, err = wk.g.orchestrator(); err != nil {
 		return err
 	}
@@ -43,10 +48,23 @@ func runRollback(ctx context.Context, wk *walker, dry bool) (err error) {
 		return next(usageError{errors.New("there is nothing to go back to: the service is at its first step, and no instance stands by")},
 			"nothing was changed", "migrate status")
 	}
+	returns := step == int(migration.WriteBoth) && p.step == int(migration.ReadBoth) && p.primary == string(store.PrimaryNew) && len(wk.command) == 0
 	if dry {
 		var into plan
+		if returns {
+			into.Actions.add("end every instance but the active one, and make the old database primary again; writes wait for a moment")
+			return wk.g.answerPlan(into)
+		}
 		err := wk.plan(ctx, p, step, port, &into)
 		return errors.Join(wk.g.answerPlan(into), err)
+	}
+	answer := walked{}
+	if returns {
+		back, err := wk.returnPrimary(ctx, p, goneHosts)
+		if err != nil {
+			return err
+		}
+		answer.Returned, port = &back, 0
 	}
 	r, err := wk.move(ctx, step, port)
 	if err != nil {
@@ -57,7 +75,23 @@ func runRollback(ctx context.Context, wk *walker, dry bool) (err error) {
 		fmt.Fprintln(wk.g.out, "Next: migrate status, or migrate advance")
 		return nil
 	}
-	return wk.g.answer(walked{Step: r.Step, Moves: []orchestrator.SwitchResult{r}}, nil)
+	answer.Step, answer.Moves = r.Step, []orchestrator.SwitchResult{r}
+	return wk.g.answer(answer, nil)
+}
+
+// returnPrimary ends the other instance, which may be at a step that must not
+// live then, and makes the old database primary again.
+func (wk *walker) returnPrimary(ctx context.Context, p position, goneHosts []string) (migration.ReturnResult, error) {
+	for _, i := range p.others {
+		if _, err := wk.orch.Stop(ctx, orchestrator.StopOptions{Port: i.Port}); err != nil {
+			return migration.ReturnResult{}, err
+		}
+	}
+	r, err := wk.g.returnPrimary(ctx, wk.orch, goneHosts)
+	if err == nil && !wk.g.JSON {
+		printReturn(wk.g.out, r)
+	}
+	return r, err
 }
 
 // below is where a rollback leads: to an instance that runs, or to a step that

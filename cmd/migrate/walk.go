@@ -25,6 +25,8 @@ type position struct {
 	port   int
 	others []orchestrator.InstanceStatus // that run
 	back   int                           // port that stands by
+
+	primary string // as the active instance says; empty if it doesn't
 }
 
 // position finds out where the service stands; it refuses to go anywhere from
@@ -57,6 +59,9 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 			"nothing was changed", fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step))
 	}
 	p.step, p.port = a.Step, a.Port
+	if a.Told != nil {
+		p.primary = a.Told.Primary
+	}
 	return p, nil
 }
 
