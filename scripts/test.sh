@@ -70,6 +70,7 @@ race() {
 
 need_go
 scripts/install-nginx.sh
+scripts/install-chromium.sh
 install sqlite3 sqlite3
 case $(uname) in
 Linux) install "$(go env CC)" gcc libc6-dev ;; # the race detector's

@@ -20,7 +20,7 @@ export async function request(path, options = {}) {
     response = await fetch(path, { signal: AbortSignal.timeout(patience), ...options });
     text = await response.text();
   } catch {
-    throw new Failure("The service can't be reached.", { unknown: writes });
+    throw new Failure("the service can't be reached", { unknown: writes });
   }
   const body = decoded(text);
   if (response.ok && body !== undefined) return { body, headers: response.headers };
@@ -28,7 +28,7 @@ export async function request(path, options = {}) {
   // An answer that isn't the service's own says nothing about a write.
   const unknown = writes && (code === undefined ? response.status >= 500 || response.ok
     : code === "outcome_unknown" || code === "internal");
-  throw new Failure(message ?? `The answer was ${response.status} ${response.statusText}.`, { unknown, code });
+  throw new Failure(message ?? `the answer was ${response.status} ${response.statusText}`, { unknown, code });
 }
 
 function decoded(text) {

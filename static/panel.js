@@ -106,7 +106,7 @@ class Panel {
     for (const { line, value, text } of this.rows.values()) {
       const now = String(text(config) ?? "") || "–";
       if (now === value.textContent) continue;
-      value.textContent = now;
+      value.replaceChildren(...now.split(/(?<=[_/])/).flatMap((part) => [part, element("wbr")])); // may break there
       if (first) continue;
       changes++;
       mark(line, "changed");
@@ -125,7 +125,7 @@ class Panel {
     }
     this.eyebrow.textContent = "Server configuration";
     this.name.textContent = "no answer";
-    this.meaning.textContent = `${failure.message} Asking again every three seconds.`;
+    this.meaning.textContent = `Asking again every three seconds: ${failure.message}`;
     this.looked.textContent = since ? `What is shown is from ${clock(since)}` : "Nothing is known yet";
   }
 }

@@ -108,7 +108,7 @@ class Person {
     const troubled = Object.entries(this.kinds).filter(([, kind]) => kind.trouble);
     this.card.dataset.state = troubled.length ? "bad" : "good";
     // Only when it differs: a screen reader would say it again at each request.
-    const text = troubled.map(([method, kind]) => `${method} fails: ${kind.trouble}`).join(" ") || "Everything succeeds";
+    const text = troubled.map(([method, kind]) => `${method} fails: ${kind.trouble}`).join("; ") || "Everything succeeds";
     if (this.verdict.textContent !== text) this.verdict.textContent = text;
   }
 }

@@ -33,7 +33,7 @@ export class Strip {
   // cut notes that traffic moved at some time between since and at.
   cut({ before, after, since, at }) {
     const from = before.migration_step, to = after.migration_step;
-    const label = from === to ? `step ${to}` : `${from}→${to}`;
+    const label = from === to ? `→${after.port}` : `${from}→${to}`;
     const mark = element("div", { className: "cut" }, element("b", { textContent: label }));
     mark.dataset.step = to;
     this.#root.append(mark);
@@ -71,7 +71,7 @@ export class Strip {
     const left = Math.max(0, (cut.since - begin) / (span * 10)), right = (cut.at - begin) / (span * 10);
     cut.mark.style.left = `${left}%`;
     cut.mark.style.width = `${right - left}%`;
-    cut.mark.classList.toggle("late", left > 85);
+    cut.mark.classList.toggle("early", right < 12);
     if (now <= cut.at + around + 2000) {
       const { answered, failed } = this.#within(cut.since - around, cut.at + around);
       cut.line.textContent = `${cut.text}; about it ${answered + failed} requests, ${failed} failed`;

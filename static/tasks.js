@@ -10,6 +10,7 @@ const what = $("new").elements.description;
 const list = $("tasks");
 
 let shown = ""; // whose tasks are listed
+let cursor = ""; // the last id of the last page; what was added since stands after it
 let looks = 0; // so that a late answer never replaces a newer one
 
 // say tells what became of something; kind is good, bad or unknown.
@@ -60,6 +61,7 @@ function listed(assignee, tasks, append, more) {
   delete list.dataset.stale;
   if (!append) list.replaceChildren();
   for (const task of tasks) place(task);
+  cursor = tasks.at(-1)?.id ?? cursor;
   $("more").hidden = !more;
   count();
 }
@@ -185,7 +187,7 @@ $("new").addEventListener("submit", (event) => {
   event.preventDefault();
   add();
 });
-$("more").addEventListener("click", () => look(list.lastElementChild?.dataset.id ?? ""));
+$("more").addEventListener("click", () => look(cursor));
 
 who.value = new URLSearchParams(location.search).get("assignee") || "Bill";
 look();

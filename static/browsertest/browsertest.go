@@ -60,6 +60,9 @@ type Tab struct {
 // stopped, has then failed the test, unless [Tab.Problems] was asked.
 func New(t testing.TB) *Tab {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes its time: left out of short runs")
+	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(Binary(t)), chromedp.UserDataDir(t.TempDir()),
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU,
@@ -215,12 +218,12 @@ func (tab *Tab) As(look Look) {
 	}
 }
 
-// Photograph returns the whole page as a PNG.
-func (tab *Tab) Photograph() []byte {
+// Photograph returns a picture of the whole page.
+func (tab *Tab) Photograph(format page.CaptureScreenshotFormat) []byte {
 	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
-	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: new(true)})
+	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: format, CaptureBeyondViewport: new(true)})
 	if err != nil {
 		tab.t.Fatalf("browser: %v", err)
 	}
