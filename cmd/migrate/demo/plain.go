@@ -52,10 +52,6 @@ http {
 }
 `
 
-// nobody is the port of the upstream before there is an instance: discard,
-// where nothing answers.
-const nobody = 9
-
 func (p *PlainNginx) conf() string { return filepath.Join(p.Dir, "nginx.conf") }
 
 func (p *PlainNginx) write(port int) error {
@@ -92,15 +88,10 @@ func (p *PlainNginx) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// Start starts it with nobody to send requests to.
-func (p *PlainNginx) Start(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Join(p.Dir, "temp"), 0o700); err != nil {
-		return err
-	}
-	if err := p.write(nobody); err != nil {
-		return err
-	}
-	return p.run(ctx)
+// Start makes its folder. nginx itself begins with the first instance: there
+// is no upstream before.
+func (p *PlainNginx) Start(context.Context) error {
+	return os.MkdirAll(filepath.Join(p.Dir, "temp"), 0o700)
 }
 
 // Stop ends it and waits until it is gone; one that doesn't run is no error.
@@ -148,31 +139,28 @@ func (p *PlainNginx) Live() (int, error) {
 	if found == nil {
 		return 0, fmt.Errorf("%s names no upstream", p.conf())
 	}
-	return instancePort(string(found[1]))
-}
-
-// instancePort is 0 for the upstream that nobody answers on.
-func instancePort(text string) (int, error) {
-	port, err := strconv.Atoi(text)
-	if port == nobody {
-		port = 0
-	}
-	return port, err
+	return strconv.Atoi(string(found[1]))
 }
 
 // Move rewrites the upstream and reloads.
 func (p *PlainNginx) Move(ctx context.Context, port int) error {
-	if port == 0 {
-		port = nobody
+	if port == 0 { // a first move that could not be confirmed is put back
+		return errors.Join(p.Stop(ctx), os.Remove(p.conf()))
 	}
 	if err := p.write(port); err != nil {
 		return err
+	}
+	if !p.running(ctx) {
+		return p.run(ctx)
 	}
 	return p.run(ctx, "-s", "reload")
 }
 
 // Served asks nginx itself.
 func (p *PlainNginx) Served(ctx context.Context) (live, fallback int, err error) {
+	if live, err := p.Live(); err != nil || live == 0 {
+		return 0, 0, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL()+"/upstream", nil)
 	if err != nil {
 		return 0, 0, err
@@ -187,7 +175,7 @@ func (p *PlainNginx) Served(ctx context.Context) (live, fallback int, err error)
 	if err != nil {
 		return 0, 0, err
 	}
-	live, err = instancePort(string(text))
+	live, err = strconv.Atoi(string(text))
 	return live, 0, err
 }
 
