@@ -1,0 +1,274 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"migrate/app/store"
+)
+
+// operation is one operation of an actor.
+type operation func(s *scene, in *instance, a *actor)
+
+// write is a change of a record through a service: next says what its log gets,
+// and "" that there is nothing to change.
+func write(id, what string, next func(cur store.Record[journal], there bool) (entry string, gone bool)) operation {
+	return func(s *scene, in *instance, a *actor) {
+		who := fmt.Sprintf("%s at step %d", a.name, in.svc.step)
+		s.begin(what+" "+id, s.judge.known[id])
+		floor := s.judge.known[id]
+		entry, committed := "", false
+		rec, err := in.svc.Apply(background, id, false, func(cur store.Record[journal], there bool) (store.Record[journal], bool, error) {
+			var gone bool
+			entry, gone = next(cur, there && !cur.Deleted)
+			committed = entry != ""
+			if !committed {
+				return cur, false, nil
+			}
+			log := cur.Request + entry + ";"
+			return store.Record[journal]{Deleted: gone, Request: log, Body: journal{log}}, true, nil
+		})
+		switch {
+		case a.dead:
+		case err == nil:
+			s.tell("%c %s: is told %q", a.letter, a.name, rec.Request)
+			s.judge.answered(who, id, floor, rec.Request)
+		default:
+			s.tell("%c %s: is told %v", a.letter, a.name, err)
+			if committed {
+				s.judge.deny(who, entry, err)
+			}
+		}
+	}
+}
+
+func entryOf(a *actor, verb string) string { return fmt.Sprintf("%s%c%d", verb, a.letter, a.ops) }
+
+// appends adds an entry, whatever is there.
+func appends(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		write(id, "append to", func(store.Record[journal], bool) (string, bool) { return entryOf(a, ""), false })(s, in, a)
+	}
+}
+
+// deletes leaves a tombstone, unless there is nothing.
+func deletes(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		write(id, "delete", func(_ store.Record[journal], there bool) (string, bool) {
+			if !there {
+				return "", false
+			}
+			return entryOf(a, "del-"), true
+		})(s, in, a)
+	}
+}
+
+// creates makes the record, unless it is there.
+func creates(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		write(id, "create", func(_ store.Record[journal], there bool) (string, bool) {
+			if there {
+				return "", false
+			}
+			return entryOf(a, "new-"), false
+		})(s, in, a)
+	}
+}
+
+// looks is a write that commits nothing: its answer is a read.
+func looks(id string) operation {
+	return write(id, "change nothing of", func(store.Record[journal], bool) (string, bool) { return "", false })
+}
+
+func reads(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		s.begin("read "+id, s.judge.known[id])
+		floor := s.judge.known[id]
+		rec, _, err := in.svc.Get(background, id)
+		if err == nil && !a.dead {
+			s.tell("%c %s: is told %q", a.letter, a.name, rec.Request)
+			s.judge.answered(fmt.Sprintf("%s at step %d", a.name, in.svc.step), id, floor, rec.Request)
+		}
+	}
+}
+
+// lists pages through both records, one a page.
+func lists(limit int) operation {
+	return func(s *scene, in *instance, a *actor) {
+		after := ""
+		for n := 0; n < 4; n++ {
+			floor := map[string]string{}
+			s.begin("list after "+after, s.judge.known["a"], s.judge.known["b"], after)
+			for _, id := range []string{"a", "b"} {
+				floor[id] = s.judge.known[id]
+			}
+			recs, err := in.svc.List(background, any_{}, after, limit)
+			if err != nil || a.dead {
+				return
+			}
+			s.tell("%c %s: is told %s", a.letter, a.name, show(recs))
+			s.listed(fmt.Sprintf("%s at step %d", a.name, in.svc.step), recs, after, limit, floor)
+			if len(recs) < limit {
+				return
+			}
+			after = recs[len(recs)-1].ID
+		}
+	}
+}
+
+func (s *scene) listed(who string, recs records, after string, limit int, floor map[string]string) {
+	shown := map[string]bool{}
+	for _, r := range recs {
+		if shown[r.ID] {
+			s.judge.violation("twice: %s lists %s twice", who, r.ID)
+		}
+		shown[r.ID] = true
+		s.judge.answered(who, r.ID, floor[r.ID], r.Request)
+	}
+	for _, id := range []string{"a", "b"} {
+		if id > after && !shown[id] && (len(recs) < limit || id < recs[len(recs)-1].ID) {
+			s.hidden(who, id, floor[id])
+		}
+	}
+}
+
+func relays(s *scene, in *instance, a *actor) {
+	s.begin("relay pass")
+	_ = in.svc.relayPass(background)
+}
+
+func flips(s *scene, in *instance, a *actor) {
+	s.begin("advance")
+	_ = in.svc.Advance(background)
+}
+
+// starts is an instance that gets into place while others run.
+func starts(s *scene, in *instance, a *actor) {
+	s.begin("start")
+	err := in.svc.Start(background)
+	s.tell("%c %s: start says %v", a.letter, a.name, err)
+}
+
+// settles is what an instance does again and again beside its requests.
+func settles(s *scene, in *instance, a *actor) {
+	s.begin("settle")
+	_ = in.svc.settle(background)
+}
+
+func backfills(batch int) operation {
+	return func(s *scene, _ *instance, a *actor) {
+		s.begin("backfill")
+		_, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{Batch: batch})
+		s.tell("%c %s: backfill says %v", a.letter, a.name, err)
+	}
+}
+
+// returns is the tool that makes old primary again.
+func returns(s *scene, _ *instance, a *actor) {
+	s.begin("return of the primary")
+	_, err := s.returnPrimary(fmt.Sprintf("tool %c", a.letter))
+	s.tell("%c %s: the return says %v", a.letter, a.name, err)
+}
+
+func (s *scene) returnPrimary(token string) (ReturnResult, error) {
+	return ReturnPrimary(background, s.forOld, s.forNew, ReturnOptions{
+		Token: token,
+		Gone: func(r store.Registration) error {
+			for _, i := range s.instances {
+				if i.name == r.Instance && i.alive() {
+					return errors.New("it runs")
+				}
+			}
+			return nil
+		},
+		Now:   func() time.Time { return s.clock },
+		Pause: func(context.Context, time.Duration) error { return nil },
+	})
+}
+
+// ticks lets every deadline pass that was set before.
+func ticks(s *scene, _ *instance, _ *actor) {
+	s.begin("time passes")
+	_ = act(s, point{db: "clock", op: "tick"}, nil, func() error {
+		s.clock = s.clock.Add(time.Minute)
+		return nil
+	})
+}
+
+// foreign is a statement of a program that knows nothing of us, as the triggers
+// treat it.
+func foreign(id string) operation {
+	return func(s *scene, _ *instance, a *actor) {
+		s.begin("foreign SQL on "+id, s.judge.known[id])
+		floor, log := s.judge.known[id], ""
+		err := act(s, point{db: store.PrimaryOld, op: "foreign SQL", writes: true}, id, func() error {
+			recs, fence, err := s.old.Get(background, id)
+			if err != nil || fence.Primary != store.PrimaryOld || fence.Closing {
+				return ErrRefused
+			}
+			cur := recs[id]
+			log = cur.Request + entryOf(a, "sql-") + ";"
+			return s.old.CompareAndSwap(background, fence.Epoch, store.Record[journal]{
+				ID: id, Pair: store.Pair{Rev: cur.Rev + 1, Epoch: fence.Epoch}, Pending: true, Request: log, Body: journal{log},
+			}, cur.Pair)
+		})
+		if err == nil && !a.dead {
+			s.judge.answered(a.name, id, floor, log)
+		}
+	}
+}
+
+// conclude walks on to the end by the rules, with nothing failing any more but
+// commands that are still late, and reads everything on the way.
+func (s *scene) conclude() {
+	s.clock = s.clock.Add(time.Hour)
+	s.readAll(ReadBoth, "at the end")
+	fence, _ := s.old.Fence(background)
+	if fence.Primary == store.PrimaryOld {
+		s.advance()
+	} else if _, err := s.returnPrimary("conclusion"); err != nil {
+		s.judge.violation("the primary can't be returned: %v", err)
+	}
+	s.readAll(ReadBoth, "after one more flip")
+	if fence.Primary == store.PrimaryNew {
+		s.advance()
+	}
+	if _, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{Batch: 2}); err != nil {
+		s.judge.violation("the backfill fails: %v", err)
+	}
+	if rep, err := Verify(background, s.forOld, s.forNew, VerifyOptions{}); err != nil || !rep.Clean {
+		s.judge.violation("the last verify is not clean: %v %+v", err, rep.Samples)
+	}
+	s.readAll(RemoveOld, "at step 8")
+}
+
+func (s *scene) advance() {
+	if err := s.spawn("advance", NewPrimary).svc.Advance(background); err != nil {
+		s.judge.violation("the primary can't be advanced: %v", err)
+	}
+}
+
+func (s *scene) readAll(step Step, when string) {
+	in := s.spawn("last", step)
+	if err := in.svc.Start(background); err != nil {
+		s.judge.violation("%s: step %d can't start: %v", when, int(step), err)
+		return
+	}
+	floor := map[string]string{"a": s.judge.known["a"], "b": s.judge.known["b"]}
+	for _, id := range []string{"a", "b"} {
+		rec, _, err := in.svc.Get(background, id)
+		if err != nil {
+			s.judge.violation("%s: %s can't be read: %v", when, id, err)
+			return
+		}
+		s.judge.answered("the reader "+when, id, floor[id], rec.Request)
+	}
+	recs, err := in.svc.List(background, any_{}, "", 2)
+	if err != nil {
+		s.judge.violation("%s: no list: %v", when, err)
+		return
+	}
+	s.listed("the lister "+when, recs, "", 2, floor)
+}
