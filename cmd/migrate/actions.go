@@ -53,6 +53,17 @@ func (a *actions) move(from, to int, previous, next string) {
 	}
 }
 
+// comeBack is the way from step 4 to 3 while the new database is primary.
+func (a *actions) comeBack(p position) {
+	for _, i := range p.others {
+		a.add("end the instance at step %d on port %d", i.Step, i.Port)
+	}
+	a.add("let writes wait, send the old database what it lacks, and make it primary again")
+	to := int(migration.WriteBoth)
+	a.add("start step %d (%s) on the next free port, and wait until it is proven ready", to, migration.WriteBoth.Name())
+	a.move(p.step, to, portName(p.port), fmt.Sprintf("step %d", to))
+}
+
 // portName is a port in words; empty for none.
 func portName(port int) string {
 	if port == 0 {

@@ -33,20 +33,21 @@ func newDemoCmd(g *globals) *cobra.Command {
 	o := demoOptions{mongoListen: defaultMongo}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "See it: a legacy database, nginx, two users who never pause, eight steps",
-		Long: `A legacy SQLite file with 1,000 tasks, nginx, and Bill and Jane who never pause; the
-service walks from step 1 to step 8 under their load, the old file is moved away, and
-every acknowledged write is read back. One row a move, and the last line says it all.
+		Short: "See it: a legacy database, two busy users, eight steps",
+		Long: `A legacy SQLite file with 1,000 tasks, nginx, and Bill and Jane who never pause;
+the service walks from step 1 to step 8 under their load, the old file is moved
+away, and every acknowledged write is read back. One row a move, and the last
+line says it all.
 
-With --as-published it is the same walk under the same load, with the pattern as it is
-usually built: no fence, no order among copies, no tombstones, nginx reloaded. See what
-that loses: docs/as-published.md.
+With --as-published it is the same walk under the same load, with the pattern as
+it is usually built: no fence, no order among copies, no tombstones, nginx
+reloaded. See what that loses: docs/as-published.md.
 
 Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 		Example: "  migrate demo\n  migrate demo --keep\n  migrate demo --as-published",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("dir") {
+			if dir := cmd.Flag("dir"); !dir.Changed && os.Getenv(envName(dir)) == "" {
 				g.Dir = demoDir // never somebody's real state folder
 				if o.asPublished {
 					g.Dir += "-as-published"

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,8 +56,10 @@ func (g *globals) examine(ctx context.Context, cfg doctor.Config) ([]doctor.Chec
 	if err != nil {
 		return nil, err
 	}
-	if embedded == cfg.Databases.MongoURI {
-		cfg.Embedded = strings.Trim(strings.TrimPrefix(embedded, "mongodb://"), "/")
+	// One that was stopped is known by its files alone.
+	_, err = os.Stat(filepath.Join(cfg.Orchestrator.Dir(), "data", mongoDaemon))
+	if local := strings.HasPrefix(cfg.Databases.MongoURI, "mongodb://127.0.0.1:"); embedded == cfg.Databases.MongoURI || local && err == nil {
+		cfg.Embedded = strings.Trim(strings.TrimPrefix(cfg.Databases.MongoURI, "mongodb://"), "/")
 	}
 	return doctor.Run(ctx, cfg)
 }

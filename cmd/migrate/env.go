@@ -35,7 +35,9 @@ func fromEnvironment(cmd *cobra.Command) error {
 		}
 		if err := f.Value.Set(v); err != nil {
 			errs = append(errs, badUsage(cmd, "the environment variable %s is %q, which is no %s", envName(f), v, f.Value.Type()))
+			return
 		}
+		f.Changed = true
 	})
 	return errors.Join(errs...)
 }

@@ -18,7 +18,7 @@ func newRollbackCmd(g *globals) *cobra.Command {
 	wk := walker{g: g}
 	cmd := &cobra.Command{
 		Use:   "rollback [-- COMMAND…]",
-		Short: "Move traffic back: to the instance that stands by, or a step below",
+		Short: "Move traffic back: to the one standing by, or a step below",
 		Long: `Move traffic back to the instance that stands by, if it is at this step or the
 one below; else start one at the step below and switch to it. From steps 8 to 4
 nothing has to be undone: step 4 works under either primary. From 4 to 3 the old
@@ -52,7 +52,7 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 	if dry {
 		var into plan
 		if returns {
-			into.Actions.add("end every instance but the active one, and make the old database primary again; writes wait for a moment")
+			into.Actions.comeBack(p)
 			return wk.g.answerPlan(into)
 		}
 		err := wk.plan(ctx, p, step, port, &into)

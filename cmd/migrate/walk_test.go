@@ -21,9 +21,15 @@ import (
 // place in the protocol.
 func legacy(t *testing.T, path string) {
 	t.Helper()
+	if err := makeLegacy(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeLegacy(path string) error {
 	db, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer db.Close()
 	for _, statement := range []string{
@@ -34,9 +40,10 @@ func legacy(t *testing.T, path string) {
 		`INSERT INTO tasks VALUES('l-4','Bill','done as text','true')`,
 	} {
 		if _, err := db.Exec(statement); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // browser is a client of the service through nginx.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,7 +112,7 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 	where := x.Databases.MongoDB
 	reach, idle := "is it up? --mongo-uri says where it is", false
 	if x.Embedded != "" {
-		reach = "migrate mongo start, or --mongo-uri for a real one"
+		reach = fmt.Sprintf("migrate mongo start --mongo-listen %s, or --mongo-uri for a real one", x.Embedded)
 		d, running, err := x.Orchestrator.DaemonStatus(x.MongoDaemon)
 		idle = err == nil && !running && d.Name == ""
 	}
@@ -138,7 +139,8 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 		x.fail(name, "migrate spawn at this step prepares it; is it the right --mongo-db?", "%v", err)
 		return
 	case err != nil:
-		x.fail(name, reach, "%v", err)
+		text, _, _ := strings.Cut(err.Error(), ", current topology") // which says it once more, at length
+		x.fail(name, reach, "%s", text)
 		return
 	}
 	x.ok(name, "%s can be reached and is prepared", where)

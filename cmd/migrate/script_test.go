@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gofrs/flock"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"migrate/nginx/nginxtest"
+)
+
+// The built program as people and scripts meet it: each file under
+// testdata/script has a state folder, free ports, and what runs in it ended.
+//
+// Beside testscript's own there are these commands:
+//
+//	code N PROGRAM ARG…    run it and want this exit code
+//	lines N PROGRAM ARG…   read N lines of its output into the file "lines",
+//	                       interrupt it, and want exit code 0
+//	legacy FILE            write a database as the original had it
+//	lock, unlock           hold the state folder's lock, as another command would
+func TestScripts(t *testing.T) {
+	nginxtest.Binary(t)
+	bin, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fickle := filepath.Join(t.TempDir(), "fickle")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", fickle, "./testdata/fickle").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               func(env *testscript.Env) error { return setUp(env, bin, fickle) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": wantCode, "lines": readLines, "legacy": writeLegacy, "lock": takeLock, "unlock": letGo,
+		},
+	})
+}
+
+func setUp(env *testscript.Env, bin, fickle string) error {
+	tb, ok := env.T().(testing.TB)
+	if !ok {
+		return errors.New("the script's test is no testing.TB")
+	}
+	first := nginxtest.FreePorts(tb, 40)
+	dir := filepath.Join(env.WorkDir, "state")
+	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+env.Getenv("PATH"))
+	for name, value := range map[string]any{
+		"MIGRATE_DIR": dir, "MIGRATE_FIRST_PORT": first, "PORT0": first, "PORT1": first + 1, "FICKLE": fickle,
+		"MIGRATE_NGINX_LISTEN": fmt.Sprint("127.0.0.1:", first+38), "MIGRATE_MONGO_LISTEN": fmt.Sprint("127.0.0.1:", first+39),
+		"TZ": "UTC", "MIGRATE_NGINX": os.Getenv("MIGRATE_NGINX"),
+	} {
+		env.Setenv(name, fmt.Sprint(value))
+	}
+	h := &holding{}
+	env.Values[locked{}] = h
+	env.Defer(func() {
+		if h.lock != nil {
+			_ = h.lock.Close()
+		}
+		if _, err := os.Stat(dir); err != nil {
+			return
+		}
+		cmd := exec.Command(bin, "stop", "--all", "--yes", "--dir", dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			tb.Errorf("stop --all: %v\n%s", err, out)
+		}
+	})
+	return nil
+}
+
+func wantCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N PROGRAM ARG…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%s: exit %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func readLines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: lines N PROGRAM ARG…")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	path, err := program()
+	ts.Check(err)
+	cmd := exec.Command(path, args[2:]...)
+	for _, name := range []string{"MIGRATE_DIR", "MIGRATE_FIRST_PORT", "MIGRATE_NGINX_LISTEN", "MIGRATE_MONGO_LISTEN", "PATH"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	var got strings.Builder
+	scanner := bufio.NewScanner(out)
+	scanner.Buffer(nil, 1<<20)
+	for range n {
+		if !scanner.Scan() {
+			break
+		}
+		fmt.Fprintln(&got, scanner.Text())
+	}
+	ts.Check(cmd.Process.Signal(syscall.SIGINT))
+	for scanner.Scan() { // what it had begun to write
+	}
+	if err := cmd.Wait(); err != nil {
+		ts.Fatalf("%s, interrupted: %v", strings.Join(args[1:], " "), err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("lines"), []byte(got.String()), 0o600))
+}
+
+func writeLegacy(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: legacy FILE")
+	}
+	ts.Check(makeLegacy(ts.MkAbs(args[0])))
+}
+
+// locked is the key of the lock that a script holds.
+type locked struct{}
+
+func takeLock(ts *testscript.TestScript, _ bool, _ []string) {
+	f := flock.New(filepath.Join(ts.Getenv("MIGRATE_DIR"), "lock"))
+	held, err := f.TryLock()
+	ts.Check(err)
+	if !held {
+		ts.Fatalf("somebody else holds the lock")
+	}
+	ts.Value(locked{}).(*holding).lock = f
+}
+
+func letGo(ts *testscript.TestScript, _ bool, _ []string) {
+	if f := ts.Value(locked{}).(*holding).lock; f != nil {
+		ts.Check(f.Close())
+	}
+}
+
+type holding struct{ lock *flock.Flock }
