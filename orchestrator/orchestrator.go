@@ -157,7 +157,8 @@ type operation struct {
 	phases   []Phase
 	lapped   time.Time // when the last of them began
 	warnings []string
-	intent   bool // it is in the journal
+	settled  *Settled // what a command that was cut off came to; nil without one
+	intent   bool     // it is in the journal
 	ended    bool
 	dry      bool
 	success  string // the phase that ends it well

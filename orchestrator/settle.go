@@ -10,6 +10,31 @@ import (
 	"migrate/orchestrator/process"
 )
 
+// Settled is what a command that was cut off has come to, by the work of the
+// next one: at most one of the three, and none when it was put back.
+type Settled struct {
+	Command  string        `json:"command"`
+	Switch   *SwitchResult `json:"switch,omitempty"`  // finished
+	Spawned  *Instance     `json:"spawned,omitempty"` // ready, and kept
+	Stopped  int           `json:"stopped,omitempty"` // port whose instance has ended
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+// Settle finishes or puts back what a command that was cut off has left; nil
+// when there is nothing. Other commands do the same by the way: this is for
+// those that decide by where the service stands.
+func (o *Orchestrator) Settle(ctx context.Context) (*Settled, error) {
+	if open, err := o.unfinished(); err != nil || open == nil {
+		return nil, err
+	}
+	var settled *Settled
+	err := o.exclusive(ctx, "settle", false, func(_ context.Context, op *operation) error {
+		settled, op.ended = op.settled, true // the journal has it under the command that it was
+		return nil
+	})
+	return settled, err
+}
+
 // settle looks at what a command that was killed has left: what really runs
 // and what is really served decide whether it is finished or put back.
 func (op *operation) settle(ctx context.Context) error {
@@ -26,7 +51,7 @@ func (op *operation) settle(ctx context.Context) error {
 	entry := last.Last
 	entry.Who, entry.PID, entry.Error = op.entry.Who, os.Getpid(), ""
 	left := op.o.operation(op.state, entry)
-	left.intent, left.success = true, phaseFinished
+	left.intent, left.success, left.settled = true, phaseFinished, &Settled{Command: last.Command}
 	left.warn("%s", found)
 	switch entry.Kind {
 	case kindSpawn:
@@ -41,6 +66,8 @@ func (op *operation) settle(ctx context.Context) error {
 		err = left.undone("nothing of it needs to be put right")
 	}
 	op.warnings = append(op.warnings, left.warnings...)
+	op.settled = left.settled
+	op.settled.Warnings = left.warnings
 	if err != nil {
 		return problem(fmt.Errorf("%s and could not be settled: %w", found, err), "as the interrupted command left it", "migrate status")
 	}
@@ -61,6 +88,7 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 		if ok, _ := ready(ctx, port, i.ReadyURL); ok {
 			if proven, _, err := op.o.prove(ctx, i); err == nil {
 				op.state.Instances[port] = proven
+				op.settled.Spawned = &proven
 				op.warn("its instance on port %d is ready, and is kept", port)
 				return errors.Join(op.save(), op.end(op.success, "the instance is ready", nil))
 			}
@@ -112,6 +140,7 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 				return err
 			}
 		}
+		op.settled.Switch = s.result
 		return s.complete(ctx)
 	}
 	if !s.view.running {
@@ -155,5 +184,6 @@ func (op *operation) settleStop(ctx context.Context) error {
 			return err
 		}
 	}
+	op.settled.Stopped = op.entry.Port
 	return op.end(op.success, "", nil)
 }

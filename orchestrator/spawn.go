@@ -93,6 +93,11 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err != nil {
 		return err
 	}
+	if kept := op.kept(opts); kept != nil {
+		op.ended = true // in the journal under the command that it was
+		r.Instance, r.Gates = *kept, op.outlook(ctx, v, *kept)
+		return nil
+	}
 	retire, err := op.place(ctx, v, &opts)
 	if err != nil {
 		return err
@@ -137,6 +142,24 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	}
 	r.Gates = op.outlook(ctx, v, i)
 	return op.end(op.success, "", nil)
+}
+
+// kept is the instance of a spawn that was cut off, if settling has kept it
+// and it is the one that is asked for.
+func (op *operation) kept(opts SpawnOptions) *Instance {
+	if op.settled == nil || op.settled.Spawned == nil {
+		return nil
+	}
+	i := op.settled.Spawned
+	if opts.Port == 0 {
+		opts.Port = i.Port
+	}
+	same := opts.Port == i.Port && opts.Step == i.Step && (opts.Build == "" || opts.Build == i.Build) &&
+		slices.Equal(op.o.plan(opts).Args, i.Args)
+	if !same {
+		return nil
+	}
+	return i
 }
 
 // place finds out whether there is a place for the instance, and which ones

@@ -71,6 +71,10 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
 		defer func() { r.Op, r.Warnings, r.Took = op.entry.Op, op.warnings, millis(time.Since(op.began)) }()
 		op.entry.Kind, op.entry.Port = kindStop, opts.Port
+		if op.settled != nil && op.settled.Stopped != 0 && opts.Port == op.settled.Stopped {
+			r.Stopped, op.ended = append(r.Stopped, opts.Port), true // in the journal under the command that it was
+			return nil
+		}
 		chosen, err := choose(op)
 		if err != nil {
 			return err

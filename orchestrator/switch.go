@@ -58,6 +58,7 @@ type SwitchResult struct {
 	Took     Millis   `json:"ms"`
 	Warnings []string `json:"warnings,omitempty"`
 	DryRun   bool     `json:"dry_run,omitempty"`
+	Already  bool     `json:"already,omitempty"` // traffic was there, and nothing was done
 }
 
 // Switch moves traffic to the other live instance: gates, probe, move, confirm
@@ -65,7 +66,8 @@ type SwitchResult struct {
 // fallback. A move that can't be confirmed is put back, with ErrPutBack.
 //
 // When ctx ends after the move was confirmed, the rest is left to the next
-// command.
+// command. When that one asks for the same switch, finishing it is its answer:
+// to repeat a command that was cut off never undoes it.
 func (o *Orchestrator) Switch(ctx context.Context, opts SwitchOptions) (SwitchResult, error) {
 	r := SwitchResult{DryRun: opts.DryRun, Who: o.who, InFlight: -1, PendingBefore: -1}
 	command := "switch"
@@ -76,6 +78,10 @@ func (o *Orchestrator) Switch(ctx context.Context, opts SwitchOptions) (SwitchRe
 		command += " --force " + gate
 	}
 	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
+		if done := op.finished(opts.To); done != nil {
+			r, op.ended = *done, true
+			return nil
+		}
 		s := &switching{operation: op, result: &r}
 		defer func() {
 			r.Op, r.Warnings, r.Phases, r.Took = op.entry.Op, op.warnings, op.phases, millis(time.Since(op.began))
@@ -83,6 +89,15 @@ func (o *Orchestrator) Switch(ctx context.Context, opts SwitchOptions) (SwitchRe
 		return s.run(ctx, opts)
 	})
 	return r, err
+}
+
+// finished is the switch that was cut off, if settling has finished it and
+// the one to this port (0: the other) is the same.
+func (op *operation) finished(to int) *SwitchResult {
+	if op.settled == nil || op.settled.Switch == nil || to != 0 && to != op.settled.Switch.Port {
+		return nil
+	}
+	return op.settled.Switch
 }
 
 // switching is a switch at work.
@@ -95,7 +110,7 @@ type switching struct {
 
 func (s *switching) run(ctx context.Context, opts SwitchOptions) error {
 	s.entry.Kind, s.entry.Port = kindSwitch, opts.To
-	if err := s.choose(ctx, opts.To); err != nil {
+	if err := s.choose(ctx, opts.To); err != nil || s.result.Already {
 		return err
 	}
 	if err := s.checkGates(ctx, opts); err != nil {
@@ -127,8 +142,12 @@ func (s *switching) choose(ctx context.Context, to int) (err error) {
 	}
 	v := s.view
 	switch {
+	case to != 0 && v.active != nil && v.active.Port == to && v.running:
+		s.result.Already, s.ended = true, true // nothing to journal
+		s.result.Port, s.result.Step, s.result.Instance, s.result.Fallback = to, v.active.Step, v.active.ID, v.fallback
+		return nil
 	case to != 0 && v.active != nil && v.active.Port == to:
-		return usage("migrate status", v.where(), "port %d is the active one already", to)
+		return usage(fmt.Sprintf("migrate spawn --port %d --step %d", to, v.active.Step), v.where(), "port %d is the active one already, and its instance has ended", to)
 	case to != 0:
 		n := slices.IndexFunc(v.others, func(i Instance) bool { return i.Port == to })
 		if n < 0 {
