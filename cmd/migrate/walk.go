@@ -121,11 +121,14 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 var askData = [...]string{migration.GateCompared, migration.GateComplete, migration.GateVerified}
 
 // wantsData says whether a move was refused for what a backfill and a verify
-// would settle, and for nothing else.
+// would settle, and for nothing else. The gate that asks for the quarantine
+// can't tell, either, before a verify has looked.
 func wantsData(err error) bool {
 	var refused *orchestrator.GateError
 	if !errors.As(err, &refused) {
 		return false
 	}
-	return !slices.ContainsFunc(refused.Failed, func(g orchestrator.Gate) bool { return !slices.Contains(askData[:], g.Name) })
+	asks := func(g orchestrator.Gate) bool { return slices.Contains(askData[:], g.Name) }
+	other := func(g orchestrator.Gate) bool { return !asks(g) && g.Name != migration.GateQuarantine }
+	return slices.ContainsFunc(refused.Failed, asks) && !slices.ContainsFunc(refused.Failed, other)
 }
