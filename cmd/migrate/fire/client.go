@@ -189,6 +189,7 @@ func idOf(text []byte) string {
 // tally counts what was asked and how it was answered.
 type tally struct {
 	answered atomic.Int64
+	written  atomic.Int64 // acknowledged
 
 	mu       sync.Mutex
 	ops      map[op]int
@@ -198,22 +199,17 @@ type tally struct {
 	surprise []string       // answers that no request can get
 }
 
+// count takes in one request and its answer.
 func (t *tally) count(o op, a answer, told bool, status int, text []byte, err error) {
 	if told && a.Status != unknown {
 		t.answered.Add(1)
+		if o == opPatch && a.Status == http.StatusOK { // what can only be had from the primary
+			t.written.Add(1)
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ops == nil {
-		t.ops, t.kinds = map[op]int{}, map[string]int{}
-	}
-	t.ops[o]++
-	switch {
-	case !told:
-		t.refused++
-	case a.Status == unknown && o != opGet:
-		t.unknown++
-	}
+	t.enter(o, a, told)
 	switch {
 	case err != nil:
 		t.kinds[kindOf(err)]++
@@ -222,6 +218,32 @@ func (t *tally) count(o op, a answer, told bool, status int, text []byte, err er
 	}
 	if err == nil && !expected(status, codeOf(text)) && len(t.surprise) < 10 {
 		t.surprise = append(t.surprise, fmt.Sprintf("a %s was answered %d: %.200s", o, status, text))
+	}
+}
+
+// foreign takes in a statement of a foreign program.
+func (t *tally) foreign(o op, a answer, told bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.enter(o, a, told)
+	switch {
+	case !told:
+		t.kinds["SQL without effect"]++
+	case a.Status == unknown:
+		t.kinds["SQL error"]++
+	}
+}
+
+func (t *tally) enter(o op, a answer, told bool) {
+	if t.ops == nil {
+		t.ops, t.kinds = map[op]int{}, map[string]int{}
+	}
+	t.ops[o]++
+	switch {
+	case !told:
+		t.refused++
+	case a.Status == unknown && o != opGet && o != opList:
+		t.unknown++
 	}
 }
 

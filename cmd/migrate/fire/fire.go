@@ -96,9 +96,9 @@ func (f *Fire) Stop() {
 	f.ending.Wait()
 }
 
-// Answered is how many requests have been answered as they should be, by which
-// one sees whether the service works.
-func (f *Fire) Answered() int64 { return f.tally.answered.Load() }
+// Answered is how many requests have been answered, and how many of them were
+// writes that were acknowledged: by which one sees whether the service works.
+func (f *Fire) Answered() (all, writes int64) { return f.tally.answered.Load(), f.tally.written.Load() }
 
 // label makes text that no two requests share.
 func label(who string, n int) string { return fmt.Sprintf("%s #%d", who, n) }

@@ -29,7 +29,7 @@ func run(t *testing.T, s *fake, requests int64, atEnd func(*fake)) Report {
 		Address: strings.TrimPrefix(server.URL, "http://"), Seed: 1, Think: 2 * time.Millisecond, Legacy: legacy,
 		Foreign: s.foreign,
 	})
-	for f.Answered() < requests && t.Context().Err() == nil {
+	for all, _ := f.Answered(); all < requests && t.Context().Err() == nil; all, _ = f.Answered() {
 		pause(t.Context(), 10*time.Millisecond)
 	}
 	f.Stop()
@@ -83,7 +83,7 @@ func TestHonest(t *testing.T) {
 	for _, v := range append(rep.Violations, rep.Stories...) {
 		t.Error(v)
 	}
-	if rep.Unknown < 10 || rep.Refused < 10 || rep.Lists < 50 || rep.Ops["update"] < 5 || rep.Ops["delete"] < 5 || rep.Ops["create"] < 50 {
+	if rep.Unknown < 10 || rep.Refused < 10 || rep.Lists < 50 || rep.Ops["insert"]+rep.Ops["update"] < 5 || rep.Ops["delete"] < 5 || rep.Ops["create"] < 50 {
 		t.Errorf("too little was tried: %v", rep)
 	}
 }
@@ -126,10 +126,8 @@ func TestLossAtTheEndIsCounted(t *testing.T) {
 				for _, task := range s.tasks {
 					if task.state.is == live && task.was.is == live {
 						lose(task)
-						return
 					}
 				}
-				t.Error("nothing to lose")
 			})
 			if rep.Lost == 0 || len(rep.Stories) == 0 {
 				t.Errorf("lost %d, %d stories: %q", rep.Lost, len(rep.Stories), rep.Violations)

@@ -68,7 +68,7 @@ func (p *foreigner) turn(r *record) {
 	}
 	// A statement that matches no row is no news: the old database may be behind.
 	told := !refused && (err != nil || rows > 0)
-	p.f.tally.count(req.Op, a, told, a.Status, nil, err)
+	p.f.tally.foreign(req.Op, a, told)
 	if told {
 		r.note(event{"a foreign program", req, a, call, ret})
 	}

@@ -53,7 +53,7 @@ func (c *client) list(assignee string, r *record) bool {
 		status, text, err := c.conn.do(http.MethodGet, "/tasks?"+query.Encode(), nil, "")
 		l.ret = c.f.clock()
 		ok := err == nil && status == http.StatusOK
-		c.f.tally.count("list", answer{Status: map[bool]int{true: status}[ok]}, true, status, text, err)
+		c.f.tally.count(opList, answer{Status: map[bool]int{true: status}[ok]}, true, status, text, err)
 		if !ok {
 			return false
 		}

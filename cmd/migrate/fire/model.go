@@ -16,6 +16,7 @@ const (
 	opPatch  op = "patch"
 	opDone   op = "done"
 	opDelete op = "delete"
+	opList   op = "list" // of many records: no part of a history
 
 	// What a foreign program does, past the service.
 	opInsert op = "insert"
