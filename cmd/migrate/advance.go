@@ -80,15 +80,24 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 	if wk.orch, _, err = wk.g.orchestrator(); err != nil {
 		return err
 	}
+	finished, err := wk.settle(ctx, o.dryRun)
+	if err != nil {
+		return err
+	}
 	p, err := wk.position(ctx)
 	if err != nil {
 		return err
 	}
+	done := walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}
+	if finished != nil && finished.Step > finished.From { // the move that is asked for
+		done.Moves = append(done.Moves, *finished)
+		wk.printMove(*finished)
+	}
 	until := o.until
 	if until == 0 {
-		until = p.step + 1
+		until = p.step + 1 - len(done.Moves)
 	}
-	if p.step >= lastStep || p.step >= until {
+	if len(done.Moves) == 0 && (p.step >= lastStep || p.step >= until) {
 		return alreadyThere(wk.g, p, o.until)
 	}
 	if o.dryRun {
@@ -96,7 +105,6 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 		err := wk.planAhead(ctx, p, until, &into)
 		return errors.Join(wk.g.answerPlan(into), err)
 	}
-	done := walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}
 	for err == nil && done.Step < until {
 		var r orchestrator.SwitchResult
 		if r, err = wk.ahead(ctx, o.backfill); err == nil {

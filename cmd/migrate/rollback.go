@@ -39,6 +39,13 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 	if wk.orch, _, err = wk.g.orchestrator(); err != nil {
 		return err
 	}
+	finished, err := wk.settle(ctx, dry)
+	if err != nil {
+		return err
+	}
+	if finished != nil && finished.Step <= finished.From { // the move that is asked for
+		return wk.answerRollback(walked{}, *finished)
+	}
 	p, err := wk.position(ctx)
 	if err != nil {
 		return err
@@ -70,6 +77,10 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 	if err != nil {
 		return err
 	}
+	return wk.answerRollback(answer, r)
+}
+
+func (wk *walker) answerRollback(answer walked, r orchestrator.SwitchResult) error {
 	wk.printMove(r)
 	if !wk.g.JSON {
 		fmt.Fprintln(wk.g.out, "Next: migrate status, or migrate advance")
