@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Photographs both pages in each of their states, light and dark, narrow and
-# wide, as PNG and as WebP. The two pictures that README shows are renewed.
+# wide, and the producer after a whole migration, as PNG and as WebP. The two
+# pictures that README shows are renewed.
 #
 #   scripts/screenshots.sh [FOLDER]   (default: a new one under /tmp)
 set -euo pipefail
@@ -12,10 +13,12 @@ cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 need_go
+scripts/install-nginx.sh
 scripts/install-chromium.sh
-MIGRATE_TEST_ALL=1 MIGRATE_SCREENSHOTS=$folder go test -count=1 -run '^TestLooks$' ./static/
+export MIGRATE_TEST_ALL=1 MIGRATE_SCREENSHOTS=$folder
+go test -count=1 -run '^TestLooks$' ./static/
+go test -count=1 -run '^TestProducerThroughTheWalk$' ./cmd/migrate/
 mkdir -p docs/screenshots
-for page in tasks producer; do
-	install -m 0644 "$folder/$page-wide-light.webp" "docs/screenshots/$page.webp"
-done
+install -m 0644 "$folder/tasks-wide-light.webp" docs/screenshots/tasks.webp
+install -m 0644 "$folder/producer-walk.webp" docs/screenshots/producer.webp
 say "pictures are in $folder"

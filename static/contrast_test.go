@@ -101,6 +101,39 @@ func luminance(hex string) float64 {
 	return sum
 }
 
+func TestEachStepHasItsColour(t *testing.T) {
+	css := read(t, "style.css")
+	if problem := unlike(css); problem != "" {
+		t.Error(problem)
+	}
+	for name, broken := range map[string]string{
+		"no rule":         strings.Replace(css, `[data-step="3"] { --step: var(--step-3); }`, "", 1),
+		"the same colour": strings.Replace(css, `[data-step="3"] { --step: var(--step-3); }`, `[data-step="3"] { --step: var(--step-2); }`, 1),
+	} {
+		if unlike(broken) == "" {
+			t.Errorf("%s passes", name)
+		}
+	}
+}
+
+// unlike says which step looks like another one.
+func unlike(css string) string {
+	colours, seen := properties(css), map[float64]int{}
+	for step := 1; step <= 8; step++ {
+		rule := fmt.Sprintf(`[data-step="%d"] { --step: var(--step-%d); }`, step, step)
+		if !strings.Contains(css, rule) {
+			return "there is no " + rule
+		}
+		for _, l := range colours[fmt.Sprintf("step-%d", step)] {
+			if other, ok := seen[l]; ok {
+				return fmt.Sprintf("steps %d and %d have the same colour", other, step)
+			}
+			seen[l] = step
+		}
+	}
+	return ""
+}
+
 // Nothing comes from outside, and nothing in the pages needs a policy that
 // lets inline scripts or styles be.
 func TestPagesAreTheirOwn(t *testing.T) {

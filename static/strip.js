@@ -12,6 +12,7 @@ export class Strip {
   #log;
   #bins = new Map(); // answered and failed by second
   #cuts = [];
+  #high = true;
 
   constructor(root, log) {
     [this.#root, this.#log] = [root, log];
@@ -35,6 +36,7 @@ export class Strip {
     const from = before.migration_step, to = after.migration_step;
     const label = from === to ? `→${after.port}` : `${from}→${to}`;
     const mark = element("div", { className: "cut" }, element("b", { textContent: label }));
+    mark.classList.toggle("high", (this.#high = !this.#high)); // two in a row can both be read
     mark.dataset.step = to;
     this.#root.append(mark);
     const line = element("li", { className: "number" });
@@ -74,7 +76,7 @@ export class Strip {
     cut.mark.classList.toggle("early", right < 12);
     if (now <= cut.at + around + 2000) {
       const { answered, failed } = this.#within(cut.since - around, cut.at + around);
-      cut.line.textContent = `${cut.text}; about it ${answered + failed} requests, ${failed} failed`;
+      cut.line.textContent = `${cut.text}; within 5 s of it ${answered + failed} requests, ${failed} failed`;
       cut.mark.dataset.requests = answered + failed;
     }
     return true;
