@@ -59,11 +59,30 @@ func TestDemo(t *testing.T) {
 	ledger := filepath.Join(s.dir, "ledger.jsonl")
 	s.must("load", "--check", ledger, "--min", fmt.Sprint(demo.MinChecked))
 	s.refused(7, []string{"migrate verify"}, "load", "--check", ledger, "--min", "1000000")
+	whole, err := os.ReadFile(ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := alter(ledger); err != nil {
 		t.Fatal(err)
 	}
 	s.refused(7, nil, "load", "--check", ledger)
+	if err := os.WriteFile(ledger+".kept", whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.refused(2, []string{"kept", "migrate stop --all"}, "demo")
+	s.refused(2, []string{"kept"}, "demo", "--as-published")
+	s.must("load", "--check", filepath.Join(s.dir, "ledger.jsonl.kept"), "--min", fmt.Sprint(demo.MinChecked)) // as it was
+}
+
+// A demonstration refuses the folder of a real migration, and leaves it alone.
+func TestDemoLeavesARealFolderAlone(t *testing.T) {
+	s := newSite(t)
+	s.must("mongo", "start", "--mongo-listen", fmt.Sprintf("127.0.0.1:%d", s.first+37))
+	for _, args := range [][]string{{"demo"}, {"demo", "--as-published"}} {
+		s.refused(2, []string{"real migration"}, args...)
+	}
+	s.must("mongo", "status")
 }
 
 // alter changes the description in one acknowledged write in the middle.

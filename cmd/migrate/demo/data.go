@@ -14,6 +14,7 @@ import (
 
 	"migrate/app"
 	"migrate/app/migration"
+	"migrate/app/store"
 )
 
 func stepName(step int) string { return migration.Step(step).Name() }
@@ -85,12 +86,18 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return err
 	}
 	defer to.Close()
-	copied, err := migration.CopyAll(ctx, old, to, migration.BackfillOptions{})
-	if err != nil {
+	var copied migration.BackfillResult
+	if err := patiently(ctx, func() (err error) {
+		copied, err = migration.CopyAll(ctx, old, to, migration.BackfillOptions{})
+		return err
+	}); err != nil {
 		return fmt.Errorf("backfill: %w", err)
 	}
-	rep, err := migration.Verify(ctx, old, to, migration.VerifyOptions{})
-	if err != nil {
+	var rep migration.VerifyReport
+	if err := patiently(ctx, func() (err error) {
+		rep, err = migration.Verify(ctx, old, to, migration.VerifyOptions{})
+		return err
+	}); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	d.note(fmt.Sprintf("backfill: %d records, complete: %v; verify: %d equal, %d behind, %d missing, %d stale, %d different",
@@ -99,4 +106,17 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return fmt.Errorf("%w: the verify is not clean", ErrDiffers)
 	}
 	return nil
+}
+
+// patiently repeats what can be repeated: under this load, on a busy machine,
+// the embedded server may not answer in time.
+func patiently(ctx context.Context, do func() error) error {
+	var err error
+	for range 3 {
+		err = do()
+		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown) {
+			return err
+		}
+	}
+	return err
 }

@@ -117,6 +117,9 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	d := &demo{Config: cfg, dir: cfg.Orchestrator.Dir(), start: time.Now()}
 	d.ledger = filepath.Join(d.dir, "ledger.jsonl")
+	if err := d.claim(ctx); err != nil {
+		return d.res, err // the folder is not ours to clean up
+	}
 	err := d.run(ctx)
 	if d.load != nil && !d.stopped {
 		_, serr := d.load.Stop()
@@ -155,9 +158,6 @@ func (d *demo) run(ctx context.Context) error {
 
 // prepare lays down the legacy database and starts everything but the load.
 func (d *demo) prepare(ctx context.Context) error {
-	if err := d.claim(ctx); err != nil {
-		return err
-	}
 	db, err := d.Databases()
 	if err != nil {
 		return err
