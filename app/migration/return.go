@@ -212,6 +212,17 @@ func (r *returning[B, F]) drain(ctx context.Context, epoch int64) (int64, error)
 	}
 }
 
+// drainAll drains until a read that began after the call finds nothing.
+func (r *returning[B, F]) drainAll(ctx context.Context, epoch int64) error {
+	for {
+		n, err := r.drain(ctx, epoch)
+		r.res.Closed += n
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
 // underClosedFence is the part during which writes wait.
 func (r *returning[B, F]) underClosedFence(ctx context.Context, fence store.Fence) error {
 	closed := fence
@@ -239,15 +250,8 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 	if err := r.opt.Pause(ctx, r.opt.Grace); err != nil {
 		return err
 	}
-	for {
-		n, err := r.drain(ctx, closed.Epoch)
-		if err != nil {
-			return err
-		}
-		r.res.Closed += n
-		if n == 0 { // a read that began after the closing found none
-			break
-		}
+	if err := r.drainAll(ctx, closed.Epoch); err != nil {
+		return err
 	}
 	back := reopened(closed)
 	back.Epoch, back.Primary = closed.Epoch+1, store.PrimaryOld
@@ -257,6 +261,10 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 	// Whoever registered before the mirror moved is seen here; whoever does
 	// later sees the mirror.
 	if err := r.allGone(ctx); err != nil {
+		return err
+	}
+	// One that registered, wrote and ended since the drain has left its writes.
+	if err := r.drainAll(ctx, closed.Epoch); err != nil {
 		return err
 	}
 	if err := r.old.MoveFence(ctx, closed, back); err != nil && !r.holds(ctx, back) {
