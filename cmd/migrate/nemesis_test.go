@@ -1,0 +1,385 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"migrate/cmd/migrate/fire"
+)
+
+// nemesis sets everything on fire, one fault at a time, alone or while traffic
+// moves; after each it wants the service to serve, and the next move to
+// succeed. Its choices follow from a seed; their timing does not.
+type nemesis struct {
+	*site
+	f    *fire.Fire
+	link *link
+	disk disk
+	file string // the old database's
+	rng  *rand.Rand
+
+	down   bool           // the way that the service walks
+	turn   int            // the step at which it turns
+	faults map[string]int // by name
+	moves  map[string]int
+}
+
+func newNemesis(s *site, f *fire.Fire, l *link, d disk, file string, seed uint64) *nemesis {
+	return &nemesis{
+		site: s, f: f, link: l, disk: d, file: file, rng: rand.New(rand.NewPCG(seed, 0)),
+		turn: 6, faults: map[string]int{}, moves: map[string]int{},
+	}
+}
+
+func (n *nemesis) String() string {
+	list := func(m map[string]int) string {
+		var parts []string
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			parts = append(parts, fmt.Sprintf("%s %d", k, m[k]))
+		}
+		return strings.Join(parts, ", ")
+	}
+	return fmt.Sprintf("faults: %s\nmoves: %s", list(n.faults), list(n.moves))
+}
+
+// total is how many faults there were.
+func (n *nemesis) total() (sum int) {
+	for _, times := range n.faults {
+		sum += times
+	}
+	return sum
+}
+
+// ordeal is one fault, with a move in it or not.
+type ordeal struct {
+	name   string
+	fault  func() (over func())
+	moving bool
+}
+
+// rage goes on for as long as it is told, and ends with everything mended.
+func (n *nemesis) rage(lasts time.Duration) {
+	n.t.Helper()
+	deadline := time.Now().Add(lasts)
+	var deck []ordeal
+	for time.Now().Before(deadline) && !n.t.Failed() {
+		if len(deck) == 0 {
+			deck = n.shuffled()
+		}
+		n.play(deck[0])
+		deck = deck[1:]
+		n.mend()
+		n.walk()
+	}
+}
+
+// shuffled is every fault, alone and while traffic moves.
+func (n *nemesis) shuffled() (deck []ordeal) {
+	all := n.all()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		deck = append(deck, ordeal{name, all[name], false}, ordeal{name, all[name], true})
+	}
+	n.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	return deck
+}
+
+func (n *nemesis) play(o ordeal) {
+	st := n.look()
+	n.t.Logf("%s %s, at step %d", time.Now().Format("15:04:05.000"), o, st.step())
+	moved := make(chan struct{})
+	if o.moving {
+		lead := n.upTo(300 * time.Millisecond)
+		go func() {
+			defer close(moved)
+			n.move("under a fault", st.step())
+		}()
+		time.Sleep(lead)
+	} else {
+		close(moved)
+	}
+	n.faults[o.name]++
+	over := o.fault()
+	time.Sleep(300*time.Millisecond + n.upTo(2*time.Second))
+	over()
+	<-moved
+}
+
+func (o ordeal) String() string {
+	if o.moving {
+		return o.name + " during a move"
+	}
+	return o.name
+}
+
+// upTo is some time below the limit.
+func (n *nemesis) upTo(limit time.Duration) time.Duration {
+	return time.Duration(n.rng.Int64N(int64(limit)))
+}
+
+// command is the next move on the way.
+func (n *nemesis) command(step int) []string {
+	if n.down {
+		return []string{"rollback"}
+	}
+	if step == 8 {
+		return []string{"rollback"}
+	}
+	return []string{"advance", "--backfill"}
+}
+
+// move makes the next move, which may fail, and reports whether it did not.
+func (n *nemesis) move(how string, step int) (out string, ok bool) {
+	args := n.command(step)
+	began := time.Now()
+	stdout, stderr, code := n.run(args...)
+	n.t.Logf("  %s from step %d: exit %d after %v", args[0], step, code, time.Since(began).Round(time.Millisecond))
+	n.note(how, args[0], stdout, code)
+	return fmt.Sprintf("%s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr), code == 0
+}
+
+func (n *nemesis) note(how, what, stdout string, code int) {
+	if code != 0 {
+		n.moves[what+" that failed "+how]++
+		return
+	}
+	n.moves[what]++
+	if strings.Contains(stdout, "is primary again") {
+		n.moves["return of the primary"]++
+	}
+}
+
+// walk makes one move, with nothing broken: it must succeed.
+func (n *nemesis) walk() {
+	n.t.Helper()
+	step := n.look().step()
+	if n.down && step <= n.turn || !n.down && step >= n.turn {
+		n.down = !n.down
+		n.turn = 5 + n.rng.IntN(4)
+		if n.down {
+			n.turn = 2 + n.rng.IntN(3)
+		}
+	}
+	var last string
+	ok := waitFor(n.t.Context(), 60*time.Second, func() bool {
+		out, ok := n.move("for a while afterwards", step)
+		last = out
+		return ok || n.look().step() != step
+	})
+	if !ok {
+		n.t.Errorf("with nothing broken any more, no move succeeds: %s", last)
+	}
+}
+
+// settle wants a command to succeed, soon.
+func (n *nemesis) settle(what string, args ...string) {
+	n.t.Helper()
+	var last string
+	if !waitFor(n.t.Context(), 60*time.Second, func() bool {
+		stdout, stderr, code := n.run(args...)
+		last = fmt.Sprintf("exit %d\n%s%s", code, stdout, stderr)
+		return code == 0
+	}) {
+		n.t.Errorf("%s: %s", what, last)
+	}
+}
+
+// mend does what an operator would: start again what has died. Then the
+// service must serve reads and writes.
+func (n *nemesis) mend() {
+	n.t.Helper()
+	n.settle("start the new database", "mongo", "start")
+	n.settle("start nginx", "nginx", "start")
+	st := n.look()
+	if a := st.active(); a == nil || !a.Running {
+		step, port := st.LastSwitch.Step, st.Live
+		if a != nil {
+			step = a.Step
+		}
+		n.settle("start the active instance", "spawn", "--step", strconv.Itoa(step), "--port", strconv.Itoa(port))
+	}
+	all, writes := n.f.Answered()
+	began := time.Now()
+	served := waitFor(n.t.Context(), 30*time.Second, func() bool {
+		nowAll, nowWrites := n.f.Answered()
+		return nowAll >= all+30 && nowWrites >= writes+10
+	})
+	if !served {
+		out, _, _ := n.run("status")
+		n.t.Errorf("the fault has gone, and for %v the service has not served:\n%s", time.Since(began), out)
+	}
+}
+
+// look is what status knows.
+func (n *nemesis) look() (st siteStatus) {
+	n.t.Helper()
+	n.json(&st, "status")
+	return st
+}
+
+type siteStatus struct {
+	Live       int
+	Instances  []siteInstance
+	Daemons    []siteProcess
+	LastSwitch struct{ Step int } `json:"last_switch"`
+}
+
+type siteInstance struct {
+	Port, Step int
+	siteProcess
+}
+
+type siteProcess struct {
+	Running bool
+	Process struct{ PID int }
+}
+
+func (st siteStatus) active() *siteInstance {
+	for i := range st.Instances {
+		if st.Instances[i].Port == st.Live {
+			return &st.Instances[i]
+		}
+	}
+	return nil
+}
+
+func (st siteStatus) step() int {
+	if a := st.active(); a != nil {
+		return a.Step
+	}
+	return st.LastSwitch.Step
+}
+
+// all is every fault: it begins when it is called, and ends with what it returns.
+func (n *nemesis) all() map[string]func() (over func()) {
+	faults := map[string]func() func(){
+		"instance killed":       func() func() { return n.kill(n.someInstance()) },
+		"instance stopped":      func() func() { return n.freeze(n.someInstance()) },
+		"new database killed":   func() func() { return n.kill(n.daemon()) },
+		"new database stopped":  func() func() { return n.freeze(n.daemon()) },
+		"nginx killed":          func() func() { return n.kill(-n.nginx()) },
+		"old database full":     n.full,
+		"old database locked":   n.lock,
+		"tool killed":           n.killTool,
+		"tool killed once more": n.killTool,
+	}
+	for _, m := range []mode{slow, stalled, mute, cut} {
+		faults["new database "+string(m)] = func() func() {
+			n.link.set(m)
+			if m == stalled && n.rng.IntN(2) == 0 {
+				time.Sleep(6 * time.Second) // longer than anybody waits for it
+			}
+			return func() { n.link.set(passing) }
+		}
+	}
+	return faults
+}
+
+// someInstance is mostly the active one's process.
+func (n *nemesis) someInstance() int {
+	st := n.look()
+	if a := st.active(); a != nil && a.Running && n.rng.IntN(4) > 0 {
+		return a.Process.PID
+	}
+	for _, i := range st.Instances {
+		if i.Running {
+			return i.Process.PID
+		}
+	}
+	return 0
+}
+
+func (n *nemesis) daemon() int {
+	for _, d := range n.look().Daemons {
+		if d.Running {
+			return d.Process.PID
+		}
+	}
+	return 0
+}
+
+// nginx is its master, which leads the group of its workers.
+func (n *nemesis) nginx() int {
+	b, err := os.ReadFile(filepath.Join(n.dir, "nginx", "nginx.pid"))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}
+
+func (n *nemesis) kill(pid int) func() {
+	if pid != 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
+	}
+	return func() {}
+}
+
+func (n *nemesis) freeze(pid int) func() {
+	if pid == 0 {
+		return func() {}
+	}
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+}
+
+// full leaves the old database no room. Where no file system could be made for
+// it, the active instance is not allowed to make any file longer: the limit
+// ends a Go program in the middle of its write.
+func (n *nemesis) full() func() {
+	if n.disk.mounted {
+		empty, err := n.disk.fill()
+		if err != nil {
+			n.t.Errorf("fill the disk: %v", err)
+			return func() {}
+		}
+		return empty
+	}
+	if info, err := os.Stat(n.file + "-wal"); err == nil {
+		_ = exec.Command("prlimit", "--pid", fmt.Sprint(n.someInstance()), fmt.Sprintf("--fsize=%d", info.Size())).Run()
+	}
+	return func() {}
+}
+
+// lock is a foreign program that begins to write and takes its time.
+func (n *nemesis) lock() func() {
+	cmd := exec.Command("sqlite3", "-batch", n.file)
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(in, "BEGIN IMMEDIATE;")
+	}
+	if err != nil {
+		n.t.Errorf("lock the old database: %v", err)
+		return func() {}
+	}
+	return func() {
+		_ = in.Close() // and with it the transaction
+		_ = cmd.Wait()
+	}
+}
+
+// killTool begins a move and kills it somewhere on the way. What it has
+// started lives on.
+func (n *nemesis) killTool() func() {
+	cmd := exec.Command(n.bin, n.command(n.look().step())...)
+	cmd.Env = n.env
+	if err := cmd.Start(); err != nil {
+		n.t.Errorf("start the tool: %v", err)
+		return func() {}
+	}
+	time.Sleep(n.upTo(1500 * time.Millisecond))
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	return func() {}
+}

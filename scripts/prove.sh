@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Proofs that can go on for as long as one likes. The tests hold a short one of each.
+#
+#   scripts/prove.sh fire [--minutes M] [--seed S]
+#       the service under fire: real instances, nginx and databases, killed,
+#       stopped, cut off and filled up while clients of many kinds use them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+usage() {
+	sed -n '2,/^set /s/^# \{0,1\}//p' scripts/prove.sh >&2
+	exit 2
+}
+
+[ $# -gt 0 ] || usage
+verb=$1
+shift
+minutes=10 seed=1
+while [ $# -gt 0 ]; do
+	[ $# -gt 1 ] || usage
+	case $1 in
+	--minutes) minutes=$2 ;;
+	--seed) seed=$2 ;;
+	*) usage ;;
+	esac
+	shift 2
+done
+
+need_go
+case $verb in
+fire)
+	scripts/install-nginx.sh
+	have sqlite3 || { need_apt sqlite3 && apt_install sqlite3; }
+	MIGRATE_TEST_ALL=1 MIGRATE_FIRE_MINUTES=$minutes MIGRATE_FIRE_SEED=$seed \
+		exec go test -count=1 -v -timeout 0 -run '^TestFire$' ./cmd/migrate
+	;;
+*) usage ;;
+esac
