@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +34,7 @@ type DaemonOptions struct {
 	Name    string   // a file name, such as mongo
 	Command []string // program and arguments
 	Env     []string // NAME=value, beside this process's own
-	Dir     string   // for its process file and log; empty: data/NAME in the state folder
+	Dir     string   // for its log and what tells of it; empty: data/NAME in the state folder
 	Timeout time.Duration
 	Ready   func(context.Context) error // nil error: it is ready; nil: at once
 }
@@ -91,7 +92,7 @@ func (op *operation) startDaemon(opts DaemonOptions) (Daemon, error) {
 	}
 	d.Process = id
 	op.state.Daemons[d.Name] = d
-	return d, errors.Join(writeJSON(filepath.Join(d.Dir, "process"), id), op.save())
+	return d, errors.Join(writeJSON(filepath.Join(d.Dir, daemonFile), d), op.save())
 }
 
 func (o *Orchestrator) daemonMark(name string) string { return filepath.Join(o.cfg.Dir, name) }
@@ -131,7 +132,9 @@ func (op *operation) endDaemon(ctx context.Context, d Daemon) error {
 		return err
 	}
 	delete(op.state.Daemons, d.Name)
-	_ = os.Remove(filepath.Join(d.Dir, "process")) // only says what no longer is
+	if err := os.Remove(filepath.Join(d.Dir, daemonFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return op.save()
 }
 
@@ -157,7 +160,7 @@ func (o *Orchestrator) StopDaemon(ctx context.Context, name string) error {
 // DaemonStatus says whether a daemon runs. One that was never started has an
 // empty name.
 func (o *Orchestrator) DaemonStatus(name string) (d Daemon, running bool, err error) {
-	s, err := loadState(o.statePath())
+	s, _, err := o.load()
 	if err != nil {
 		return d, false, err
 	}

@@ -20,7 +20,7 @@ type GatesResult struct {
 // [GateError] beside the result.
 func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 	var r GatesResult
-	state, err := loadState(o.statePath())
+	state, _, err := o.load()
 	if err != nil {
 		return r, err
 	}

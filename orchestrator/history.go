@@ -46,6 +46,10 @@ func operations(entries []Entry) []Operation {
 		}
 		op := &ops[n]
 		op.Phases = append(op.Phases, e)
+		if e.Phase == phaseLeft {
+			op.Last.Tool = e.Tool // nobody
+			continue
+		}
 		op.Last, op.Kind, op.Took, op.Outcome = e, e.Kind, e.Took, "unfinished"
 		if endPhase(e.Phase) {
 			op.Outcome = e.Phase

@@ -21,6 +21,9 @@ const (
 	phaseRefused  = "refused"  // nothing was begun
 	phaseFinished = "finished" // by a later command
 	phaseUndone   = "undone"   // by a later command
+
+	// phaseLeft: the command is no longer at it, though its process may live on.
+	phaseLeft = "left"
 )
 
 func endPhase(phase string) bool {
@@ -38,23 +41,25 @@ const (
 
 // Entry is one line of the journal.
 type Entry struct {
-	Op       string           `json:"op"` // the operation's id
-	Time     time.Time        `json:"time"`
-	Who      string           `json:"who"` // user@host
-	PID      int              `json:"pid"` // the command's process
-	Command  string           `json:"command"`
-	Kind     string           `json:"kind,omitempty"` // spawn, switch, stop, daemon
-	Name     string           `json:"name,omitempty"` // of a daemon
-	Phase    string           `json:"phase"`
-	Port     int              `json:"port,omitempty"`
-	Previous int              `json:"previous,omitempty"` // port that traffic leaves
-	From     int              `json:"from,omitempty"`     // step
-	To       int              `json:"to,omitempty"`       // step
-	Process  process.Identity `json:"process,omitzero"`   // what was started
-	Forced   []string         `json:"forced,omitempty"`   // gates overridden
-	Took     Millis           `json:"ms"`                 // since the operation began
-	Detail   string           `json:"detail,omitempty"`
-	Error    string           `json:"error,omitempty"`
+	Op        string           `json:"op"` // the operation's id
+	Time      time.Time        `json:"time"`
+	Who       string           `json:"who"` // user@host
+	PID       int              `json:"pid"` // the command's process
+	Command   string           `json:"command"`
+	Kind      string           `json:"kind,omitempty"` // spawn, switch, stop, daemon
+	Name      string           `json:"name,omitempty"` // of a daemon
+	Phase     string           `json:"phase"`
+	Port      int              `json:"port,omitempty"`
+	Previous  int              `json:"previous,omitempty"`  // port that traffic leaves
+	From      int              `json:"from,omitempty"`      // step
+	To        int              `json:"to,omitempty"`        // step
+	Process   process.Identity `json:"process,omitzero"`    // what was started
+	Tool      process.Identity `json:"tool,omitzero"`       // the command's process
+	Databases *Databases       `json:"databases,omitempty"` // of the instance
+	Forced    []string         `json:"forced,omitempty"`    // gates overridden
+	Took      Millis           `json:"ms"`                  // since the operation began
+	Detail    string           `json:"detail,omitempty"`
+	Error     string           `json:"error,omitempty"`
 }
 
 // journal is an append-only file of JSON lines.

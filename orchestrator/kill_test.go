@@ -24,6 +24,7 @@ type task struct {
 	Do                string // spawn or switch
 	Port, Step        int
 	Die               string // the point, see Orchestrator.hook; empty: none
+	Stop              string // the point that it stops at, until it is resumed
 	Points            string // file that the points passed are written to
 }
 
@@ -47,6 +48,9 @@ func runTool() {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
+		if point == do.Stop {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		}
 	}
 	switch do.Do {
 	case "spawn":
@@ -65,11 +69,7 @@ func runTool() {
 // tool runs a command in another process; killed reports that it died as told.
 func (r *rig) tool(do task) (killed bool) {
 	r.t.Helper()
-	do.Dir, do.Traffic, do.URL, do.First = r.dir, r.traffic.dir, r.traffic.url, r.first
-	b, _ := json.Marshal(do)
-	exe, _ := os.Executable()
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), "TEST_PART=tool", "TEST_TASK="+string(b))
+	cmd := r.toolCommand(do)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return false
@@ -79,6 +79,38 @@ func (r *rig) tool(do task) (killed bool) {
 	}
 	r.t.Fatalf("the tool failed: %v\n%s", err, out)
 	return false
+}
+
+func (r *rig) toolCommand(do task) *exec.Cmd {
+	do.Dir, do.Traffic, do.URL, do.First = r.dir, r.traffic.dir, r.traffic.url, r.first
+	b, _ := json.Marshal(do)
+	exe, _ := os.Executable()
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), "TEST_PART=tool", "TEST_TASK="+string(b))
+	return cmd
+}
+
+// start runs a command in another process and returns once it has stopped at
+// its point.
+func (r *rig) start(do task) (pid int, wait func() error) {
+	r.t.Helper()
+	cmd := r.toolCommand(do)
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		r.t.Fatalf("it did not stop: %v %v", status, err)
+	}
+	r.t.Cleanup(func() { _ = cmd.Process.Kill() }) // no effect on one that was waited for
+	return cmd.Process.Pid, cmd.Wait
+}
+
+func resume(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // points runs a command to its end and returns the points that it passed.

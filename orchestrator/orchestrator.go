@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"migrate/orchestrator/process"
 )
 
 // Traffic moves requests to an instance. A port of 0 means none.
@@ -190,7 +192,11 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 		return err
 	}
 	defer unlock()
-	state, err := loadState(o.statePath())
+	state, lost, err := o.load()
+	if err != nil {
+		return err
+	}
+	self, err := process.Identify(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -198,8 +204,14 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 	if err != nil {
 		return fmt.Errorf("make an id for the journal: %w", err)
 	}
-	op := o.operation(state, Entry{Op: id.String(), Who: o.who, PID: os.Getpid(), Command: command})
+	op := o.operation(state, Entry{Op: id.String(), Who: o.who, PID: self.PID, Tool: self, Command: command})
 	op.dry = dry
+	if lost != "" {
+		op.warn("%s", lost)
+		if err := op.save(); err != nil {
+			return err
+		}
+	}
 	if err := op.settle(ctx); err != nil {
 		return err
 	}
@@ -209,7 +221,11 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 		}
 	}
 	err = work(ctx, op)
-	if err == nil || dry || op.ended || errors.Is(err, errOpen) {
+	if errors.Is(err, errOpen) {
+		op.leave()
+		return err
+	}
+	if err == nil || dry || op.ended {
 		return err
 	}
 	phase := phaseFailed
@@ -253,6 +269,15 @@ func (op *operation) phase(name, detail string) error {
 func (op *operation) lap(name string, now time.Time) {
 	op.phases[len(op.phases)-1].Took = millis(now.Sub(op.lapped))
 	op.phases, op.lapped = append(op.phases, Phase{Name: name}), now
+}
+
+// leave says in the journal that this process is no longer at it. If even that
+// can't be written, the next command waits for the process to end.
+func (op *operation) leave() {
+	op.entry.Tool = process.Identity{}
+	if !op.dry {
+		_ = op.phase(phaseLeft, "")
+	}
 }
 
 // end writes down how the operation ended.

@@ -44,12 +44,16 @@ func (op *operation) settle(ctx context.Context) error {
 	}
 	found := fmt.Sprintf("%q (%s, process %d, %s) was cut off in phase %q",
 		last.Command, last.Who, last.PID, last.Began.Format(time.RFC3339), last.Last.Phase)
+	if tool := last.Last.Tool; tool.PID != os.Getpid() && tool.Alive() { // its lock file was removed
+		return problem(fmt.Errorf("%w by %s, process %d, %q, since %s, though the lock file is not its own any more",
+			ErrLocked, last.Who, tool.PID, last.Command, last.Began.Format(time.RFC3339)), nothingChanged, "wait until that process has ended")
+	}
 	if op.dry {
 		op.warn("%s; the next command that is not a dry run settles it", found)
 		return nil
 	}
 	entry := last.Last
-	entry.Who, entry.PID, entry.Error = op.entry.Who, os.Getpid(), ""
+	entry.Who, entry.PID, entry.Tool, entry.Error = op.entry.Who, op.entry.PID, op.entry.Tool, ""
 	left := op.o.operation(op.state, entry)
 	left.intent, left.success, left.settled = true, phaseFinished, &Settled{Command: last.Command}
 	left.warn("%s", found)
@@ -69,6 +73,7 @@ func (op *operation) settle(ctx context.Context) error {
 	op.settled = left.settled
 	op.settled.Warnings = left.warnings
 	if err != nil {
+		left.leave()
 		return problem(fmt.Errorf("%s and could not be settled: %w", found, err), "as the interrupted command left it", "migrate status")
 	}
 	return nil
@@ -87,10 +92,10 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 	if known && i.Process.Alive() {
 		if ok, _ := ready(ctx, port, i.ReadyURL); ok {
 			if proven, _, err := op.o.prove(ctx, i); err == nil {
-				op.state.Instances[port] = proven
 				op.settled.Spawned = &proven
+				op.state.remember(op.entry.Databases)
 				op.warn("its instance on port %d is ready, and is kept", port)
-				return errors.Join(op.save(), op.end(op.success, "the instance is ready", nil))
+				return errors.Join(op.keep(proven), op.end(op.success, "the instance is ready", nil))
 			}
 		}
 		op.warn("its instance on port %d is not ready, and is ended", port)

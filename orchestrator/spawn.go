@@ -104,7 +104,7 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	}
 	op.entry.Port, op.entry.From = opts.Port, op.step(v)
 	if opts.Databases != nil {
-		if err := op.state.remember(*opts.Databases); err != nil {
+		if op.entry.Databases, err = op.state.agree(*opts.Databases); err != nil {
 			return err
 		}
 	}
@@ -133,8 +133,8 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 		return op.abandon(ctx, v, i, err)
 	}
 	r.Instance = i
-	op.state.Instances[i.Port] = i
-	if err := op.save(); err != nil {
+	op.state.remember(op.entry.Databases) // not before: a failed spawn must not pin a mistyped one
+	if err := op.keep(i); err != nil {
 		return op.abandon(ctx, v, i, err)
 	}
 	if err := op.phase(phaseReady, fmt.Sprintf("instance %s, build %s", i.ID, i.Build)); err != nil {
@@ -311,6 +311,9 @@ func (op *operation) makeRoom(ctx context.Context, v view, retire []Instance, po
 	for p, i := range op.state.Instances {
 		if !i.Process.Alive() && (v.active == nil || v.active.Port != p) {
 			delete(op.state.Instances, p)
+			if err := op.o.forget(p); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -338,12 +341,7 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 		return i, problem(err, nothingChanged, "")
 	}
 	i.Process, i.Spawned, op.entry.Process = id, time.Now(), id
-	op.state.Instances[i.Port] = i
-	err = errors.Join(
-		op.phase(phaseStarted, fmt.Sprintf("process %d", id.PID)),
-		writeJSON(filepath.Join(dir, "process"), id),
-		op.save())
-	return i, err
+	return i, errors.Join(op.phase(phaseStarted, fmt.Sprintf("process %d", id.PID)), op.keep(i))
 }
 
 // abandon ends what was started and did not become what it should be.

@@ -75,7 +75,7 @@ func loadState(path string) (*State, error) {
 	if err == nil {
 		if err := json.Unmarshal(b, s); err != nil {
 			return nil, problem(fmt.Errorf("%s can't be read: %w", path, err), nothingChanged,
-				"move the file away; migrate status then shows what runs")
+				"move the file away: the next command puts it together again from instances/ and the journal")
 		}
 		if s.Schema > stateSchema {
 			return nil, usage("use the newer migrate", nothingChanged,
@@ -142,19 +142,26 @@ func (s *State) running() []Instance {
 
 // Databases returns what is remembered; nil before the first spawn.
 func (o *Orchestrator) Databases() (*Databases, error) {
-	s, err := loadState(o.statePath())
+	s, _, err := o.load()
 	if err != nil {
 		return nil, err
 	}
 	return s.Databases, nil
 }
 
-// remember keeps the databases of the first spawn and refuses others.
-func (s *State) remember(d Databases) error {
+// remember keeps the databases of a spawn; nil: it named none.
+func (s *State) remember(d *Databases) {
+	if d != nil {
+		s.Databases = d
+	}
+}
+
+// agree refuses other databases than those of the first spawn, and returns
+// what is to be remembered.
+func (s *State) agree(d Databases) (*Databases, error) {
 	d.MongoURI = redact(d.MongoURI)
 	if s.Databases == nil {
-		s.Databases = &d
-		return nil
+		return &d, nil
 	}
 	was := *s.Databases
 	if d.Migration == "" {
@@ -164,10 +171,9 @@ func (s *State) remember(d Databases) error {
 		was.Migration = d.Migration
 	}
 	if d != was {
-		return usage("leave the database flags out, or use another --dir", nothingChanged,
+		return nil, usage("leave the database flags out, or use another --dir", nothingChanged,
 			"this state folder belongs to other databases: remembered are %s and %s, database %q, migration %q; asked for are %s and %s, database %q, migration %q",
 			was.SQLite, was.MongoURI, was.MongoDB, was.Migration, d.SQLite, d.MongoURI, d.MongoDB, d.Migration)
 	}
-	s.Databases = &was
-	return nil
+	return &was, nil
 }

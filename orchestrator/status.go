@@ -61,7 +61,7 @@ type InstanceStatus struct {
 func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
-	state, err := loadState(o.statePath())
+	state, lost, err := o.load()
 	if err != nil {
 		return Status{}, err
 	}
@@ -89,7 +89,10 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	if s.Unfinished, err = o.unfinished(); err != nil {
 		return s, err
 	}
-	s.Warnings = s.doubts()
+	if lost != "" {
+		s.Warnings = append(s.Warnings, lost)
+	}
+	s.Warnings = append(s.Warnings, s.doubts()...)
 	return s, nil
 }
 
@@ -152,7 +155,7 @@ func (s Status) doubts() []string {
 	if s.Served != nil && s.Served.Live != s.Live {
 		all = append(all, fmt.Sprintf("the proxy serves port %d, the link names %d", s.Served.Live, s.Live))
 	}
-	if s.Unfinished != nil && s.Holder == nil {
+	if s.Unfinished != nil && s.Holder == nil && !s.Unfinished.Last.Tool.Alive() {
 		all = append(all, fmt.Sprintf("%q was cut off in phase %q: the next command settles it", s.Unfinished.Command, s.Unfinished.Last.Phase))
 	}
 	return all

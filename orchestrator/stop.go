@@ -61,6 +61,9 @@ func (o *Orchestrator) StopAll(ctx context.Context, opts StopOptions) (StopResul
 		}
 		if i, known := op.state.Instances[live]; known {
 			order = append(order, i)
+		} else if live != 0 && bindable(live) != nil {
+			return nil, usage("migrate status", nothingChanged,
+				"traffic is sent to port %d, where no instance of ours is known: end what listens there first", live)
 		}
 		return order, nil
 	})
@@ -115,7 +118,7 @@ func (op *operation) stopEach(ctx context.Context, chosen []Instance, r *StopRes
 	return op.end(op.success, fmt.Sprintf("ended %d", len(chosen)), nil)
 }
 
-// retire takes the links off an instance, ends it and forgets it. Its logs stay.
+// retire takes the links off an instance, ends it and forgets it.
 func (op *operation) retire(ctx context.Context, i Instance) error {
 	t := op.o.cfg.Traffic
 	if port, err := t.Fallback(); err != nil {
@@ -136,12 +139,19 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 	if err := process.Stop(ctx, i.Process, op.o.cfg.Timeouts.Grace, func(what string) { op.report("%s", what) }); err != nil {
 		return err
 	}
-	dir := op.o.instanceDir(i.Port)
-	for _, name := range []string{"admin.sock", "process"} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := op.o.forget(i.Port); err != nil {
+		return err
 	}
 	delete(op.state.Instances, i.Port)
 	return op.save()
+}
+
+// forget takes away what tells of an instance; its logs stay.
+func (o *Orchestrator) forget(port int) error {
+	for _, name := range []string{"admin.sock", recordFile} {
+		if err := os.Remove(filepath.Join(o.instanceDir(port), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

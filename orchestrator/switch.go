@@ -357,6 +357,7 @@ func (s *switching) complete(ctx context.Context) error {
 			d.Migration = st.Migration
 		}
 	}
+	s.entry.Databases = s.state.Databases
 	s.result.Op, s.result.Took, s.result.Warnings = s.entry.Op, millis(time.Since(s.began)), s.warnings
 	last := *s.result
 	last.Gates, last.Phases = nil, nil
