@@ -2,6 +2,7 @@ package nginx
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -12,8 +13,10 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/template"
 )
 
@@ -24,16 +27,26 @@ const (
 	DefaultPorts     = 32
 )
 
+// Cutover is a way to move traffic.
+type Cutover string
+
+// The two ways. The links say where traffic goes under either.
+const (
+	ByLink   Cutover = "link"   // nginx resolves a link at every request: nothing is reloaded
+	ByReload Cutover = "reload" // the upstreams are rewritten, and nginx reloaded
+)
+
 // ErrNotInstalled is wrapped by errors of a Server that has no nginx to run.
 var ErrNotInstalled = errors.New("nginx is not installed")
 
 // Config says what to run and where.
 type Config struct {
-	Dir       string // the folder that everything is in; absolute after New
-	Listen    string // the address, host:port; default DefaultListen
-	FirstPort int    // of the instances; default DefaultFirstPort
-	Ports     int    // how many ports from the first one may be live; default DefaultPorts
-	Binary    string // default: $MIGRATE_NGINX, else the nginx in PATH or where systems put it
+	Dir       string  // the folder that everything is in; absolute after New
+	Listen    string  // the address, host:port; default DefaultListen
+	FirstPort int     // of the instances; default DefaultFirstPort
+	Ports     int     // how many ports from the first one may be live; default DefaultPorts
+	Cutover   Cutover // how traffic moves; default ByLink
+	Binary    string  // default: $MIGRATE_NGINX, else the nginx in PATH or where systems put it
 }
 
 // Server is an nginx that belongs to one folder, running or not. Its methods
@@ -41,6 +54,7 @@ type Config struct {
 // their own around Start, Stop and the moves.
 type Server struct {
 	cfg Config
+	cut atomic.Int64 // see TakeCut
 }
 
 // New checks the configuration. It touches no file and needs no nginx.
@@ -53,6 +67,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Ports == 0 {
 		cfg.Ports = DefaultPorts
+	}
+	if cfg.Cutover == "" {
+		cfg.Cutover = ByLink
+	}
+	if cfg.Cutover != ByLink && cfg.Cutover != ByReload {
+		return nil, fmt.Errorf("nginx: traffic moves by %s or %s, not by %q", ByLink, ByReload, cfg.Cutover)
 	}
 	if cfg.Dir == "" {
 		return nil, errors.New("nginx: no folder")
@@ -105,38 +125,59 @@ func checkListen(cfg Config) error {
 var templateText string
 
 // Render returns the text of nginx.conf.
-func (s *Server) Render() ([]byte, error) {
-	text, _, err := s.render()
+func (s *Server) Render(ctx context.Context) ([]byte, error) {
+	text, _, err := s.renderLinks(ctx)
 	return text, err
+}
+
+// targets are the ports that traffic is to go to; 0 is none.
+type targets struct{ live, fallback int }
+
+// renderLinks renders for where the links lead now.
+func (s *Server) renderLinks(ctx context.Context) (text []byte, generation string, err error) {
+	var to targets
+	if to.live, err = s.Live(); err != nil {
+		return nil, "", err
+	}
+	if to.fallback, err = s.Fallback(); err != nil {
+		return nil, "", err
+	}
+	return s.render(ctx, to)
 }
 
 // render returns the text and its generation: a hash of all the rest of it,
 // by which a running nginx says which text it was started or reloaded with.
-func (s *Server) render() (text []byte, generation string, err error) {
+// The text depends on the targets only when traffic moves by reload.
+func (s *Server) render(ctx context.Context, to targets) (text []byte, generation string, err error) {
 	who, err := currentAccount()
 	if err != nil {
 		return nil, "", err
 	}
-	ports := make([]string, s.cfg.Ports)
-	for i := range ports {
-		ports[i] = strconv.Itoa(s.cfg.FirstPort + i)
+	groups, err := s.groups(to)
+	if err != nil {
+		return nil, "", err
 	}
 	data := struct {
 		Generation, Folder            string
+		Cutover                       Cutover
 		Listen, ListenIP, PortPattern string
 		Ports                         []string
 		User                          *account
+		KeepsIdle                     bool
 	}{
 		Folder:      s.folderID(),
+		Cutover:     s.cfg.Cutover,
 		Listen:      strings.TrimPrefix(s.cfg.Listen, ":"), // `listen` takes no empty host
 		ListenIP:    outerIP(s.cfg.Listen),
-		PortPattern: strings.Join(ports, "|"),
-		Ports:       ports,
+		PortPattern: strings.Join(groups, "|"),
+		Ports:       groups,
 		User:        who,
+		KeepsIdle:   s.release(ctx).keepsIdle(),
 	}
 	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
 		"quote": quote,
-		"path":  func(name string) string { return quote(filepath.Join(s.cfg.Dir, name)) },
+		"path":  func(name string) string { return quote(s.path(name)) },
+		"route": func(link string) string { return s.route(link, to) },
 	}).Parse(templateText)
 	if err != nil {
 		return nil, "", fmt.Errorf("nginx: template: %w", err)
@@ -150,6 +191,47 @@ func (s *Server) render() (text []byte, generation string, err error) {
 		return nil, "", fmt.Errorf("nginx: template: %w", err)
 	}
 	return final.Bytes(), data.Generation, nil
+}
+
+// groups are the ports that the text has upstream groups for.
+func (s *Server) groups(to targets) ([]string, error) {
+	var groups []string
+	if s.cfg.Cutover == ByReload {
+		for _, port := range []int{to.live, to.fallback} {
+			if group := strconv.Itoa(port); port != 0 && !slices.Contains(groups, group) {
+				groups = append(groups, group)
+			}
+		}
+		return groups, nil
+	}
+	for i := range s.cfg.Ports {
+		groups = append(groups, strconv.Itoa(s.cfg.FirstPort+i))
+	}
+	more, err := s.morePorts()
+	if err != nil {
+		return nil, err
+	}
+	for _, port := range more {
+		if !s.inRange(port) {
+			groups = append(groups, strconv.Itoa(port))
+		}
+	}
+	return groups, nil
+}
+
+// route is the directive that chooses the instance in a location.
+func (s *Server) route(link string, to targets) string {
+	if s.cfg.Cutover == ByLink {
+		return "root " + quote(s.path(link)) + ";"
+	}
+	port := to.live
+	if link == fallback {
+		port = to.fallback
+	}
+	if port == 0 {
+		return "set $instance " + none + ";"
+	}
+	return fmt.Sprintf("set $instance i%d;", port)
 }
 
 // quote writes a string the way nginx.conf reads it.

@@ -1,7 +1,7 @@
 // Package nginx runs an nginx of our own under the state folder and moves
 // traffic through it, with no client noticing.
 //
-// Traffic moves by link: `live` is a symbolic link to an empty folder named
+// By default traffic moves by link: `live` is a symbolic link to an empty folder named
 // after a port, nginx resolves it at every request, and a move is one
 // rename(2). No worker changes and no connection closes, so no request is lost;
 // a reload, the usual way, resets whatever a client has just sent on an idle
@@ -13,6 +13,15 @@
 // and GET and HEAD. A change that may have been made is answered
 // outcome_unknown instead.
 //
+// By reload, the usual way, is for an nginx that can't use the link: the
+// upstreams are rewritten, tested and reloaded. What closes on clients is
+// announced to them first, where nginx has no directive for it: see
+// [Server.TakeCut]; requests in flight finish where they began: see
+// [Server.Outgoing]. The links are kept as well, and say what the file says, so
+// that either way can follow the other. A request that finds its instance gone
+// is not sent to a newer one, as it is by link: an old worker knows only the
+// instances of its own time.
+//
 // Everything is in one folder:
 //
 //	nginx.conf  what the template became; replaced only by one that nginx accepts
@@ -21,9 +30,7 @@
 //	live        -> routes/8001
 //	fallback    -> routes/8000, or routes/none
 //	routes/     an empty folder for each port
+//	ports       those outside the configured range that may be live, too
+//	closing/    names configurations that announce their end to clients
 //	logs/ temp/
-//
-// Moving traffic by a rewritten upstream and a reload, for an nginx that can't
-// use the link, has its place beside link.go: the same methods Move,
-// SetFallback, Clear, Live, Fallback and Served.
 package nginx

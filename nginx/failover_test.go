@@ -1,6 +1,7 @@
 package nginx_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"migrate/nginx"
 )
 
 // failover is one case of a live instance that does not answer. It returns
@@ -16,6 +19,7 @@ import (
 type failover struct {
 	name string
 	run  func(t *testing.T, s *stage) error
+	link bool // it is about the link, which nginx looks at afresh
 }
 
 var changes = []string{"POST", "PUT", "PATCH", "DELETE"}
@@ -23,11 +27,11 @@ var changes = []string{"POST", "PUT", "PATCH", "DELETE"}
 // with points the links; 0 is none.
 func (s *stage) with(t *testing.T, live, fallback int) {
 	t.Helper()
-	move := s.Clear(t.Context())
+	move := s.Clear
 	if live != 0 {
-		move = s.Move(t.Context(), live)
+		move = func(ctx context.Context) error { return s.Move(ctx, live) }
 	}
-	if err := errors.Join(move, s.SetFallback(t.Context(), fallback)); err != nil {
+	if err := errors.Join(move(t.Context()), s.SetFallback(t.Context(), fallback)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -69,61 +73,61 @@ func failovers() []failover {
 			live, standby := s.serve(t, named("live")), s.serve(t, named("standby"))
 			s.with(t, live.port, standby.port)
 			return errors.Join(s.each(t, all, is(200, "live")), live.got(len(all)), standby.got(0))
-		}},
+		}, false},
 		{"never sent: the fallback takes it", func(t *testing.T, s *stage) error {
 			standby := s.serve(t, named("standby"))
 			s.with(t, s.port(), standby.port)
 			return errors.Join(s.each(t, all, is(200, "standby")), standby.got(len(all)))
-		}},
+		}, false},
 		{"a read may be sent again", func(t *testing.T, s *stage) error {
 			live, standby := s.dying(t, func() {}), s.serve(t, named("standby"))
 			s.with(t, live.port, standby.port)
 			err := s.each(t, []string{"GET"}, is(200, "standby"))
 			err = errors.Join(err, s.each(t, []string{"HEAD"}, is(200, "")))
 			return errors.Join(err, live.got(4), standby.got(2))
-		}},
+		}, false},
 		{"a change that may have arrived is not", func(t *testing.T, s *stage) error {
 			live, standby := s.dying(t, func() {}), s.serve(t, named("standby"))
 			s.with(t, live.port, standby.port)
 			err := s.each(t, changes, down("outcome_unknown"))
 			return errors.Join(err, live.got(len(changes)), standby.got(0))
-		}},
+		}, false},
 		{"moved meanwhile: a read finds the next one", func(t *testing.T, s *stage) error {
 			next := s.serve(t, named("next"))
 			live := s.dying(t, func() { s.with(t, next.port, 0) })
 			s.with(t, live.port, 0)
 			return errors.Join(s.each(t, []string{"GET"}, is(200, "next")), live.got(1), next.got(1))
-		}},
+		}, true},
 		{"moved meanwhile: a change does not", func(t *testing.T, s *stage) error {
 			next := s.serve(t, named("next"))
 			live := s.dying(t, func() { s.with(t, next.port, 0) })
 			s.with(t, live.port, 0)
 			return errors.Join(s.each(t, []string{"POST"}, down("outcome_unknown")), live.got(1), next.got(0))
-		}},
+		}, true},
 		{"the fallback dies of it", func(t *testing.T, s *stage) error {
 			standby := s.dying(t, func() {})
 			s.with(t, s.port(), standby.port)
 			err := s.each(t, []string{"GET"}, down("unavailable"))
 			err = errors.Join(err, s.each(t, changes, down("outcome_unknown")))
 			return errors.Join(err, standby.got(1+len(changes)))
-		}},
+		}, false},
 		{"both are dead", func(t *testing.T, s *stage) error {
 			s.with(t, s.port(), s.port())
 			return s.each(t, all, down("unavailable"))
-		}},
+		}, false},
 		{"dead, and no fallback", func(t *testing.T, s *stage) error {
 			s.with(t, s.port(), 0)
 			return s.each(t, all, down("unavailable"))
-		}},
+		}, false},
 		{"no live one", func(t *testing.T, s *stage) error {
 			standby := s.serve(t, named("standby"))
 			s.with(t, 0, standby.port)
 			return errors.Join(s.each(t, all, down("unavailable")), standby.got(0))
-		}},
+		}, false},
 		{"none at all", func(t *testing.T, s *stage) error {
 			s.with(t, 0, 0)
 			return s.each(t, all, down("unavailable"))
-		}},
+		}, false},
 		{"the link leads elsewhere", func(t *testing.T, s *stage) error {
 			standby := s.serve(t, named("standby"))
 			s.with(t, 0, standby.port)
@@ -137,7 +141,7 @@ func failovers() []failover {
 				errs = append(errs, s.each(t, all, down("unavailable")))
 			}
 			return errors.Join(append(errs, standby.got(0))...)
-		}},
+		}, true},
 		{"the application's own errors", func(t *testing.T, s *stage) error {
 			var errs []error
 			for _, status := range []int{502, 503, 504} {
@@ -151,19 +155,24 @@ func failovers() []failover {
 				errs = append(errs, s.each(t, all, is(status, "its own words\n")))
 			}
 			return errors.Join(errs...)
-		}},
+		}, false},
 	}
 }
 
 func TestFailover(t *testing.T) {
-	s := newStage(t, 64)
-	for _, f := range failovers() {
-		t.Run(f.name, func(t *testing.T) {
-			if err := f.run(t, s); err != nil {
-				t.Error(err)
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		s := newStage(t, 64, by)
+		for _, f := range failovers() {
+			if f.link && by != nginx.ByLink {
+				continue
 			}
-		})
-	}
+			t.Run(f.name, func(t *testing.T) {
+				if err := f.run(t, s); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
 }
 
 // The cases above see each of these mistakes.

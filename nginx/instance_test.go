@@ -32,9 +32,20 @@ type stage struct {
 	next int
 }
 
-func newStage(t *testing.T, ports int) *stage {
-	server := nginxtest.Start(t, ports)
+func newStage(t *testing.T, ports int, by ...nginx.Cutover) *stage {
+	server := nginxtest.Start(t, ports, func(cfg *nginx.Config) {
+		for _, way := range by {
+			cfg.Cutover = way
+		}
+	})
 	return &stage{Server: server, next: server.Config().FirstPort}
+}
+
+// bothWays runs a test with traffic that moves by each way.
+func bothWays(t *testing.T, test func(*testing.T, nginx.Cutover)) {
+	for _, by := range []nginx.Cutover{nginx.ByLink, nginx.ByReload} {
+		t.Run(string(by), func(t *testing.T) { test(t, by) })
+	}
 }
 
 // port takes a port on which nothing listens.

@@ -31,8 +31,9 @@ func (s *Server) Live() (port int, err error) { return s.follow(live) }
 func (s *Server) Fallback() (port int, err error) { return s.follow(fallback) }
 
 // Move makes the instance on this port live: from here on nginx sends it every
-// request whose instance is not chosen yet. It is atomic and durable, undone by
-// another Move, and needs no nginx to be running.
+// request whose instance is not chosen yet. It is durable, undone by another
+// Move, and needs no nginx to be running. By link it is atomic, too; by reload,
+// see [Server.TakeCut] and [Server.Outgoing].
 func (s *Server) Move(ctx context.Context, port int) error { return s.point(ctx, live, port) }
 
 // Clear leaves no instance live: every request is answered 503, whatever the
@@ -50,9 +51,22 @@ func (s *Server) point(ctx context.Context, link string, port int) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("nginx: move %s: %w", link, err)
 	}
-	if port != 0 && !s.serves(port) {
-		return fmt.Errorf("nginx: port %d is not one that it knows: %d to %d",
-			port, s.cfg.FirstPort, s.cfg.FirstPort+s.cfg.Ports-1)
+	if port != 0 {
+		known, err := s.Knows(port)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return fmt.Errorf("nginx: port %d is not one that it knows: %d to %d",
+				port, s.cfg.FirstPort, s.cfg.FirstPort+s.cfg.Ports-1)
+		}
+	}
+	lead := s.unwrite // by link, it is the link that moves traffic
+	if s.cfg.Cutover == ByReload {
+		lead = func(ctx context.Context) error { return s.rewrite(ctx, link, port) }
+	}
+	if err := lead(ctx); err != nil {
+		return fmt.Errorf("nginx: move %s: %w", link, err)
 	}
 	if err := s.repoint(link, port); err != nil {
 		return fmt.Errorf("nginx: move %s: %w", link, err)
@@ -88,11 +102,6 @@ func (s *Server) makeLinks() error {
 	return nil
 }
 
-// serves reports whether the port is in the range that nginx.conf has groups for.
-func (s *Server) serves(port int) bool {
-	return port >= s.cfg.FirstPort && port < s.cfg.FirstPort+s.cfg.Ports
-}
-
 // follow reads a link as nginx does: the folder that it leads to must exist.
 func (s *Server) follow(link string) (int, error) {
 	path, err := filepath.EvalSymlinks(s.path(link))
@@ -106,8 +115,11 @@ func (s *Server) follow(link string) (int, error) {
 		return 0, nil
 	}
 	port, err := strconv.Atoi(filepath.Base(path))
-	if err != nil || !s.serves(port) {
+	if err != nil {
 		return 0, nil
+	}
+	if known, err := s.Knows(port); err != nil || !known {
+		return 0, err
 	}
 	return port, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"migrate/nginx"
 	"migrate/nginx/nginxtest"
 )
 
@@ -168,78 +169,83 @@ func (u usual) write(t *testing.T, port int) {
 	}
 }
 
-// Many moves under load lose no request; the same load sees what a reload
-// loses, so it would see ours.
+// Many moves under load lose no request, by either way; the same load sees what
+// a plain reload loses, so it would see ours.
 func TestMoveLosesNothing(t *testing.T) {
-	leaks := goleak.IgnoreCurrent()
 	const clients = 64
-	s := newStage(t, 2)
-	ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
-	for _, think := range []time.Duration{0, 5 * time.Millisecond} {
-		s.with(t, ports[0].port, ports[1].port)
-		l := startLoad(t.Context(), s.Config().Listen, clients, think)
-		const moves = 100
-		for i := range moves {
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		leaks := goleak.IgnoreCurrent()
+		s := newStage(t, 2, by)
+		ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
+		for _, think := range []time.Duration{0, 5 * time.Millisecond} {
+			s.with(t, ports[0].port, ports[1].port)
+			s.TakeCut()
+			l := startLoad(t.Context(), s.Config().Listen, clients, think)
+			moves := map[nginx.Cutover]int{nginx.ByLink: 100, nginx.ByReload: 8}[by]
+			for i := range moves {
+				l.moreDone(t, clients)
+				to := ports[(i+1)%2]
+				if err := s.Move(t.Context(), to.port); err != nil {
+					t.Fatal(err)
+				}
+				got, err := send(t.Context(), "GET", s.url(), nil)
+				if err != nil || got.body != string("ab"[(i+1)%2]) {
+					t.Fatalf("after move %d: got %+v, %v", i, got, err)
+				}
+			}
 			l.moreDone(t, clients)
-			to := ports[(i+1)%2]
-			if err := s.Move(t.Context(), to.port); err != nil {
-				t.Fatal(err)
-			}
-			got, err := send(t.Context(), "GET", s.url(), nil)
-			if err != nil || got.body != string("ab"[(i+1)%2]) {
-				t.Fatalf("after move %d: got %+v, %v", i, got, err)
+			l.end()
+			t.Logf("think up to %v: %d moves, %d requests, %d failed, %d cut", think, moves, l.done.Load(), l.failed.Load(), s.TakeCut())
+			if l.failed.Load() > 0 {
+				t.Errorf("%d requests failed, the first: %v", l.failed.Load(), l.err())
 			}
 		}
-		l.moreDone(t, clients)
-		l.end()
-		t.Logf("by link, think up to %v: %d moves, %d requests, %d failed", think, moves, l.done.Load(), l.failed.Load())
-		if l.failed.Load() > 0 {
-			t.Errorf("%d requests failed, the first: %v", l.failed.Load(), l.err())
-		}
-	}
-
-	u := startUsual(t, ports[0].port)
-	l := startLoad(t.Context(), u.listen, clients, 5*time.Millisecond)
-	reloads := 0
-	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
-		l.moreDone(t, clients)
-		u.move(t, ports[(reloads+1)%2].port)
-		waitAnswer(t, "http://"+u.listen, string("ab"[(reloads+1)%2]))
-	}
-	l.end()
-	t.Logf("by reload: %d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
-	if l.failed.Load() == 0 {
-		t.Error("reloads lost nothing: this load would not see a loss of ours either")
-	}
-	ports[0].stop()
-	ports[1].stop()
-	goleak.VerifyNone(t, leaks)
+		ports[0].stop()
+		ports[1].stop()
+		goleak.VerifyNone(t, leaks)
+	})
+	t.Run("plain reload", func(t *testing.T) { plainLoses(t, clients, 5*time.Millisecond, 0) })
 }
 
 // Clients that are far away and idle for most of the time lose nothing
 // either. They are the ones on whom a reload closes the connection.
 func TestMoveLosesNothingFarAway(t *testing.T) {
-	const clients, moves, think = 256, 20, time.Second
+	const clients, think = 256, time.Second
 	const oneWay = 10 * time.Millisecond
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		s := newStage(t, 2, by)
+		ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
+		s.with(t, ports[0].port, ports[1].port)
+		s.TakeCut()
+		l := startLoad(t.Context(), nginxtest.Relay(t, s.Config().Listen, oneWay), clients, think)
+		moves := map[nginx.Cutover]int{nginx.ByLink: 20, nginx.ByReload: 3}[by]
+		for i := range moves {
+			l.moreDone(t, clients/4)
+			if err := s.Move(t.Context(), ports[(i+1)%2].port); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.moreDone(t, 2*clients)
+		l.end()
+		cut := s.TakeCut()
+		t.Logf("%d moves, %d requests, %d failed, %d cut", moves, l.done.Load(), l.failed.Load(), cut)
+		if l.failed.Load() > int64(cut) {
+			t.Errorf("%d requests failed and %d connections were cut, the first: %v", l.failed.Load(), cut, l.err())
+		}
+	})
+	t.Run("plain reload", func(t *testing.T) { plainLoses(t, clients, think, oneWay) })
+}
+
+// plainLoses shows that this load sees what the usual way to switch loses.
+func plainLoses(t *testing.T, clients int64, think, oneWay time.Duration) {
 	s := newStage(t, 2)
 	ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
-	s.with(t, ports[0].port, ports[1].port)
-	l := startLoad(t.Context(), nginxtest.Relay(t, s.Config().Listen, oneWay), clients, think)
-	for i := range moves {
-		l.moreDone(t, clients/4)
-		if err := s.Move(t.Context(), ports[(i+1)%2].port); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l.moreDone(t, 2*clients)
-	l.end()
-	t.Logf("by link: %d moves, %d requests, %d failed", moves, l.done.Load(), l.failed.Load())
-	if l.failed.Load() > 0 {
-		t.Errorf("%d requests failed, the first: %v", l.failed.Load(), l.err())
-	}
-
 	u := startUsual(t, ports[0].port)
-	l = startLoad(t.Context(), nginxtest.Relay(t, u.listen, oneWay), clients, think)
+	address := u.listen
+	if oneWay > 0 {
+		address = nginxtest.Relay(t, u.listen, oneWay)
+	}
+	l := startLoad(t.Context(), address, int(clients), think)
 	reloads := 0
 	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
 		l.moreDone(t, clients/4)
@@ -247,7 +253,7 @@ func TestMoveLosesNothingFarAway(t *testing.T) {
 		waitAnswer(t, "http://"+u.listen, string("ab"[(reloads+1)%2]))
 	}
 	l.end()
-	t.Logf("by reload: %d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
+	t.Logf("%d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
 	if l.failed.Load() == 0 {
 		t.Error("reloads lost nothing: this load would not see a loss of ours either")
 	}
@@ -270,8 +276,10 @@ func waitAnswer(t *testing.T, url, name string) {
 }
 
 // A request in flight finishes where it began.
-func TestMoveLeavesRequestsInFlight(t *testing.T) {
-	s := newStage(t, 2)
+func TestMoveLeavesRequestsInFlight(t *testing.T) { bothWays(t, testRequestsInFlight) }
+
+func testRequestsInFlight(t *testing.T, by nginx.Cutover) {
+	s := newStage(t, 2, by)
 	begun, release := make(chan struct{}), make(chan struct{})
 	previous := s.serve(t, func(w http.ResponseWriter, r *http.Request) {
 		close(begun)
@@ -295,10 +303,22 @@ func TestMoveLeavesRequestsInFlight(t *testing.T) {
 	if err := s.each(t, changes, is(200, "next")); err != nil {
 		t.Error(err)
 	}
+	out, err := s.Outgoing()
+	if err != nil || (out > 0) != (by == nginx.ByReload) {
+		t.Errorf("%d workers of before, %v", out, err)
+	}
 	close(release)
 	r := <-held
 	if err := errors.Join(r.error, r.differs(200, "previous"), previous.got(1)); err != nil {
 		t.Error(err)
+	}
+	for deadline := time.Now().Add(patience); out > 0 && time.Now().Before(deadline); {
+		if out, err = s.Outgoing(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out > 0 {
+		t.Errorf("%d workers of before are still there", out)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"migrate/nginx"
 )
 
 // raw sends a request as it is written, on a connection of its own.
@@ -65,9 +67,11 @@ func verbatim(t *testing.T, s *stage) error {
 }
 
 func TestVerbatim(t *testing.T) {
-	if err := verbatim(t, newStage(t, 8)); err != nil {
-		t.Error(err)
-	}
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		if err := verbatim(t, newStage(t, 8, by)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestVerbatimSeesMistakes(t *testing.T) {

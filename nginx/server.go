@@ -33,6 +33,7 @@ type Status struct {
 	PID      int       `json:"pid,omitempty"`
 	Started  time.Time `json:"started,omitzero"` // to about a second
 	Listen   string    `json:"listen"`
+	Cutover  Cutover   `json:"cutover"`
 	Live     int       `json:"live"`     // the port that the link says; 0 none
 	Fallback int       `json:"fallback"` // likewise
 }
@@ -48,7 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
-	text, generation, err := s.render()
+	text, generation, err := s.renderLinks(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (s *Server) Test(ctx context.Context) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
-	text, err := s.Render()
+	text, err := s.Render(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,64 +106,9 @@ func (s *Server) Test(ctx context.Context) error {
 	return draft.Cleanup()
 }
 
-// Reload installs the configuration and has the running nginx take it,
-// returning when it is seen to; if it isn't, the old file is put back. It is
-// not for moving traffic: requests on idle connections are lost in it.
-func (s *Server) Reload(ctx context.Context) error {
-	binary, err := s.binary()
-	if err != nil {
-		return err
-	}
-	process, _, err := s.master()
-	if err != nil {
-		return err
-	}
-	if process == nil {
-		return fmt.Errorf("nginx: reload: %w", ErrNotRunning)
-	}
-	defer process.Release()
-	if err := s.makeDirs(); err != nil {
-		return err
-	}
-	text, generation, err := s.render()
-	if err != nil {
-		return err
-	}
-	if _, err := s.Served(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
-		return fmt.Errorf("nginx: reload: %w", err) // it could not listen there
-	}
-	old, err := os.ReadFile(s.path("nginx.conf"))
-	if err != nil {
-		return fmt.Errorf("nginx: reload: %w", err)
-	}
-	if err := s.install(ctx, binary, text); err != nil {
-		return err
-	}
-	if err := process.Signal(syscall.SIGHUP); err != nil {
-		return fmt.Errorf("nginx: reload: %w", err)
-	}
-	// Workers of both configurations answer for about 100 ms: only a row of
-	// answers that spans more shows that the old ones have stopped.
-	const row = 10
-	if err := s.waitGeneration(ctx, generation, row); err != nil {
-		return errors.Join(err, s.putBack(old))
-	}
-	return nil
-}
-
-// putBack writes the file that the running nginx goes by, after it has not
-// taken another.
-func (s *Server) putBack(text []byte) error {
-	err := renameio.WriteFile(s.path("nginx.conf"), text, 0o600, renameio.WithTempDir(s.cfg.Dir))
-	if err != nil {
-		return fmt.Errorf("nginx: put the old configuration back: %w", err)
-	}
-	return nil
-}
-
 // Status looks at the process and the links.
 func (s *Server) Status(ctx context.Context) (Status, error) {
-	status := Status{Listen: s.cfg.Listen}
+	status := Status{Listen: s.cfg.Listen, Cutover: s.cfg.Cutover}
 	process, found, err := s.master()
 	if err != nil {
 		return status, err
@@ -181,7 +127,7 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 func (s *Server) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
 
 func (s *Server) makeDirs() error {
-	for _, name := range []string{"routes", "logs", "temp"} {
+	for _, name := range []string{"routes", "logs", "temp", "closing"} {
 		if err := os.MkdirAll(s.path(name), 0o700); err != nil {
 			return fmt.Errorf("nginx: %w", err)
 		}
@@ -196,6 +142,10 @@ func (s *Server) install(ctx context.Context, binary string, text []byte) error 
 		return err
 	}
 	defer draft.Cleanup()
+	return s.replaceBy(draft)
+}
+
+func (s *Server) replaceBy(draft *renameio.PendingFile) error {
 	if err := draft.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("nginx: install configuration: %w", err)
 	}
@@ -212,7 +162,7 @@ func (s *Server) try(ctx context.Context, binary string, text []byte) (*renameio
 		return nil, errors.Join(fmt.Errorf("nginx: write configuration: %w", err), draft.Cleanup())
 	}
 	if out, err := s.run(ctx, binary, draft.Name(), "-t", "-q"); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w (%w): %s", ErrRejected, err, out), draft.Cleanup())
+		return nil, errors.Join(fmt.Errorf("%w (%w), and what was there before is still there: %s", ErrRejected, err, out), draft.Cleanup())
 	}
 	return draft, nil
 }

@@ -244,8 +244,10 @@ func TestUnusualFolders(t *testing.T) {
 	}
 }
 
-func TestLinks(t *testing.T) {
-	server := nginxtest.Start(t, 3)
+func TestLinks(t *testing.T) { bothWays(t, testLinks) }
+
+func testLinks(t *testing.T, by nginx.Cutover) {
+	server := newStage(t, 3, by).Server
 	ctx, cfg := t.Context(), server.Config()
 	check := func(live, fallback int) {
 		t.Helper()
@@ -281,6 +283,9 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	check(0, 0)
+	if by != nginx.ByLink {
+		return // nginx does not look at the links
+	}
 
 	// Whatever else is in the link's place is no instance.
 	link := filepath.Join(cfg.Dir, "live")

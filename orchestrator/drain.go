@@ -15,7 +15,7 @@ func (s *switching) standBy(ctx context.Context) error {
 	prev := s.view.active
 	if prev == nil || !prev.Process.Alive() {
 		// A fallback that is left from before may name the next one itself.
-		return s.o.cfg.Traffic.SetFallback(ctx, 0)
+		return s.setFallback(ctx, 0)
 	}
 	if err := s.phase(phaseDrain, fmt.Sprintf("step %d on port %d", prev.Step, prev.Port)); err != nil {
 		return err
@@ -35,7 +35,7 @@ func (s *switching) standBy(ctx context.Context) error {
 	if err := s.phase(phaseFallback, fmt.Sprintf("port %d", keep)); err != nil {
 		return err
 	}
-	return s.o.cfg.Traffic.SetFallback(ctx, keep)
+	return s.setFallback(ctx, keep)
 }
 
 var errDrain = errors.New("time is over")
@@ -49,7 +49,7 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 	if !prev.Admin {
 		s.warn("the instance on port %d has no admin socket: whether it has drained can't be seen", prev.Port)
 		sleep(ctx, quiet)
-		return nil
+		return s.awaitOutgoing(ctx)
 	}
 	a := s.o.admin(prev)
 	if st, err := a.status(ctx); err == nil {
@@ -58,7 +58,12 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 	var requests int64 = -1
 	var since time.Time // it has been quiet
 	for {
-		left, err := a.drain(ctx)
+		// First: what the proxy sends in spite of the move, this flush must cover.
+		old, err := s.outgoing()
+		var left drained
+		if err == nil {
+			left, err = a.drain(ctx)
+		}
 		var st AdminStatus
 		if err == nil {
 			st, err = a.status(ctx)
@@ -70,10 +75,10 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 		if err == nil {
 			s.result.Pending = left.Pending
 			// This flush began after the last request had ended.
-			if now.Sub(since) >= quiet && left.Pending == 0 && left.InFlight == 0 {
+			if now.Sub(since) >= quiet && left.Pending == 0 && left.InFlight == 0 && old == 0 {
 				return nil
 			}
-			err = fmt.Errorf("%d requests in flight, %d writes not replicated", st.InFlight, left.Pending)
+			err = fmt.Errorf("%d requests in flight, %d writes not replicated, %d of the proxy's processes still send to it", st.InFlight, left.Pending, old)
 		}
 		if !prev.Process.Alive() {
 			return errors.New("it has ended")

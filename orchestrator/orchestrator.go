@@ -159,6 +159,7 @@ type operation struct {
 	phases   []Phase
 	lapped   time.Time // when the last of them began
 	warnings []string
+	cut      int      // connections of clients, by reloads of the proxy
 	settled  *Settled // what a command that was cut off came to; nil without one
 	intent   bool     // it is in the journal
 	ended    bool

@@ -57,6 +57,11 @@ func (op *operation) settle(ctx context.Context) error {
 	left := op.o.operation(op.state, entry)
 	left.intent, left.success, left.settled = true, phaseFinished, &Settled{Command: last.Command}
 	left.warn("%s", found)
+	if t, ok := op.reloading(); ok {
+		if err := t.Recover(ctx); err != nil {
+			left.warn("%v", err)
+		}
+	}
 	switch entry.Kind {
 	case kindSpawn:
 		err = left.settleSpawn(ctx)
@@ -72,6 +77,7 @@ func (op *operation) settle(ctx context.Context) error {
 	op.warnings = append(op.warnings, left.warnings...)
 	op.settled = left.settled
 	op.settled.Warnings = left.warnings
+	op.cut += left.cut
 	if err != nil {
 		left.leave()
 		return problem(fmt.Errorf("%s and could not be settled: %w", found, err), "as the interrupted command left it", "migrate status")
@@ -155,7 +161,7 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 	if err := op.phase(phasePutBack, "found by a later command"); err != nil {
 		return err
 	}
-	if err := op.o.cfg.Traffic.Move(ctx, e.Previous); err != nil {
+	if err := op.moveTraffic(ctx, e.Previous); err != nil {
 		return err
 	}
 	if asked { // a proxy that does not run must not keep the next command from starting it

@@ -54,6 +54,7 @@ type SpawnResult struct {
 	Retired  []int    `json:"retired,omitempty"` // ports of those that were ended to make room
 	Gates    []Gate   `json:"gates,omitempty"`   // of the switch to it, as they stand
 	Phases   []Phase  `json:"phases,omitempty"`
+	Cut      int      `json:"cut,omitempty"` // clients' connections that reloads of the proxy cut
 	Took     Millis   `json:"ms"`
 	Warnings []string `json:"warnings,omitempty"`
 	DryRun   bool     `json:"dry_run,omitempty"`
@@ -87,7 +88,7 @@ func (o *Orchestrator) Spawn(ctx context.Context, opts SpawnOptions) (SpawnResul
 func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResult) error {
 	op.entry.Kind, op.entry.Port, op.entry.To = kindSpawn, opts.Port, opts.Step
 	defer func() {
-		r.Op, r.Warnings, r.Phases, r.Took = op.entry.Op, op.warnings, op.phases, millis(time.Since(op.began))
+		r.Op, r.Cut, r.Warnings, r.Phases, r.Took = op.entry.Op, op.cut, op.warnings, op.phases, millis(time.Since(op.began))
 	}()
 	v, err := op.view(ctx)
 	if err != nil {
@@ -222,7 +223,11 @@ func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error
 
 func (op *operation) checkPort(v view, opts SpawnOptions) error {
 	port := opts.Port
-	if port < op.o.cfg.FirstPort || port > op.o.lastPort() {
+	known, widens, err := op.knows(port)
+	if err != nil {
+		return err
+	}
+	if !known && !widens {
 		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
 			"the proxy knows ports %d to %d, not %d", op.o.cfg.FirstPort, op.o.lastPort(), port)
 	}
@@ -304,9 +309,12 @@ func (op *operation) makeRoom(ctx context.Context, v view, retire []Instance, po
 		}
 	}
 	if v.fallback == port { // of a dead instance: traffic must not run ahead of the new one's gates
-		if err := op.o.cfg.Traffic.SetFallback(ctx, 0); err != nil {
+		if err := op.setFallback(ctx, 0); err != nil {
 			return err
 		}
+	}
+	if err := op.widen(ctx, port); err != nil {
+		return err
 	}
 	for p, i := range op.state.Instances {
 		if !i.Process.Alive() && (v.active == nil || v.active.Port != p) {

@@ -27,7 +27,8 @@ type StopOptions struct {
 // StopResult says what was ended.
 type StopResult struct {
 	Op       string   `json:"op,omitempty"`
-	Stopped  []int    `json:"stopped"` // ports, in this order
+	Stopped  []int    `json:"stopped"`       // ports, in this order
+	Cut      int      `json:"cut,omitempty"` // clients' connections that reloads of the proxy cut
 	Took     Millis   `json:"ms"`
 	Warnings []string `json:"warnings,omitempty"`
 	DryRun   bool     `json:"dry_run,omitempty"`
@@ -72,7 +73,9 @@ func (o *Orchestrator) StopAll(ctx context.Context, opts StopOptions) (StopResul
 func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOptions, choose func(*operation) ([]Instance, error)) (StopResult, error) {
 	r := StopResult{DryRun: opts.DryRun, Stopped: []int{}}
 	err := o.exclusive(ctx, command, opts.DryRun, func(ctx context.Context, op *operation) error {
-		defer func() { r.Op, r.Warnings, r.Took = op.entry.Op, op.warnings, millis(time.Since(op.began)) }()
+		defer func() {
+			r.Op, r.Cut, r.Warnings, r.Took = op.entry.Op, op.cut, op.warnings, millis(time.Since(op.began))
+		}()
 		op.entry.Kind, op.entry.Port = kindStop, opts.Port
 		if op.settled != nil && op.settled.Stopped != 0 && opts.Port == op.settled.Stopped {
 			r.Stopped, op.ended = append(r.Stopped, opts.Port), true // in the journal under the command that it was
@@ -124,7 +127,7 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 	if port, err := t.Fallback(); err != nil {
 		return err
 	} else if port == i.Port {
-		if err := t.SetFallback(ctx, 0); err != nil {
+		if err := op.setFallback(ctx, 0); err != nil {
 			return err
 		}
 	}
@@ -132,7 +135,7 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 	if port, err := t.Live(); err != nil {
 		return err
 	} else if port == i.Port && op.entry.Kind == kindStop {
-		if err := t.Move(ctx, 0); err != nil {
+		if err := op.moveTraffic(ctx, 0); err != nil {
 			return err
 		}
 	}

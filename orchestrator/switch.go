@@ -47,6 +47,7 @@ type SwitchResult struct {
 	Forced   []string  `json:"forced,omitempty"` // gates that did not hold and were overridden
 
 	Move          Millis `json:"move_ms"`        // the move itself
+	Cut           int    `json:"cut"`            // clients' connections that reloads of the proxy cut
 	InFlight      int64  `json:"in_flight"`      // requests on the previous instance at the move; -1 unknown
 	Drained       bool   `json:"drained"`        // the previous one has neither requests nor unreplicated writes
 	Drain         Millis `json:"drain_ms"`       // how long that took
@@ -84,7 +85,7 @@ func (o *Orchestrator) Switch(ctx context.Context, opts SwitchOptions) (SwitchRe
 		}
 		s := &switching{operation: op, result: &r}
 		defer func() {
-			r.Op, r.Warnings, r.Phases, r.Took = op.entry.Op, op.warnings, op.phases, millis(time.Since(op.began))
+			r.Op, r.Cut, r.Warnings, r.Phases, r.Took = op.entry.Op, op.cut, op.warnings, op.phases, millis(time.Since(op.began))
 		}()
 		return s.run(ctx, opts)
 	})
@@ -264,10 +265,10 @@ func (s *switching) move(ctx context.Context) error {
 		return err
 	}
 	// From here to the confirmation, an interruption must not leave it unknown.
-	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.cfg.Timeouts.Confirm)
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.moveWait())
 	defer cancel()
 	began := time.Now()
-	err := s.o.cfg.Traffic.Move(whole, s.next.Port)
+	err := s.moveTraffic(whole, s.next.Port)
 	s.result.Move = millis(time.Since(began))
 	if err == nil {
 		err = s.phase(phaseConfirm, "")
@@ -317,11 +318,11 @@ func (s *switching) confirm(ctx context.Context, port int, id string) error {
 // putBack returns traffic to where it was and makes sure of that. When even
 // that can't be confirmed, the next command looks again.
 func (s *switching) putBack(ctx context.Context, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.cfg.Timeouts.Confirm)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.moveWait())
 	defer cancel()
 	err := s.phase(phasePutBack, cause.Error())
 	if err == nil {
-		err = s.o.cfg.Traffic.Move(ctx, s.result.Previous)
+		err = s.moveTraffic(ctx, s.result.Previous)
 	}
 	if err == nil {
 		id := ""
@@ -360,7 +361,7 @@ func (s *switching) complete(ctx context.Context) error {
 	s.entry.Databases = s.state.Databases
 	s.result.Op, s.result.Took, s.result.Warnings = s.entry.Op, millis(time.Since(s.began)), s.warnings
 	last := *s.result
-	last.Gates, last.Phases = nil, nil
+	last.Gates, last.Phases, last.Cut = nil, nil, s.cut
 	s.state.LastSwitch = &last
 	if err := s.save(); err != nil {
 		return fmt.Errorf("%w: %w", errOpen, err)

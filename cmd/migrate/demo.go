@@ -60,6 +60,7 @@ Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 		},
 	}
 	f := cmd.Flags()
+	g.cutoverFlag(cmd)
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say how to look")
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built, to see what it loses")
 	f.IntVar(&o.clients, "clients", 0, "how many connections Bill and Jane have (default: 12)")
@@ -80,7 +81,7 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 		o.mongoListen = ""
 	}
 	cfg := demo.Config{
-		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: orchestrator.ByLink(proxy).URL(), FirstPort: proxy.Config().FirstPort,
+		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: orchestrator.ByNginx(proxy).URL(), FirstPort: proxy.Config().FirstPort,
 		Databases: func() (app.Databases, error) { return g.databases(orch) },
 		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
 		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say, BeforeCheck: o.beforeCheck,

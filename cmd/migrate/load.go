@@ -58,7 +58,7 @@ func (o *loadOptions) complete(g *globals) error {
 		if err != nil {
 			return err
 		}
-		o.BaseURL = orchestrator.ByLink(proxy).URL()
+		o.BaseURL = orchestrator.ByNginx(proxy).URL()
 	}
 	if o.Ledger == "" {
 		o.Ledger = filepath.Join(g.Dir, "ledger.jsonl")

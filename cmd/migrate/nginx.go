@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"migrate/nginx"
@@ -22,13 +20,16 @@ func newNginxCmd(g *globals) *cobra.Command {
 		Short: "The reverse proxy under the state folder",
 		Long: `The reverse proxy under the state folder. It outlives the command that starts
 it, and moves traffic by a link that it resolves at every request, so that no
-switch reloads it.`,
+switch reloads it; with --cutover reload by rewritten upstreams, for an nginx
+that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 	})
-	sub := func(use, short string, run func(context.Context, *globals) error) {
-		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Example: "  migrate nginx " + use, Args: noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), g) }})
+	sub := func(use, short string, run func(context.Context, *globals) error) *cobra.Command {
+		sub := &cobra.Command{Use: use, Short: short, Example: "  migrate nginx " + use, Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), g) }}
+		cmd.AddCommand(sub)
+		return sub
 	}
-	sub("start", "Start it, detached", runNginxStart)
+	g.cutoverFlag(sub("start", "Start it, detached", runNginxStart))
 	sub("stop", "Finish what is in flight and stop it", runNginxStop)
 	sub("test", "Have nginx check the configuration", runNginxTest)
 	sub("reload", "Write the configuration anew and load it", runNginxReload)
@@ -44,6 +45,7 @@ func runNginxStart(ctx context.Context, g *globals) error {
 	if err := startNginx(ctx, o, proxy); err != nil {
 		return err
 	}
+	g.warnCut(proxy)
 	return g.nginxStatus(ctx, proxy)
 }
 
@@ -54,12 +56,15 @@ func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.
 		if err := proxy.Start(ctx); err != nil {
 			return next(err, "no proxy was started", "migrate nginx test")
 		}
-		kept, err := json.Marshal(proxySettings{Listen: cfg.Listen, First: cfg.FirstPort})
-		if err != nil {
-			return err
-		}
-		return renameio.WriteFile(filepath.Join(o.Dir(), "proxy.json"), kept, 0o600)
+		return keepProxy(o.Dir(), cfg)
 	})
+}
+
+// warnCut says what a reload has cost clients.
+func (g *globals) warnCut(proxy *nginx.Server) {
+	if n := proxy.TakeCut(); n > 0 {
+		g.progress(orchestrator.Event{Warning: true, Detail: fmt.Sprintf("the reload cut %d connections of clients", n)})
+	}
 }
 
 func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server) error {
@@ -106,15 +111,16 @@ func runNginxReload(ctx context.Context, g *globals) error {
 	if err := o.Exclusive(ctx, "nginx reload", proxy.Reload); err != nil {
 		return err
 	}
+	g.warnCut(proxy)
 	return g.nginxStatus(ctx, proxy)
 }
 
-func runNginxShow(_ context.Context, g *globals) error {
+func runNginxShow(ctx context.Context, g *globals) error {
 	proxy, err := g.proxy()
 	if err != nil {
 		return err
 	}
-	text, err := proxy.Render()
+	text, err := proxy.Render(ctx)
 	if err != nil {
 		return err
 	}

@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"migrate/app"
@@ -39,6 +41,7 @@ type globals struct {
 	MongoDB  string
 	Listen   string
 	First    int
+	Cutover  string
 
 	out, err io.Writer
 	self     string // path of this program
@@ -122,20 +125,44 @@ func (g *globals) proxy() (*nginx.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nginx.Config{Dir: filepath.Join(dir, "nginx"), Listen: kept.Listen, FirstPort: kept.First, Ports: ports}
+	cfg := nginx.Config{Dir: filepath.Join(dir, "nginx"), Listen: kept.Listen, FirstPort: kept.First, Ports: ports, Cutover: kept.Cutover}
 	if g.Listen != "" {
 		cfg.Listen = g.Listen
 	}
 	if g.First != 0 {
 		cfg.FirstPort = g.First
 	}
-	return nginx.New(cfg)
+	if g.Cutover != "" {
+		cfg.Cutover = nginx.Cutover(g.Cutover)
+	}
+	proxy, err := nginx.New(cfg)
+	if err != nil && g.Cutover != "" && !slices.Contains([]nginx.Cutover{nginx.ByLink, nginx.ByReload}, cfg.Cutover) {
+		return nil, usageError{err}
+	}
+	return proxy, err
+}
+
+// cutoverFlag is for the commands that choose how traffic moves.
+func (g *globals) cutoverFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&g.Cutover, "cutover", "", "how traffic moves from now on, by `link or reload` (default: as before)")
+	g.complete(cmd, "cutover", func(scene) []cobra.Completion {
+		return []cobra.Completion{string(nginx.ByLink), string(nginx.ByReload)}
+	})
 }
 
 // proxySettings are remembered, so that they are said once.
 type proxySettings struct {
-	Listen string `json:"listen"`
-	First  int    `json:"first_port"`
+	Listen  string        `json:"listen"`
+	First   int           `json:"first_port"`
+	Cutover nginx.Cutover `json:"cutover,omitempty"`
+}
+
+func keepProxy(dir string, cfg nginx.Config) error {
+	kept, err := json.Marshal(proxySettings{Listen: cfg.Listen, First: cfg.FirstPort, Cutover: cfg.Cutover})
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(dir, "proxy.json"), kept, 0o600)
 }
 
 func keptProxy(dir string) (proxySettings, error) {
@@ -161,7 +188,7 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 	}
 	cfg := proxy.Config()
 	o, err := orchestrator.Open(orchestrator.Config{
-		Dir: g.Dir, Traffic: orchestrator.ByLink(proxy), FirstPort: cfg.FirstPort, Ports: cfg.Ports,
+		Dir: g.Dir, Traffic: orchestrator.ByNginx(proxy), FirstPort: cfg.FirstPort, Ports: cfg.Ports,
 		LockWait: g.LockWait, Progress: g.progress,
 	})
 	return o, proxy, err

@@ -19,11 +19,12 @@ func newSwitchCmd(g *globals) *cobra.Command {
 through nginx. The previous instance finishes what it has, sends on what is
 pending, and stands by as the fallback. A move that can't be confirmed is put
 back (exit 6).`,
-		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001 --force compared",
+		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001 --force compared\n  migrate switch --cutover reload",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runSwitch(cmd.Context(), g, o) },
 	}
 	f := cmd.Flags()
+	g.cutoverFlag(cmd)
 	f.IntVar(&o.To, "to", 0, "`port` to move traffic to (default: the other live instance)")
 	f.StringSliceVar(&o.Force, "force", nil, "override a `gate` by name; the journal keeps who and when")
 	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates, probe, list each action, and do nothing")
@@ -33,7 +34,7 @@ back (exit 6).`,
 }
 
 func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) error {
-	orch, _, err := g.orchestrator()
+	orch, proxy, err := g.orchestrator()
 	if err != nil {
 		return err
 	}
@@ -45,6 +46,11 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 		p := plan{Gates: r.Gates}
 		p.Actions.move(r.From, r.Step, portName(r.Previous), portName(r.Port))
 		return g.answerPlan(p)
+	}
+	if g.Cutover != "" {
+		if err := keepProxy(orch.Dir(), proxy.Config()); err != nil {
+			return next(err, "traffic has moved", "migrate status")
+		}
 	}
 	return g.answer(r, func(w io.Writer) { g.printSwitch(w, r) })
 }

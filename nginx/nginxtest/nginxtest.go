@@ -67,23 +67,28 @@ func free(first, n int) bool {
 
 // Start returns a running nginx in a temporary folder, which is stopped when
 // the test ends: on a free port of 127.0.0.1, for as many instances as asked,
-// on the free ports right above it.
-func Start(t testing.TB, ports int) *nginx.Server {
+// on the free ports right above it. What else is in the configuration can be
+// changed before.
+func Start(t testing.TB, ports int, change ...func(*nginx.Config)) *nginx.Server {
 	t.Helper()
-	return StartIn(t, filepath.Join(t.TempDir(), "nginx"), ports)
+	return StartIn(t, filepath.Join(t.TempDir(), "nginx"), ports, change...)
 }
 
 // StartIn is Start in a folder of the caller's.
-func StartIn(t testing.TB, dir string, ports int) *nginx.Server {
+func StartIn(t testing.TB, dir string, ports int, change ...func(*nginx.Config)) *nginx.Server {
 	t.Helper()
 	first := FreePorts(t, ports+1)
-	server, err := nginx.New(nginx.Config{
+	cfg := nginx.Config{
 		Dir:       dir,
 		Listen:    fmt.Sprintf("127.0.0.1:%d", first),
 		FirstPort: first + 1,
 		Ports:     ports,
 		Binary:    Binary(t),
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	server, err := nginx.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

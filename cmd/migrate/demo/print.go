@@ -35,5 +35,8 @@ func (d *demo) last() {
 	}
 	fmt.Fprintf(d.Out, "\n%d writes read back in %d tasks, after %d requests across %d moves\n",
 		d.res.Check.Checked, d.res.Check.Tasks, d.res.Requests, len(d.res.Moves))
+	if d.res.Cut > 0 {
+		fmt.Fprintf(d.Out, "reloads of nginx cut %d connections\n", d.res.Cut)
+	}
 	fmt.Fprintf(d.Out, "acknowledged %d, lost %d, stale %d, failed %d\n", d.res.Acknowledged, d.res.Lost, d.res.Stale, d.res.Failed)
 }

@@ -1,0 +1,237 @@
+package nginx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+)
+
+// Reload installs the configuration and has the running nginx take it,
+// returning when it is seen to; if it isn't, the old file is put back. What it
+// costs clients, [Server.TakeCut] says.
+func (s *Server) Reload(ctx context.Context) error {
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	text, generation, err := s.renderLinks(ctx)
+	if err != nil {
+		return err
+	}
+	return s.reload(ctx, text, generation)
+}
+
+func (s *Server) reload(ctx context.Context, text []byte, generation string) error {
+	binary, err := s.binary()
+	if err != nil {
+		return err
+	}
+	process, _, err := s.master()
+	if err != nil {
+		return err
+	}
+	if process == nil {
+		return fmt.Errorf("nginx: reload: %w", ErrNotRunning)
+	}
+	defer process.Release()
+	if _, err := s.Served(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+		return fmt.Errorf("nginx: reload: %w", err) // it could not listen there
+	}
+	old, err := os.ReadFile(s.path("nginx.conf"))
+	if err != nil {
+		return fmt.Errorf("nginx: reload: %w", err)
+	}
+	draft, err := s.try(ctx, binary, text)
+	if err != nil {
+		return err
+	}
+	defer draft.Cleanup()
+	left, err := s.letGo(ctx, old)
+	if err != nil {
+		return errors.Join(err, s.endWindow())
+	}
+	before, err := workers(process.Pid)
+	if err == nil {
+		err = s.replaceBy(draft)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("nginx: reload: %w", err), s.endWindow())
+	}
+	if err := process.Signal(syscall.SIGHUP); err != nil {
+		return errors.Join(fmt.Errorf("nginx: reload: %w", err), s.putBack(old))
+	}
+	s.cut.Add(int64(left))
+	if err := s.waitTaken(ctx, process.Pid, generation, before); err != nil {
+		return errors.Join(err, s.putBack(old))
+	}
+	if _, same := head(old); same == generation {
+		return s.endWindow() // the new workers are in it, too
+	}
+	return nil // the old workers stay in it until they end
+}
+
+// waitTaken waits until the old workers accept nothing more and nginx answers
+// with the generation.
+func (s *Server) waitTaken(ctx context.Context, master int, generation string, old []worker) error {
+	var err error
+	retired := func() bool {
+		var now []worker
+		now, err = workers(master)
+		return err != nil || !slices.ContainsFunc(now, func(w worker) bool {
+			return !w.outgoing && slices.Contains(old, w)
+		})
+	}
+	waitFor(ctx, settle, retired)
+	if err != nil {
+		return fmt.Errorf("nginx: look at its workers: %w", err)
+	}
+	return s.waitGeneration(ctx, generation, 1)
+}
+
+// putBack writes the file that the running nginx goes by, after it has not
+// taken another.
+func (s *Server) putBack(text []byte) error {
+	err := renameio.WriteFile(s.path("nginx.conf"), text, 0o600, renameio.WithTempDir(s.cfg.Dir))
+	if err != nil {
+		return errors.Join(fmt.Errorf("nginx: put the old configuration back: %w", err), s.endWindow())
+	}
+	return s.endWindow()
+}
+
+// rewrite has a running nginx send requests to where the link is about to
+// lead. One that does not run goes by the links when it starts.
+func (s *Server) rewrite(ctx context.Context, link string, port int) error {
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	var to targets
+	var err error
+	if to.live, err = s.Live(); err != nil {
+		return err
+	}
+	if to.fallback, err = s.Fallback(); err != nil {
+		return err
+	}
+	if link == live {
+		to.live = port
+	} else {
+		to.fallback = port
+	}
+	text, generation, err := s.render(ctx, to)
+	if err != nil {
+		return err
+	}
+	route, err := s.Served(ctx)
+	if errors.Is(err, ErrNotRunning) {
+		return nil
+	}
+	if err != nil || route.Generation == generation {
+		return err
+	}
+	return s.reload(ctx, text, generation)
+}
+
+// unwrite has a running nginx that was configured by reload go by the links.
+func (s *Server) unwrite(ctx context.Context) error {
+	text, err := os.ReadFile(s.path("nginx.conf"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if by, _ := head(text); err != nil || by != ByReload {
+		return err
+	}
+	if err := s.Reload(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+		return err
+	}
+	return nil
+}
+
+// Recover sets right what a command that was killed in a move by reload has
+// left: the links, and the file, are what the running nginx serves.
+func (s *Server) Recover(ctx context.Context) error {
+	route, err := s.Served(ctx)
+	if err != nil {
+		return nil // who starts it goes by the links
+	}
+	for link, port := range map[string]int{live: route.Live, fallback: route.Fallback} {
+		said, err := s.follow(link)
+		if err == nil && said != port {
+			err = s.repoint(link, port)
+		}
+		if err != nil {
+			return fmt.Errorf("nginx: recover: %w", err)
+		}
+	}
+	text, err := os.ReadFile(s.path("nginx.conf"))
+	if err != nil {
+		return fmt.Errorf("nginx: recover: %w", err)
+	}
+	if _, generation := head(text); generation != route.Generation {
+		return s.Reload(ctx)
+	}
+	return s.endWindow()
+}
+
+// Outgoing returns how many workers of configurations before this one still
+// finish what they have begun: requests of theirs go where that one says.
+func (s *Server) Outgoing() (int, error) {
+	process, _, err := s.master()
+	if err != nil || process == nil {
+		return 0, err
+	}
+	defer process.Release()
+	all, err := workers(process.Pid)
+	if err != nil {
+		return 0, fmt.Errorf("nginx: look at its workers: %w", err)
+	}
+	n := 0
+	for _, w := range all {
+		if w.outgoing {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// head reads how traffic moves in a configuration of ours, and its generation.
+func head(text []byte) (by Cutover, generation string) {
+	for line := range bytes.Lines(text) {
+		if rest, found := strings.CutPrefix(string(line), "# generation "); found {
+			generation, way, _ := strings.Cut(strings.TrimSpace(rest), " by ")
+			return Cutover(way), generation
+		}
+	}
+	return "", ""
+}
+
+// worker is a process that serves requests.
+type worker struct {
+	pid      int
+	started  string
+	outgoing bool // it accepts no more connections, and ends with those it has
+}
+
+// workers are those of a master.
+func workers(master int) ([]worker, error) {
+	pids, err := children(master)
+	if err != nil {
+		return nil, err
+	}
+	var all []worker
+	for _, pid := range pids {
+		found, err := inspect(pid)
+		if err != nil {
+			return nil, err
+		}
+		if title, is := strings.CutPrefix(found.command, "nginx: worker process"); is {
+			all = append(all, worker{pid, found.started, strings.Contains(title, "shutting down")})
+		}
+	}
+	return all, nil
+}

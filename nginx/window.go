@@ -1,0 +1,98 @@
+package nginx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// window is how long clients have, at most, to let go of their connections
+// before a reload.
+const window = 2 * time.Second
+
+// TakeCut returns how many connections of clients were cut by reloads since it
+// was last asked: those that were open before the answers began to say
+// `Connection: close`, and still were when the time was over. A request that a
+// client sent on one of them at that moment is lost; no other is.
+func (s *Server) TakeCut() int { return int(s.cut.Swap(0)) }
+
+// letGo opens the closing window: the running configuration's answers say
+// `Connection: close`, so that no client will send another request on a
+// connection that the reload closes. It returns when no connection from before
+// is left, or the time is over, and how many are left. The window stays open.
+//
+// (stub_status can't say that: it counts connections that wait, those among
+// them that have just been opened, and not those with a request that was
+// begun before the window, whose answer says keep-alive.)
+func (s *Server) letGo(ctx context.Context, running []byte) (left int, err error) {
+	if err := s.endWindow(); err != nil {
+		return 0, err
+	}
+	if bytes.Contains(running, []byte("keepalive_min_timeout ")) {
+		return 0, nil // it closes none at once
+	}
+	_, generation := head(running)
+	if generation == "" {
+		return 0, fmt.Errorf("nginx: %s is not ours: it has no generation", s.path("nginx.conf"))
+	}
+	if err := os.WriteFile(s.path(filepath.Join("closing", generation)), nil, 0o600); err != nil {
+		return 0, fmt.Errorf("nginx: closing window: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, window, errWindow)
+	defer cancel()
+	before, err := connections(s.cfg.Listen)
+	for err == nil && len(before) > 0 {
+		if !pause(ctx, 25*time.Millisecond) {
+			break
+		}
+		var now map[string]bool
+		now, err = connections(s.cfg.Listen)
+		for conn := range before {
+			if !now[conn] {
+				delete(before, conn)
+			}
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("nginx: closing window: %w", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errWindow) {
+		return 0, fmt.Errorf("nginx: closing window: %w", cause)
+	}
+	return len(before), nil
+}
+
+var errWindow = errors.New("the closing window is over")
+
+// endWindow lets the answers of all configurations keep connections again.
+func (s *Server) endWindow() error {
+	flags, err := os.ReadDir(s.path("closing"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, flag := range flags {
+		err = errors.Join(err, os.Remove(s.path(filepath.Join("closing", flag.Name()))))
+	}
+	if err != nil {
+		return fmt.Errorf("nginx: end the closing window: %w", err)
+	}
+	return nil
+}
+
+// outer splits a listen address: a nil IP is every one.
+func outer(listen string) (ip net.IP, port string) {
+	host, port, _ := net.SplitHostPort(listen)
+	if host == "localhost" {
+		return nil, port
+	}
+	if ip = net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		ip = nil
+	}
+	return ip, port
+}
