@@ -29,7 +29,7 @@ func TestLooks(t *testing.T) {
 	s.serve(migration.ReadBoth, 8004)
 	tab.Click("#filter button")
 	tab.Text("#count", "4 tasks")
-	tab.Text("#panel.flashing h2", "read from both")
+	tab.Text("#panel h2", "read from both")
 	g.show("tasks-changed")
 	fill(tab, "#new input", "Water the plants")
 	tab.Click("#new button")

@@ -90,13 +90,15 @@ func TestPanelShowsWhoServes(t *testing.T) {
 	tab.Open(s.url + "/static/taskProducer.html")
 	tab.Text("#panel h2", "deploy the new database")
 	tab.Click("#run")
+	tab.Count("flashes", "#panel", "flashing")
+	tab.Count("changes", "#panel", "changed")
 	seen := map[string]int{}
 	for step := migration.DeployNew; step <= migration.ReadBoth; step++ {
 		if step > migration.DeployNew {
 			s.serve(step, 8000+int(step))
 		}
 		tab.Text("#panel h2", step.Name())
-		tab.Wait(fmt.Sprintf(`document.querySelector("#panel").classList.contains("flashing") === %v`, step > migration.DeployNew))
+		tab.Wait(fmt.Sprintf(`window.flashes === %d`, step-1))
 		tab.Text(`#panel [data-key="port"]`, fmt.Sprint(8000+int(step)))
 		c := browsertest.Eval[string](tab, `getComputedStyle(document.querySelector("#panel header")).getPropertyValue("--step")`)
 		if before, ok := seen[c]; ok {
@@ -112,10 +114,11 @@ func TestPanelShowsWhoServes(t *testing.T) {
 
 	// Another port alone is a change; two looks without one leave the panel be.
 	s.serve(migration.ReadBoth, 8009)
-	tab.Text(`#panel .changed [data-key="port"]`, "8009")
-	tab.Wait(`!document.querySelector("#panel").classList.contains("flashing")`)
-	tab.Wait(`(window.looks ??= 0, window.last !== (window.last = document.querySelector("#panel .looked").textContent) && window.looks++, window.looks >= 2)`)
-	if browsertest.Eval[bool](tab, `Boolean(document.querySelector("#panel.flashing, #panel .changed"))`) {
+	changes := browsertest.Eval[int](tab, `window.changes`)
+	tab.Text(`#panel [data-key="port"]`, "8009")
+	tab.Wait(fmt.Sprintf(`window.flashes === 4 && window.changes === %d`, changes+1))
+	tab.Wait(`(window.looks ??= 0, window.last !== (window.last = document.querySelector("#panel .looked").textContent) && window.looks++, window.looks >= 3)`)
+	if !browsertest.Eval[bool](tab, fmt.Sprintf(`window.flashes === 4 && window.changes === %d`, changes+1)) {
 		t.Error("the panel flashes though nothing changed")
 	}
 }

@@ -48,9 +48,11 @@ func TestConsoleAcrossASwitch(t *testing.T) {
 	tab.Keys("begun before\r")
 	tab.Text("#tasks li", "begun before")
 	before := panelColour(tab)
+	tab.Count("flashes", "#panel", "flashing")
 	s.next(2)
-	tab.Text("#panel.flashing h2", "add the new data access object")
-	tab.Text(`#panel .changed [data-key="port"]`, strconv.Itoa(s.first+1))
+	tab.Text("#panel h2", "add the new data access object")
+	tab.Text(`#panel [data-key="port"]`, strconv.Itoa(s.first+1))
+	tab.Wait(`window.flashes > 0`)
 	tab.Text("#panel .unseen", "Now served at step 2")
 	if after := panelColour(tab); after == before {
 		t.Errorf("the panel is %s at step 1 and at step 2", after)

@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds each wait. It is only spent when something is wrong.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Binary returns the path of the Chromium to test with.
 func Binary(t testing.TB) string {
@@ -179,6 +179,20 @@ func (tab *Tab) Wait(expression string) {
 func (tab *Tab) Text(selector, part string) {
 	tab.t.Helper()
 	tab.Wait(fmt.Sprintf("document.querySelector(%q)?.textContent.includes(%q)", selector, part))
+}
+
+// Count counts in window[name], from now on, how often an element at or within
+// the selected one gets a class, or gets it anew: a mark that goes away by itself can't be missed.
+func (tab *Tab) Count(name, selector, class string) {
+	tab.t.Helper()
+	Eval[bool](tab, fmt.Sprintf(`((name, selector, mark) => {
+		window[name] = 0;
+		new MutationObserver((changes) => {
+			const marked = changes.filter(({ target, oldValue }) => target.classList.contains(mark) && !(oldValue ?? "").split(" ").includes(mark));
+			window[name] += new Set(marked.map(({ target }) => target)).size; // an element counts once for all that was done to it at once
+		}).observe(document.querySelector(selector), { subtree: true, attributeFilter: ["class"], attributeOldValue: true });
+		return true;
+	})(%q, %q, %q)`, name, selector, class))
 }
 
 // Keys presses keys, wherever the keyboard is.
