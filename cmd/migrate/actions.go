@@ -19,7 +19,7 @@ func (a *actions) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(
 func (a actions) print(w io.Writer) {
 	fmt.Fprintln(w, "This would be done:")
 	for n, text := range a {
-		fmt.Fprintf(w, "%4d. %s\n", n+1, text)
+		fmt.Fprintf(w, "%4d. %s\n", n+1, fold(w, text, 6))
 	}
 	fmt.Fprintln(w, "Nothing was changed.")
 }

@@ -206,12 +206,12 @@ func (wk *walker) printMove(r orchestrator.SwitchResult) {
 	if g.JSON {
 		return
 	}
-	fmt.Fprintf(g.out, "Step %d on port %d: %s; moved in %.2f ms", r.Step, r.Port, migration.Step(r.Step).Name(), float64(r.Move))
+	text := fmt.Sprintf("Step %d on port %d: %s; moved in %.2f ms", r.Step, r.Port, migration.Step(r.Step).Name(), float64(r.Move))
 	if r.Previous != 0 && r.Drained {
-		fmt.Fprintf(g.out, ", port %d drained in %.0f ms", r.Previous, float64(r.Drain))
+		text += fmt.Sprintf(", port %d drained in %.0f ms", r.Previous, float64(r.Drain))
 	}
 	if r.Primary != "" {
-		fmt.Fprintf(g.out, "; primary %s, epoch %d", r.Primary, r.Epoch)
+		text += fmt.Sprintf("; primary %s, epoch %d", r.Primary, r.Epoch)
 	}
-	fmt.Fprintln(g.out)
+	fmt.Fprintln(g.out, fold(g.out, text, 2))
 }

@@ -276,3 +276,18 @@ func TestVariablesCountAsGiven(t *testing.T) {
 		t.Errorf("dir %q, given %v; quiet given %v", g.Dir, demo.Flags().Changed("dir"), demo.Flags().Changed("quiet"))
 	}
 }
+
+// What this program's processes tell one another is not for the environment.
+func TestHiddenFlagsHaveNoVariable(t *testing.T) {
+	t.Setenv("MIGRATE_AS_PUBLISHED", "nonsense")
+	serve, _, err := newRoot(&globals{}).Find([]string{"serve"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := serve.Flags().Lookup("as-published"); f == nil || !f.Hidden {
+		t.Fatal("serve has no hidden flag to try")
+	}
+	if err := fromEnvironment(serve); err != nil {
+		t.Error(err)
+	}
+}

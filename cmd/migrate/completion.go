@@ -23,7 +23,7 @@ func newCompletionCmd() *cobra.Command {
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print what lets a shell complete commands, ports and steps",
 		Long: `Print the script that lets a shell complete commands, flags, and the ports and
-steps of this state folder.`,
+steps of this state folder. Bash needs the package bash-completion for it.`,
 		Example: `  source <(migrate completion bash)
   migrate completion zsh > "${fpath[1]}/_migrate"
   migrate completion fish > ~/.config/fish/completions/migrate.fish

@@ -24,13 +24,14 @@ func envName(f *pflag.Flag) string {
 }
 
 // fromEnvironment sets every flag that was not given from its variable; an
-// empty one counts as unset.
+// empty one counts as unset. Hidden flags are between this program's own
+// processes, and have none.
 func fromEnvironment(cmd *cobra.Command) error {
 	var errs []error
 	flags := cmd.Flags()
 	flags.VisitAll(func(f *pflag.Flag) {
 		v := os.Getenv(envName(f))
-		if v == "" || f.Changed || f.Name == "help" {
+		if v == "" || f.Changed || f.Name == "help" || f.Hidden {
 			return
 		}
 		if err := f.Value.Set(v); err != nil {

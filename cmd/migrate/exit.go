@@ -71,11 +71,11 @@ func (g *globals) report(err error) {
 		}})
 		return
 	}
-	fmt.Fprintf(g.err, "%s %v\n", g.paint(g.err, red, "migrate:"), err)
+	fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, red, "migrate:"), fold(g.err, err.Error(), 9))
 	if state != "" {
-		fmt.Fprintf(g.err, "  now:  %s\n", state)
+		fmt.Fprintf(g.err, "  now:  %s\n", fold(g.err, state, 8))
 	}
 	if next != "" {
-		fmt.Fprintf(g.err, "  next: %s\n", next)
+		fmt.Fprintf(g.err, "  next: %s\n", fold(g.err, next, 8))
 	}
 }

@@ -124,9 +124,9 @@ func (g *globals) printGates(w io.Writer, gates []orchestrator.Gate) {
 		case !gate.OK:
 			mark = g.paint(g.out, red, "REFUSES")
 		}
-		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, gate.Detail)
+		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, fold(w, gate.Detail, 27))
 		if !gate.OK && gate.Remedy != "" {
-			fmt.Fprintf(w, "       remedy: %s\n", gate.Remedy)
+			fmt.Fprintf(w, "       remedy: %s\n", fold(w, gate.Remedy, 15))
 		}
 	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"io"
 	"os"
+	"strings"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 )
 
@@ -31,10 +33,27 @@ func size(w io.Writer) (columns, rows int) {
 	return 80, 24
 }
 
-// paint colours a text, on a terminal whose user wants colour.
-func (g *globals) paint(w io.Writer, colour, text string) string {
-	if g.NoColor || text == "" || !isTerminal(w) || os.Getenv("TERM") == "dumb" {
-		return text
+// fold breaks a text that begins at a column into lines that fit the terminal;
+// elsewhere it stays as it is, for grep.
+func fold(w io.Writer, s string, column int) string {
+	if !isTerminal(w) {
+		return s
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	columns, _ := size(w)
+	var lines []string
+	for line := range strings.SplitSeq(s, "\n") {
+		lines = append(lines, strings.Split(text.WrapSoft(line, max(20, columns-column)), "\n")...)
+	}
+	for n := range lines {
+		lines[n] = strings.TrimRight(lines[n], " ")
+	}
+	return strings.Join(lines, "\n"+strings.Repeat(" ", column))
+}
+
+// paint colours a text, on a terminal whose user wants colour.
+func (g *globals) paint(w io.Writer, colour, s string) string {
+	if g.NoColor || s == "" || !isTerminal(w) || os.Getenv("TERM") == "dumb" {
+		return s
+	}
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
 }

@@ -110,6 +110,9 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 		r, err := wk.orch.Switch(ctx, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
 		into.Gates = r.Gates
 		if err != nil {
+			if errors.Is(err, orchestrator.ErrGate) {
+				into.Actions.add("ask the gates to step %d, which refuse: stop", step)
+			}
 			return err
 		}
 	}
