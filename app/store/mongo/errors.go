@@ -13,7 +13,8 @@ import (
 	"migrate/app/store"
 )
 
-// How the driver's errors become the store's. Of a write:
+// How the driver's errors become the store's; row by row in
+// docs/mongo-errors.md, which a test reads. Of a write:
 //
 //	nothing was sent: no server found, refused, no free      ErrUnavailable
 //	connection, failed handshake, the context ended before

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -27,6 +28,9 @@ const (
 	loseAnswer          // the server carries it out; the connection ends
 	holdAnswer          // the server carries it out; nothing comes back
 	answerItself        // the server never sees it, and the client gets an answer
+	cutRequest          // the server sees half of it; the connection ends
+	cutAnswer           // the server carries it out; the client sees half of the answer; the connection ends
+	delayAnswer         // the server carries it out; the answer comes late
 )
 
 // request is a command that went by.
@@ -142,6 +146,9 @@ func (p *proxy) serve(n int, client net.Conn) {
 				return
 			}
 			continue
+		case cutRequest:
+			_, _ = server.Write(message[:len(message)/2])
+			return
 		}
 		if _, err := server.Write(message); err != nil {
 			return
@@ -150,10 +157,20 @@ func (p *proxy) serve(n int, client net.Conn) {
 		if err != nil || f.ending == loseAnswer {
 			return
 		}
-		if f.ending == holdAnswer {
+		switch f.ending {
+		case holdAnswer:
 			close(f.sent)
 			_, _ = io.Copy(io.Discard, fromClient) // until the client gives up
 			return
+		case cutAnswer:
+			_, _ = client.Write(reply[:len(reply)/2])
+			return
+		case delayAnswer:
+			select {
+			case <-p.done:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 		if _, err := client.Write(reply); err != nil {
 			return
