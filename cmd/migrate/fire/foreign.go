@@ -24,14 +24,17 @@ type foreigner struct {
 }
 
 func (p *foreigner) run(ctx context.Context) {
-	const records, think = 4, 60 * time.Millisecond
+	const records, think, refusal = 4, 60 * time.Millisecond, 500 * time.Millisecond
 	for ctx.Err() == nil {
 		p.turns++
 		if len(p.own) < records || p.own[0].spent() {
 			p.begin()
 		}
-		p.turn(p.own[p.rng.IntN(len(p.own))])
-		pause(ctx, time.Duration(p.rng.Int64N(int64(2*think))))
+		wait := time.Duration(p.rng.Int64N(int64(2 * think)))
+		if !p.turn(p.own[p.rng.IntN(len(p.own))]) {
+			wait = refusal // which goes on for as long as the new database is primary
+		}
+		pause(ctx, wait)
 	}
 }
 
@@ -44,9 +47,9 @@ func (p *foreigner) begin() {
 	p.own = append(p.own, r)
 }
 
-// turn writes to a record. What an end of ours would cut off is let go on: a
-// killed shell leaves one more unknown outcome, and nothing is learnt.
-func (p *foreigner) turn(r *record) {
+// turn writes to a record, and reports whether it was let. It outlives the end
+// of the fire: cut off, it would only leave one more unknown outcome.
+func (p *foreigner) turn(r *record) bool {
 	text := label("foreign", p.turns)
 	req, statement := request{Op: opUpdate, Description: text}, fmt.Sprintf("UPDATE tasks SET description=%s WHERE id=%s", quote(text), quote(r.id))
 	fresh := !r.begun() // and nobody else knows of it
@@ -75,6 +78,7 @@ func (p *foreigner) turn(r *record) {
 	if told && fresh {
 		p.f.pool.adopt(r)
 	}
+	return !refused
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
