@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"migrate/app/store"
 )
@@ -46,10 +47,48 @@ func (s *Service[B, F]) advance(ctx context.Context) error {
 	if !plan.Advance {
 		return fmt.Errorf("%w: step %d does not flip the primary", ErrRefused, int(s.step))
 	}
-	if err := s.new.Probe(ctx); err != nil {
+	if err := s.probe(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errProbe, err)
 	}
+	// What a foreign writer removed unseen would come back from new, which has
+	// the same pair: it becomes a tombstone first.
+	if _, err := s.old.Sweep(ctx); err != nil {
+		return err
+	}
 	return s.flip(ctx, fence, fence.Epoch+1)
+}
+
+// probeBudget is how long a write that comes upon the flip may wait for new to
+// show that it takes writes.
+const probeBudget = time.Second
+
+// probe makes sure, before every flip, that new is of this migration and takes
+// a majority write.
+func (s *Service[B, F]) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeBudget)
+	defer cancel()
+	if err := s.checkPrepared(ctx); err != nil {
+		return err
+	}
+	if err := s.notBehind(ctx); err != nil {
+		return err
+	}
+	return s.new.Probe(ctx)
+}
+
+// notBehind refuses an old database that was put back from a time before the
+// primary moved: its fence names old under an epoch that the mirror has passed,
+// which no order of moves leads to.
+func (s *Service[B, F]) notBehind(ctx context.Context) error {
+	mirror, err := s.new.Mirror(ctx)
+	if err != nil {
+		return err
+	}
+	fence, err := s.old.Fence(ctx) // after the mirror: a fence moves before it
+	if err == nil && fence.Primary == store.PrimaryOld && mirror.Epoch > fence.Epoch {
+		err = fmt.Errorf("%w: the old database says epoch %d, the mirror in the new one %d: is it an old copy?", store.ErrStranger, fence.Epoch, mirror.Epoch)
+	}
+	return err
 }
 
 // flip moves the fence to (epoch, new, open), then the mirror.
@@ -106,10 +145,14 @@ func (s *Service[B, F]) Prepare(ctx context.Context) error {
 	if err := s.new.Prepare(ctx, fence.Migration); err != nil {
 		return err
 	}
-	s.setPrepared()
 	if fence.Primary == store.PrimaryNew {
+		s.setPrepared()
 		return s.align(ctx, fence)
 	}
+	if err := s.notBehind(ctx); err != nil {
+		return err
+	}
+	s.setPrepared()
 	return s.raise(ctx, fence)
 }
 
@@ -123,6 +166,15 @@ func (s *Service[B, F]) checkPrepared(ctx context.Context) error {
 	}
 	s.setPrepared()
 	return nil
+}
+
+// ours makes sure, once, that new is of this migration before a request or the
+// relay touches it: it may have been out of reach when this instance started.
+func (s *Service[B, F]) ours(ctx context.Context) error {
+	if s.isPrepared() {
+		return nil
+	}
+	return s.checkPrepared(ctx)
 }
 
 func (s *Service[B, F]) setPrepared() {
@@ -167,6 +219,9 @@ func (s *Service[B, F]) adopt(ctx context.Context) error {
 	m, err := s.new.Mirror(ctx)
 	if err != nil {
 		return err
+	}
+	if m.Epoch == 0 {
+		return fmt.Errorf("%w: the mirror was never set: no instance at step 2 to 5 has been here", ErrRefused)
 	}
 	if err := s.own(m.Migration); err != nil {
 		return err

@@ -98,7 +98,7 @@ func (s *Service[B, F]) gateCompared(ctx context.Context) Gate {
 	verified := p.Verify != nil && p.Verify.Clean
 	switch {
 	case c.Different > 0:
-		return gate(GateCompared, "", errors.New(found), "records differ between the databases: run migrate verify and look at each")
+		return gate(GateCompared, "", errors.New(found), "records differ between the databases: run migrate verify and look at each; once they are mended, --force compared passes the reads that were counted before")
 	case read >= s.cfg.CompareMin:
 		return gate(GateCompared, found, nil, "")
 	case verified && p.Verify.Equal > 0:
@@ -124,6 +124,8 @@ func (s *Service[B, F]) gateFence(ctx context.Context) Gate {
 	return s.gateMirror(ctx, GateFence)
 }
 
+// gateMirror only looks: the switch asks for an advance first, which aligns the
+// mirror with the fence.
 func (s *Service[B, F]) gateMirror(ctx context.Context, name string) Gate {
 	m, err := s.new.Mirror(ctx)
 	if err == nil && m.Primary != store.PrimaryNew {

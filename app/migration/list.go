@@ -7,8 +7,12 @@ import (
 	"migrate/app/store"
 )
 
-// pageSize is how many records one page of a merged list asks each store for.
-const pageSize = 500
+// pageSize is how many records one page of a merged list asks each store for
+// at the most, leastPage at the least.
+const (
+	pageSize  = 500
+	leastPage = 50
+)
 
 // List returns up to limit records that match, tombstones left out, whose id
 // is greater than after, in bytewise order of ids. What matched throughout is
@@ -71,8 +75,11 @@ func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after stri
 // merge pages both stores by id. Ids are consumed only up to the smallest last
 // id among the pages that are full: beyond it one store has not yet spoken.
 func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, after string, limit int) ([]store.Record[B], error) {
+	if err := s.ours(ctx); err != nil {
+		return nil, err
+	}
 	var out []store.Record[B]
-	size := min(limit, pageSize)
+	size := min(max(limit, leastPage), pageSize) // many of a page may turn out to be stale
 	for len(out) < limit {
 		news, err := s.new.List(ctx, filter, after, size)
 		if err != nil {

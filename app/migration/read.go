@@ -81,7 +81,9 @@ func (s *Service[B, F]) lookNewWithin(ctx context.Context, id string) (store.Rec
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
 	rec, found, err := s.lookNew(bounded, id, false)
-	s.breaker.note(err)
+	if ctx.Err() == nil { // a client that went away says nothing about the database
+		s.breaker.note(err)
+	}
 	if err != nil {
 		err = errSkipped
 	}

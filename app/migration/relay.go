@@ -100,9 +100,13 @@ func (s *Service[B, F]) runRelay(ctx context.Context) error {
 }
 
 // relayPass goes once through the outbox in order of ids: whatever was pending
-// when it began is replicated when it returns nil, since each id is met once,
-// and is then either no longer pending or sent on as it is.
+// in the primary when it began is replicated when it returns nil, unless the
+// fence moved meanwhile ([Service.cleared] sees to that), since each id is met
+// once, and is then either no longer pending or sent on as it is.
 func (s *Service[B, F]) relayPass(ctx context.Context) error {
+	if err := s.ours(ctx); err != nil {
+		return err
+	}
 	after := ""
 	for {
 		n, last, err := s.relayRound(ctx, after)

@@ -237,6 +237,14 @@ func (r *returning[B, F]) underClosedFence(ctx context.Context, fence store.Fenc
 	if err == nil {
 		return nil
 	}
+	now, ferr := r.old.Fence(context.WithoutCancel(ctx))
+	switch {
+	case ferr != nil: // the last move may have been made, or not
+		return fmt.Errorf("%w: whether the primary has returned can't be found out: %w; %v", store.ErrUnknown, err, ferr)
+	case now.Primary == store.PrimaryOld && now.Epoch == closed.Epoch+1:
+		return nil // it was made, and only its answer was lost
+	}
+	r.res.Epoch = now.Epoch
 	return errors.Join(fmt.Errorf("%w: %w", ErrGaveUp, err), r.putBack(ctx, closed))
 }
 
@@ -250,9 +258,6 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 	if err := r.opt.Pause(ctx, r.opt.Grace); err != nil {
 		return err
 	}
-	if err := r.drainAll(ctx, closed.Epoch); err != nil {
-		return err
-	}
 	back := reopened(closed)
 	back.Epoch, back.Primary = closed.Epoch+1, store.PrimaryOld
 	if err := r.new.RaiseMirror(ctx, store.Mirror{Migration: back.Migration, Epoch: back.Epoch, Primary: back.Primary}); err != nil {
@@ -263,15 +268,13 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 	if err := r.allGone(ctx); err != nil {
 		return err
 	}
-	// One that registered, wrote and ended since the drain has left its writes.
+	// Only now can nobody commit to new any more: one that registered, wrote and
+	// ended since the closing has left what it wrote in the outbox.
 	if err := r.drainAll(ctx, closed.Epoch); err != nil {
 		return err
 	}
-	if err := r.old.MoveFence(ctx, closed, back); err != nil && !r.holds(ctx, back) {
-		return err
-	}
 	r.res.Epoch = back.Epoch
-	return nil
+	return r.old.MoveFence(ctx, closed, back)
 }
 
 // putBack reopens the fence at once, so that writes don't wait for the

@@ -35,6 +35,14 @@ func (s *Service[B, F]) Apply(ctx context.Context, id string, fresh bool, change
 }
 
 func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+	// New comes before the fence: what is built on was there while the fence was
+	// open, so a return drains it, and at most one rev of a late write is ahead
+	// of what old goes on from.
+	var n store.Record[B]
+	inNew, nerr := false, errSkipped
+	if s.step >= ReadBoth && (fresh || s.wasNew.Load()) {
+		n, inNew, nerr = s.lookNew(ctx, id, fresh)
+	}
 	o, inOld, fence, err := s.lookOld(ctx, id, fresh)
 	if err != nil {
 		return o, err
@@ -43,8 +51,14 @@ func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, 
 	switch {
 	case err != nil:
 		return o, err
+	case plan.Wait:
+		return o, s.awaitOpen(ctx, fence)
+	case plan.Primary == store.PrimaryNew && nerr == errSkipped:
+		return o, errAgain // the hint was wrong: read new first
+	case plan.Primary == store.PrimaryNew && nerr != nil:
+		return o, nerr
 	case plan.Primary == store.PrimaryNew:
-		return s.applyNew(ctx, fence, plan, id, fresh, o, inOld, change)
+		return s.applyNew(ctx, fence, plan, id, n, inNew, o, inOld, change)
 	case plan.Advance && s.breaker.closed():
 		err := s.Advance(ctx)
 		if !errors.Is(err, errProbe) {
@@ -86,7 +100,7 @@ func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Pl
 
 // replicate sends a commit of old to new. What fails here the relay does later.
 func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
-	if !s.breaker.closed() {
+	if !s.isPrepared() || !s.breaker.closed() {
 		s.relay.nudge()
 		return
 	}
@@ -104,12 +118,8 @@ func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
 
 // applyNew commits on new at steps 4 and 5, and answers only once some look at
 // the fence, later than the commit, shows the same epoch.
-func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Plan, id string, fresh bool, o store.Record[B], inOld bool, change Change[B]) (store.Record[B], error) {
-	if plan.Wait {
-		return o, s.awaitOpen(ctx, fence)
-	}
-	n, inNew, err := s.lookNew(ctx, id, fresh)
-	if err != nil {
+func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Plan, id string, n store.Record[B], inNew bool, o store.Record[B], inOld bool, change Change[B]) (store.Record[B], error) {
+	if err := s.ours(ctx); err != nil {
 		return o, err
 	}
 	cur, found := choose(fence.Epoch, n, inNew, o, inOld)
@@ -198,6 +208,9 @@ func (s *Service[B, F]) currentNew(ctx context.Context, fence store.Fence, id st
 func (s *Service[B, F]) lookNew(ctx context.Context, id string, fresh bool) (store.Record[B], bool, error) {
 	if fresh {
 		return store.Record[B]{}, false, nil
+	}
+	if err := s.ours(ctx); err != nil {
+		return store.Record[B]{}, false, err
 	}
 	recs, err := s.new.Get(ctx, id)
 	rec, found := recs[id]

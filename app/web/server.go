@@ -30,7 +30,7 @@ type Change = migration.Change[task.Task]
 // Tasks is the store that walks through the migration.
 //
 // Its errors wrap store.ErrUnknown (the change may or may not have happened),
-// store.ErrUnavailable, store.ErrUnfit, store.ErrConflict,
+// store.ErrUnavailable, store.ErrUnfit,
 // migration.ErrRefused (this step may not serve under the present fence), the
 // context's own error (nothing happened), or are the change's own.
 type Tasks interface {
@@ -68,6 +68,8 @@ type Config struct {
 	SQLitePath string
 	MongoURI   string // its password is never shown
 	MongoDB    string // name of the database
+
+	FirstContact *FirstContact // for the admin socket; nil unless this instance made it
 
 	RequestTimeout time.Duration // for the store's part of one request; 10 s
 	Linger         time.Duration // at the end: how long busy connections are asked to close; 250 ms

@@ -177,6 +177,9 @@ func (o *Old[B, F]) Isolate(ctx context.Context, epoch int64, mark store.Mark, r
 	o.quarantined = append(o.quarantined, store.Quarantined{
 		N: o.isolated, Reason: reason, ID: r.ID, Row: fmt.Sprintf("%+v", r.Body),
 	})
+	if o.fence.Primary == store.PrimaryNew {
+		epoch = r.Epoch // a change that new commits meanwhile must be newer than the tombstone
+	}
 	r.Pair = store.Pair{Rev: r.Rev + 1, Epoch: epoch}
 	r.Deleted, r.Pending = true, true
 	o.records.put(r)

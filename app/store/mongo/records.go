@@ -73,6 +73,10 @@ func (s *Store[B, F]) CompareAndSwap(ctx context.Context, rec store.Record[B], e
 	if err != nil {
 		return c.written(err, 0)
 	}
+	if result.MatchedCount == 0 && c.sent.Load() > 1 {
+		// The driver has sent it twice, and the first may have been what matched.
+		return fmt.Errorf("%w: %q was sent again and no longer matched", store.ErrUnknown, rec.ID)
+	}
 	if result.MatchedCount == 0 {
 		return fmt.Errorf("%w: %q is no longer at %v", store.ErrConflict, rec.ID, expect)
 	}

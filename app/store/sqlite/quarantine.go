@@ -18,7 +18,7 @@ const repeated = "repeated id"
 // and leaves a tombstone. Isolating the tombstone forgets it: a database that
 // can't hold even that holds nothing under this id.
 func (s *Store) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
-	return s.writeAt(ctx, "isolate "+mark.ID, epoch, func(ctx context.Context, c *conn, _ store.Fence) error {
+	return s.writeAt(ctx, "isolate "+mark.ID, epoch, func(ctx context.Context, c *conn, f store.Fence) error {
 		var deleted bool
 		err := c.value(ctx, `SELECT deleted FROM migrate_record WHERE id=? AND rev=? AND epoch=?`, &deleted,
 			mark.ID, mark.Rev, mark.Epoch)
@@ -42,7 +42,11 @@ func (s *Store) Isolate(ctx context.Context, epoch int64, mark store.Mark, reaso
 		if _, err := c.exec(ctx, `DELETE FROM tasks WHERE id=?`, mark.ID); err != nil {
 			return err
 		}
-		_, err = c.exec(ctx, `UPDATE migrate_record SET rev=rev+1, epoch=?, pending=1, deleted=1 WHERE id=?`, epoch, mark.ID)
+		stamp := f.Epoch
+		if f.Primary == store.PrimaryNew {
+			stamp = mark.Epoch // a change that new commits meanwhile must be newer than the tombstone
+		}
+		_, err = c.exec(ctx, `UPDATE migrate_record SET rev=rev+1, epoch=?, pending=1, deleted=1 WHERE id=?`, stamp, mark.ID)
 		return err
 	})
 }
