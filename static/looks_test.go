@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/chromedp/cdproto/page"
-
 	"migrate/app/migration"
 	"migrate/static/browsertest"
 )
@@ -99,14 +97,8 @@ func (g gallery) show(name string) {
 		for _, problem := range browsertest.Eval[[]string](g.tab, audit) {
 			g.t.Errorf("%s, %s: %s", name, suffix, problem)
 		}
-		if g.dir == "" {
-			continue
-		}
-		for _, format := range []page.CaptureScreenshotFormat{page.CaptureScreenshotFormatPng, page.CaptureScreenshotFormatWebp} {
-			path := filepath.Join(g.dir, fmt.Sprintf("%s-%s.%s", name, suffix, format))
-			if err := os.WriteFile(path, g.tab.Photograph(format), 0o644); err != nil {
-				g.t.Fatal(err)
-			}
+		if g.dir != "" {
+			g.tab.Photograph(filepath.Join(g.dir, name+"-"+suffix))
 		}
 	}
 	g.tab.As(browsertest.Look{Width: 1200, Height: 760, Still: true})

@@ -1,25 +1,39 @@
 package main
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
 
-	"github.com/chromedp/cdproto/page"
-
 	"migrate/app/migration"
 	"migrate/static/browsertest"
 )
 
-// up starts the databases, the proxy and an instance at step 1.
+// up starts the databases, the old one as the original left it, the proxy and
+// an instance at step 1.
 func up(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "todo.sqlite")
+	db, err := sql.Open("sqlite", "file:"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
+		`INSERT INTO tasks VALUES('l-1','Ann','first',0),('l-2','Ann','second',1)`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.must("mongo", "start")
 	s.must("nginx", "start")
-	s.must("spawn", "--port", strconv.Itoa(s.first), "--step", "1")
+	s.must("spawn", "--port", strconv.Itoa(s.first), "--step", "1", "--sqlite", file)
 	s.must("switch")
 	return s
 }
@@ -89,10 +103,7 @@ func TestProducerThroughTheWalk(t *testing.T) {
 	// Tasks of the last step are made and finished, too.
 	tab.Wait(`[...document.querySelectorAll("#strip .cut")].every((cut) => cut.dataset.requests > 0)`)
 	if dir := os.Getenv("MIGRATE_SCREENSHOTS"); dir != "" {
-		picture := tab.Photograph(page.CaptureScreenshotFormatWebp)
-		if err := os.WriteFile(filepath.Join(dir, "producer-walk.webp"), picture, 0o644); err != nil {
-			t.Error(err)
-		}
+		tab.Photograph(filepath.Join(dir, "producer-walk"))
 	}
 	tab.Click("#run")
 	tab.Text("#running", "Stopped")

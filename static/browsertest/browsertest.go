@@ -232,16 +232,25 @@ func (tab *Tab) As(look Look) {
 	}
 }
 
-// Photograph returns a picture of the whole page.
-func (tab *Tab) Photograph(format page.CaptureScreenshotFormat) []byte {
+// Photograph writes a picture of the whole page: path.png, and a small one,
+// path.webp.
+func (tab *Tab) Photograph(path string) {
 	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
-	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: format, CaptureBeyondViewport: new(true)})
-	if err != nil {
-		tab.t.Fatalf("browser: %v", err)
+	for ending, params := range map[string]page.CaptureScreenshotParams{
+		".png":  {Format: page.CaptureScreenshotFormatPng},
+		".webp": {Format: page.CaptureScreenshotFormatWebp, Quality: new(int64(50))},
+	} {
+		params.CaptureBeyondViewport = new(true)
+		picture, err := chromedp.Call(ctx, page.CaptureScreenshot, params)
+		if err != nil {
+			tab.t.Fatalf("browser: %v", err)
+		}
+		if err := os.WriteFile(path+ending, picture.Data, 0o644); err != nil {
+			tab.t.Fatal(err)
+		}
 	}
-	return shot.Data
 }
 
 // seen is what a person would read on the page now.
