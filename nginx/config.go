@@ -133,13 +133,19 @@ func (s *Server) Render(ctx context.Context) ([]byte, error) {
 // targets are the ports that traffic is to go to; 0 is none.
 type targets struct{ live, fallback int }
 
+// targets are where the links lead now.
+func (s *Server) targets() (to targets, err error) {
+	if to.live, err = s.Live(); err != nil {
+		return to, err
+	}
+	to.fallback, err = s.Fallback()
+	return to, err
+}
+
 // renderLinks renders for where the links lead now.
 func (s *Server) renderLinks(ctx context.Context) (text []byte, generation string, err error) {
-	var to targets
-	if to.live, err = s.Live(); err != nil {
-		return nil, "", err
-	}
-	if to.fallback, err = s.Fallback(); err != nil {
+	to, err := s.targets()
+	if err != nil {
 		return nil, "", err
 	}
 	return s.render(ctx, to)

@@ -110,12 +110,8 @@ func (s *Server) rewrite(ctx context.Context, link string, port int) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
-	var to targets
-	var err error
-	if to.live, err = s.Live(); err != nil {
-		return err
-	}
-	if to.fallback, err = s.Fallback(); err != nil {
+	to, err := s.targets()
+	if err != nil {
 		return err
 	}
 	if link == live {
