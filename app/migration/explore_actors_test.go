@@ -224,6 +224,7 @@ func foreign(id string) operation {
 // commands that are still late, and reads everything on the way.
 func (s *scene) conclude() {
 	s.clock = s.clock.Add(time.Hour)
+	_, _, _ = s.spawn("first", ReadBoth).svc.Get(background, "a") // a request reopens what a dead tool has closed
 	s.readAll(ReadBoth, "at the end")
 	fence, _ := s.old.Fence(background)
 	if fence.Primary == store.PrimaryOld {

@@ -91,6 +91,7 @@ func (sc scenario) open(telling bool) *scene {
 	}
 	if sc.broken != nil {
 		s.forOld, s.forNew = sc.broken.apply(s, s.forOld, s.forNew)
+		s.judge.forgetful = sc.broken.forgetful
 	}
 	shared := map[Step]*instance{}
 	for i, r := range sc.roles {
