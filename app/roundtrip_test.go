@@ -1,0 +1,478 @@
+package app
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	_ "modernc.org/sqlite"
+	"pgregory.net/rapid"
+
+	"migrate/app/migration"
+	"migrate/app/store"
+	"migrate/app/store/embeddedmongo"
+	"migrate/app/store/sqlite"
+	"migrate/app/task"
+)
+
+type record = store.Record[task.Task]
+
+// row is what a foreign program binds: nil, int64, float64, string or []byte each.
+type row struct{ id, assignee, description, done any }
+
+// anyText is Unicode of all kinds and sizes, and sometimes not even that.
+func anyText() *rapid.Generator[string] {
+	return rapid.OneOf(
+		rapid.String(),
+		rapid.SampledFrom([]string{"", "a\x00b", "\uFEFF", "\U0010FFFF", "é", "e\u0301", "\u202Eabc", "👩‍👩‍👧", "'; DROP TABLE tasks; --", `$where`, `{"$ne":1}`, `\`, `"`, "\r\n", "NULL", "null", "5.0", "\uFFFD", "\uFFFF"}),
+		rapid.SampledFrom([]string{"\xff", "\xed\xa0\x80", "ok\xc3", "\xf8\x88\x80\x80\x80"}), // no UTF-8
+		rapid.Custom(func(t *rapid.T) string {
+			return strings.Repeat(rapid.SampledFrom([]string{"x", "ž", "🌱"}).Draw(t, "rune"), rapid.IntRange(1, 1<<14).Draw(t, "times"))
+		}),
+	)
+}
+
+// anyValue is whatever SQLite stores in a column that is declared as text.
+func anyValue() *rapid.Generator[any] {
+	return rapid.Custom(func(t *rapid.T) any {
+		switch rapid.IntRange(0, 9).Draw(t, "type") {
+		case 0:
+			return nil
+		case 1:
+			return rapid.Int64().Draw(t, "integer")
+		case 2:
+			return float64(rapid.IntRange(-1000, 1000).Draw(t, "real")) + 0.5
+		case 3:
+			return []byte(anyText().Draw(t, "blob"))
+		}
+		return anyText().Draw(t, "text")
+	})
+}
+
+// dones says which stored values of done the original program lists as undone.
+var dones = []struct {
+	value any
+	done  bool
+}{{int64(0), false}, {int64(1), true}, {nil, true}, {"true", true}, {"0", false}, {"1", true}, {0.0, false}, {int64(-1), true}, {"", true}, {[]byte("0"), true}, {"false", true}, {0.5, true}}
+
+func anyRow(ids *rapid.Generator[any]) *rapid.Generator[row] {
+	return rapid.Custom(func(t *rapid.T) row {
+		return row{ids.Draw(t, "id"), anyValue().Draw(t, "assignee"), anyValue().Draw(t, "description"), rapid.SampledFrom(dones).Draw(t, "done").value}
+	})
+}
+
+// asText is a value as text, as the original program's language prints it.
+func asText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case []byte:
+		return string(v)
+	}
+	return v.(string)
+}
+
+func (r row) body() task.Task {
+	t := task.Task{Assignee: asText(r.assignee), Description: asText(r.description)}
+	for _, d := range dones {
+		if cmp.Equal(d.value, r.done) {
+			t.Done = d.done
+		}
+	}
+	return t
+}
+
+// unfit says why the row can't be a record; "" if it can.
+func (r row) unfit() string {
+	switch id := r.id.(type) {
+	case nil:
+		return "null id"
+	case []byte:
+		return "blob id"
+	case string:
+		if id == "" {
+			return "empty id"
+		}
+	}
+	switch {
+	case !utf8.ValidString(asText(r.id)):
+		return "id is not valid UTF-8"
+	case !utf8.ValidString(asText(r.assignee)):
+		return "assignee is not valid UTF-8"
+	case !utf8.ValidString(asText(r.description)):
+		return "description is not valid UTF-8"
+	}
+	return ""
+}
+
+// judge says what becomes of the rows: the records, and for the others why not.
+func judge(rows []row) (records map[string]task.Task, reasons []string) {
+	records, taken := map[string]task.Task{}, map[string]bool{}
+	reasons = make([]string, len(rows))
+	for i, r := range rows {
+		reason, id := r.unfit(), asText(r.id)
+		switch reason {
+		case "null id", "blob id", "empty id":
+			reasons[i] = reason
+			continue
+		}
+		switch {
+		case taken[id]:
+			reasons[i] = "repeated id"
+		case reason != "":
+			reasons[i] = reason
+		default:
+			records[id] = r.body()
+		}
+		taken[id] = true
+	}
+	return records, reasons
+}
+
+// later takes a row into account that was granted after first contact: it is a
+// record, or goes to quarantine when the copy meets it. A record under the id
+// of a row that was set aside decides on that row.
+func later(rows []row, reasons []string, records map[string]task.Task, r row) ([]row, []string) {
+	reason, id := r.unfit(), asText(r.id)
+	if reason == "" {
+		records[id] = r.body()
+		for i := range rows {
+			if reasons[i] != "repeated id" && reasons[i] != "blob id" && asText(rows[i].id) == id {
+				reasons[i] = ""
+			}
+		}
+	}
+	if _, text := strings.CutSuffix(reason, "not valid UTF-8"); text {
+		reason = "not valid UTF-8" // in the words of the store that could not hold it
+	}
+	return append(rows, r), append(reasons, reason)
+}
+
+// bench is both databases, and a foreign program's connection to the old one.
+type bench struct {
+	t       rapid.TB
+	ctx     context.Context
+	foreign *sql.DB
+	old     *sqlite.Store
+	new     store.New[task.Task, task.Filter]
+}
+
+// lay writes the rows as the original program would have.
+func lay(t rapid.TB, path string, rows []row) *sql.DB {
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)&_pragma=synchronous(OFF)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if err := insert(db, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return db
+}
+
+func insert(db *sql.DB, r row) error {
+	_, err := db.Exec(`INSERT INTO tasks VALUES(?,?,?,?)`, r.id, r.assignee, r.description, r.done)
+	return err
+}
+
+// contact makes first contact and copies.
+func (b *bench) contact(db Databases) {
+	log := slog.New(slog.DiscardHandler)
+	var err error
+	if b.old, err = OpenOld(b.ctx, db, log); err != nil {
+		b.t.Fatal(err)
+	}
+	if b.new, err = OpenNew(b.ctx, db, log); err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := b.old.FirstContact(b.ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.new.Prepare(b.ctx, c.Migration); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) copyAll() {
+	if _, err := migration.CopyAll(b.ctx, b.old, b.new, migration.BackfillOptions{Batch: 3}); err != nil {
+		b.t.Fatalf("copy: %v", err)
+	}
+}
+
+func (b *bench) close() {
+	for _, err := range []error{b.new.Close(), b.old.Close(), b.foreign.Close()} {
+		if err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+// differs says how the live records of the new database differ from these.
+func (b *bench) differs(want map[string]task.Task) string {
+	got := map[string]task.Task{}
+	for after := ""; ; {
+		page, err := b.new.Scan(b.ctx, after, 7)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, r := range page {
+			if after = r.ID; !r.Deleted {
+				got[r.ID] = r.Body
+			}
+		}
+		if len(page) < 7 {
+			break
+		}
+	}
+	return cmp.Diff(want, got)
+}
+
+func (b *bench) holds(what string, want map[string]task.Task) {
+	if diff := b.differs(want); diff != "" {
+		b.t.Fatalf("%s: the new database differs (-want +got):\n%s", what, diff)
+	}
+}
+
+// setAside wants each of these rows in quarantine, whole, with its reason, and no others.
+func (b *bench) setAside(rows []row, reasons []string) {
+	list, err := b.old.Quarantine(b.ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i, r := range rows {
+		if reasons[i] == "" {
+			continue
+		}
+		at := slices.IndexFunc(list, func(q store.Quarantined) bool { return strings.Contains(q.Reason, reasons[i]) && b.same(q.Row, r) })
+		if at < 0 {
+			b.t.Fatalf("%q should be in quarantine (%s), which holds %+v", r, reasons[i], list)
+		}
+		list = slices.Delete(list, at, at+1)
+	}
+	if len(list) > 0 {
+		b.t.Fatalf("in quarantine without need: %+v", list)
+	}
+}
+
+// same reports whether a row that is shown as SQL is this one, after the same
+// conversions as in its own table.
+func (b *bench) same(shown string, r row) (same bool) {
+	tx, err := b.foreign.Begin()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer tx.Rollback()
+	for _, statement := range []string{`CREATE TEMP TABLE shown(id text, assignee text, description text, done boolean)`, `INSERT INTO shown DEFAULT VALUES`, `UPDATE shown SET ` + shown,
+		`CREATE TEMP TABLE stored(id text, assignee text, description text, done boolean)`} {
+		if _, err := tx.Exec(statement); err != nil {
+			b.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if _, err := tx.Exec(`INSERT INTO stored VALUES(?,?,?,?)`, r.id, r.assignee, r.description, r.done); err != nil {
+		b.t.Fatal(err)
+	}
+	err = tx.QueryRow(`SELECT count(*) FROM shown a JOIN stored b ON a.id IS b.id AND a.assignee IS b.assignee
+		AND a.description IS b.description AND a.done IS b.done`).Scan(&same)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return same
+}
+
+// advance makes new the primary, and everything in it final.
+func (b *bench) advance() {
+	from, err := b.old.Fence(b.ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	to := from
+	to.Epoch, to.Primary = from.Epoch+1, store.PrimaryNew
+	if err := b.old.MoveFence(b.ctx, from, to); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.new.RaiseMirror(b.ctx, store.Mirror{Migration: to.Migration, Epoch: to.Epoch, Primary: to.Primary}); err != nil {
+		b.t.Fatal(err)
+	}
+	b.copyAll()
+}
+
+// work changes, deletes and creates records in new, and says what is there then.
+func (b *bench) work(t *rapid.T, was map[string]task.Task) map[string]task.Task {
+	now := map[string]task.Task{}
+	text := rapid.String()
+	newBody := func() task.Task {
+		return task.Task{Assignee: text.Draw(t, "assignee"), Description: text.Draw(t, "description"), Done: rapid.Bool().Draw(t, "done")}
+	}
+	commit := func(r record, expect store.Pair) {
+		r.Rev, r.Epoch, r.Pending = expect.Rev+1, 2, true
+		if err := b.new.CompareAndSwap(b.ctx, r, expect); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for id, body := range was {
+		held, err := b.new.Get(b.ctx, id)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		switch r := held[id]; rapid.IntRange(0, 2).Draw(t, "change") {
+		case 0:
+			now[id] = body
+		case 1:
+			r.Body = newBody()
+			commit(r, held[id].Pair)
+			now[id] = r.Body
+		case 2:
+			r.Deleted = true
+			commit(r, held[id].Pair)
+		}
+	}
+	for i := range 3 {
+		id := fmt.Sprint("new ", i, text.Draw(t, "new id"))
+		body := newBody()
+		commit(record{ID: id, Body: body}, store.Pair{})
+		now[id] = body
+	}
+	return now
+}
+
+// comesBack returns the primary, and wants exactly these rows in the original's table.
+func (b *bench) comesBack(want map[string]task.Task) {
+	if _, err := migration.ReturnPrimary(b.ctx, b.old, b.new, migration.ReturnOptions{
+		Token: "t", Gone: func(store.Registration) error { return errors.New("it lives") },
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	rows, err := b.foreign.Query(`SELECT id, CAST(assignee AS TEXT), CAST(description AS TEXT), NOT coalesce(done=0,0) FROM tasks`)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer rows.Close()
+	got := map[string]task.Task{}
+	for rows.Next() {
+		var id string
+		var assignee, description sql.NullString
+		var t task.Task
+		if err := rows.Scan(&id, &assignee, &description, &t.Done); err != nil {
+			b.t.Fatal(err)
+		}
+		t.Assignee, t.Description = assignee.String, description.String
+		got[id] = t
+	}
+	if err := rows.Err(); err != nil {
+		b.t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		b.t.Fatalf("the original's table differs (-want +got):\n%s", diff)
+	}
+}
+
+// Whatever a foreign program has stored, or stores while we are there, is in
+// the new database at the end, or in quarantine with all of its row and the
+// reason; and what was changed there comes back as it is.
+func TestRoundTrip(t *testing.T) {
+	uri := server(t)
+	runs := 0
+	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		dir, err := os.MkdirTemp("", "roundtrip")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		ids := rapid.OneOf(anyValue(), rapid.SampledFrom([]any{"a", "b", "B", "5", int64(5), "a ", "á", "a\x00"}))
+		rows := rapid.SliceOfN(anyRow(ids), 0, 12).Draw(t, "rows")
+		db := Databases{SQLite: filepath.Join(dir, "todo.sqlite"), MongoURI: uri, MongoDB: fmt.Sprint("r", runs)}
+		b := &bench{t: t, ctx: context.Background(), foreign: lay(t, db.SQLite, rows)}
+		b.contact(db)
+		defer b.close()
+		records, reasons := judge(rows)
+		for _, r := range rapid.SliceOfN(anyRow(ids), 0, 4).Draw(t, "later rows") {
+			if insert(b.foreign, r) == nil { // else it was never there
+				rows, reasons = later(rows, reasons, records, r)
+			}
+		}
+		b.copyAll()
+		b.holds("copied", records)
+		b.setAside(rows, reasons)
+		b.advance()
+		b.holds("under new", records)
+		b.comesBack(b.work(t, records))
+	})
+}
+
+// bring lays the rows down and copies them, to through as the new database.
+func bring(t *testing.T, rows []row, through func(store.New[task.Task, task.Filter]) store.New[task.Task, task.Filter]) *bench {
+	t.Helper()
+	db := Databases{SQLite: filepath.Join(t.TempDir(), "todo.sqlite"), MongoURI: server(t), MongoDB: "r"}
+	b := &bench{t: t, ctx: t.Context(), foreign: lay(t, db.SQLite, rows)}
+	b.contact(db)
+	t.Cleanup(b.close)
+	b.new = through(b.new)
+	b.copyAll()
+	return b
+}
+
+// What is too large for a MongoDB document is set aside, what is merely large is not.
+func TestTooLarge(t *testing.T) {
+	rows := []row{
+		{"large", "Bill", strings.Repeat("ž", 1<<19), int64(0)},
+		{"too large", "Bill", strings.Repeat("ž", 8<<20), int64(0)},
+	}
+	b := bring(t, rows, func(s store.New[task.Task, task.Filter]) store.New[task.Task, task.Filter] { return s })
+	b.holds("copied", map[string]task.Task{"large": rows[0].body()})
+	b.setAside(rows, []string{"", "more than a MongoDB document may have"})
+}
+
+// careless ends a text at its first NUL, as C does.
+type careless struct {
+	store.New[task.Task, task.Filter]
+}
+
+func (c careless) PutIfNewer(ctx context.Context, recs ...record) error {
+	for i := range recs {
+		recs[i].Body.Description, _, _ = strings.Cut(recs[i].Body.Description, "\x00")
+	}
+	return c.New.PutIfNewer(ctx, recs...)
+}
+
+func TestCarelessStoreIsCaught(t *testing.T) {
+	rows := []row{{"a", "Bill", "x\x00y", int64(0)}}
+	b := bring(t, rows, func(s store.New[task.Task, task.Filter]) store.New[task.Task, task.Filter] { return careless{s} })
+	if b.differs(map[string]task.Task{"a": rows[0].body()}) == "" {
+		t.Error("a store that cuts texts passed")
+	}
+}
+
+// server starts an embedded one.
+func server(t *testing.T) (uri string) {
+	t.Helper()
+	s, err := embeddedmongo.Start(t.Context(), embeddedmongo.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.URI()
+}
