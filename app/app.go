@@ -4,12 +4,16 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +37,34 @@ type Databases struct {
 	MongoURI  string
 	MongoDB   string // name of the database
 	Migration string // the migration id that is remembered; empty before first contact
+	Create    bool   // make the old one's file when it is missing, and the table in a file without, as the original would
+}
+
+// ErrNoFile: the old database's file is missing, and none may be made.
+var ErrNoFile = errors.New("there is no such file")
+
+// CheckOld returns ErrNoFile when the old database's file should be there and
+// is not: an empty one would look like a fresh start.
+func CheckOld(db Databases) error {
+	_, err := os.Stat(db.SQLite)
+	if errors.Is(err, fs.ErrNotExist) && !db.Create {
+		return fmt.Errorf("the old database %s: %w", db.SQLite, ErrNoFile)
+	}
+	return nil // what else is wrong with it, opening it tells better
+}
+
+// CheckNew returns an error when the new database can't be reached. It says
+// nothing of what is in it.
+func CheckNew(ctx context.Context, db Databases) error {
+	s, err := OpenNew(ctx, db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err := s.Prepared(ctx); err != nil && !errors.Is(err, store.ErrStranger) {
+		return err
+	}
+	return nil
 }
 
 // Config describes one instance.
@@ -46,11 +78,9 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// OpenOld opens the old database. While no migration is remembered a missing
-// file is made, as the original program would; from then on a missing file is
-// an error, since an empty one would look like a fresh start.
+// OpenOld opens the old database.
 func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (*sqlite.Store, error) {
-	return sqlite.Open(ctx, sqlite.Config{Path: db.SQLite, Logger: log, Create: db.Migration == ""})
+	return sqlite.Open(ctx, sqlite.Config{Path: db.SQLite, Logger: log, Create: db.Create})
 }
 
 // OpenNew opens the new database; a server out of reach is no error yet.
@@ -77,6 +107,7 @@ func filter(f task.Filter) bson.D {
 type instance struct {
 	old   *sqlite.Store
 	new   *mongo.Store[task.Task, task.Filter]
+	first *web.FirstContact // nil unless this instance made it
 	tasks *migration.Service[task.Task, task.Filter]
 	tel   *telemetry
 }
@@ -88,6 +119,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if err := listenable(cfg); err != nil {
+		return err
+	}
 	id := uuid.Must(uuid.NewV7()).String()
 	i, err := open(ctx, cfg, id)
 	if err != nil {
@@ -98,7 +132,7 @@ func Run(ctx context.Context, cfg Config) error {
 		Host: cfg.Host, Port: cfg.Port, AdminSocket: cfg.AdminSocket, Step: cfg.Step,
 		Instance: id, Build: cfg.Build, Log: cfg.Log,
 		SQLitePath: cfg.SQLite, MongoURI: cfg.MongoURI, MongoDB: cfg.MongoDB,
-		Collectors: i.tel.collectors(),
+		FirstContact: i.first, Collectors: i.tel.collectors(),
 	}, i.tasks)
 	if err != nil {
 		return err
@@ -126,7 +160,7 @@ func open(ctx context.Context, cfg Config, id string) (*instance, error) {
 		return nil, err
 	}
 	if cfg.Step.HasOld() {
-		if i.old, err = openOld(ctx, cfg); err != nil {
+		if i.old, i.first, err = openOld(ctx, cfg); err != nil {
 			return nil, err
 		}
 		mc.Old = i.old
@@ -148,28 +182,44 @@ func open(ctx context.Context, cfg Config, id string) (*instance, error) {
 // openOld opens the old database and, at the steps that read its fence, makes
 // first contact. At steps 6 and 7 it may be out of reach: what is final in the
 // new one is served without it.
-func openOld(ctx context.Context, cfg Config) (*sqlite.Store, error) {
-	if cfg.Migration == "" {
+func openOld(ctx context.Context, cfg Config) (*sqlite.Store, *web.FirstContact, error) {
+	if cfg.Create {
 		if err := os.MkdirAll(filepath.Dir(cfg.SQLite), 0o700); err != nil {
-			return nil, fmt.Errorf("make the old database's folder: %w", err)
+			return nil, nil, fmt.Errorf("make the old database's folder: %w", err)
+		}
+	}
+	if cfg.Step.ReadsFence() {
+		if err := CheckOld(cfg.Databases); err != nil {
+			return nil, nil, err
 		}
 	}
 	old, err := OpenOld(ctx, cfg.Databases, cfg.Log)
 	if err != nil {
-		return nil, fmt.Errorf("open the old database: %w", err)
+		return nil, nil, fmt.Errorf("open the old database: %w", err)
 	}
 	if !cfg.Step.ReadsFence() {
-		return old, nil
+		return old, nil, nil
 	}
 	contact, err := old.FirstContact(ctx)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("first contact with the old database: %w", err), old.Close())
+		return nil, nil, errors.Join(fmt.Errorf("first contact with the old database: %w", err), old.Close())
 	}
-	if contact.Copy != "" {
-		cfg.Log.Info("first contact: the old database was copied before anything was added to it",
-			"copy", contact.Copy, "rows", contact.Rows, "quarantined", contact.Quarantined)
+	if contact.Copy == "" {
+		return old, nil, nil
 	}
-	return old, nil
+	cfg.Log.Info("first contact: the old database was copied before anything was added to it",
+		"copy", contact.Copy, "rows", contact.Rows, "quarantined", contact.Quarantined)
+	return old, &web.FirstContact{Copy: contact.Copy, Rows: contact.Rows, Quarantined: contact.Quarantined}, nil
+}
+
+// listenable fails when the port is taken: first contact is not to be made for
+// an instance that can't serve.
+func listenable(cfg Config) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(cmp.Or(cfg.Host, "127.0.0.1"), strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return l.Close()
 }
 
 // start finds the instance's place. What only time can mend is left to Run.

@@ -38,7 +38,17 @@ type AdminStatus struct {
 	InFlight  int64  `json:"in_flight"`
 	Requests  int64  `json:"requests"`
 
+	FirstContact *FirstContact `json:"first_contact"`
+
 	Raw json.RawMessage `json:"-"` // all of the answer
+}
+
+// FirstContact is what the instance that was first to open the old database
+// did to it; nil for all others.
+type FirstContact struct {
+	Copy        string `json:"copy"`        // path of the database as it was before
+	Rows        int64  `json:"rows"`        // that were taken over
+	Quarantined int64  `json:"quarantined"` // rows that could not be, and wait for a decision
 }
 
 // admin is the client of one admin socket.

@@ -85,6 +85,21 @@ func (op *operation) awaitSocket(ctx context.Context, i Instance) {
 	}
 }
 
+// firstContact tells what the instance did to the old database, if it was the
+// first to open it.
+func (op *operation) firstContact(ctx context.Context, i Instance) *FirstContact {
+	if !i.Admin {
+		return nil
+	}
+	s, err := op.o.admin(i).status(ctx)
+	if err != nil || s.FirstContact == nil {
+		return nil
+	}
+	op.report("first contact: %d rows taken over, %d in quarantine; as it was before, the old database is kept in %s",
+		s.FirstContact.Rows, s.FirstContact.Quarantined, s.FirstContact.Copy)
+	return s.FirstContact
+}
+
 // outlook asks what the switch to the instance would be refused for.
 func (op *operation) outlook(ctx context.Context, v view, i Instance) []Gate {
 	if !i.Admin || i.Step <= op.step(v) || i.Step < 2 {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -43,21 +44,25 @@ type SpawnOptions struct {
 	Build     string        // the version that /config must show; empty: any
 	Timeout   time.Duration // until it is ready; 0: Timeouts.Ready
 	Databases *Databases    // remembered at the first spawn; nil: none given
-	Force     []string      // "step": let the first instance be at another step than 1
-	DryRun    bool          // only check
+	// Check is asked before anything is ended or started; its error refuses the
+	// spawn. from is the step that the service is at, 0 before the first.
+	Check  func(ctx context.Context, from int) error
+	Force  []string // "step": let the first instance be at another step than 1
+	DryRun bool     // only check
 }
 
 // SpawnResult says what runs now.
 type SpawnResult struct {
-	Op       string   `json:"op,omitempty"`
-	Instance Instance `json:"instance"`
-	Retired  []int    `json:"retired,omitempty"` // ports of those that were ended to make room
-	Gates    []Gate   `json:"gates,omitempty"`   // of the switch to it, as they stand
-	Phases   []Phase  `json:"phases,omitempty"`
-	Cut      int      `json:"cut,omitempty"` // clients' connections that reloads of the proxy cut
-	Took     Millis   `json:"ms"`
-	Warnings []string `json:"warnings,omitempty"`
-	DryRun   bool     `json:"dry_run,omitempty"`
+	Op       string        `json:"op,omitempty"`
+	Instance Instance      `json:"instance"`
+	Retired  []int         `json:"retired,omitempty"`       // ports of those that were ended to make room
+	Gates    []Gate        `json:"gates,omitempty"`         // of the switch to it, as they stand
+	First    *FirstContact `json:"first_contact,omitempty"` // made by it
+	Phases   []Phase       `json:"phases,omitempty"`
+	Cut      int           `json:"cut,omitempty"` // clients' connections that reloads of the proxy cut
+	Took     Millis        `json:"ms"`
+	Warnings []string      `json:"warnings,omitempty"`
+	DryRun   bool          `json:"dry_run,omitempty"`
 }
 
 // Spawn starts an instance detached from this process, waits until it is
@@ -114,8 +119,8 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	for _, old := range retire {
 		r.Retired = append(r.Retired, old.Port)
 	}
-	if opts.DryRun {
-		return nil
+	if err := op.feasible(ctx, v, opts); err != nil || opts.DryRun {
+		return err
 	}
 	if err := op.phase(phaseIntent, fmt.Sprintf("start step %d on port %d", i.Step, i.Port)); err != nil {
 		return err
@@ -141,7 +146,7 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err := op.phase(phaseReady, fmt.Sprintf("instance %s, build %s", i.ID, i.Build)); err != nil {
 		return err
 	}
-	r.Gates = op.outlook(ctx, v, i)
+	r.Gates, r.First = op.outlook(ctx, v, i), op.firstContact(ctx, i)
 	return op.end(op.success, "", nil)
 }
 
@@ -276,6 +281,25 @@ func (op *operation) freePort(v view) int {
 	return 0
 }
 
+// feasible refuses what is bound to fail, while nothing has been ended for it.
+func (op *operation) feasible(ctx context.Context, v view, opts SpawnOptions) error {
+	program := expand(opts)[0]
+	if opts.WorkDir != "" && filepath.Base(program) != program && !filepath.IsAbs(program) {
+		program = filepath.Join(opts.WorkDir, program)
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		return usage("the same with a program that exists", v.where(), "it can't be started: %v", err)
+	}
+	if opts.Check == nil {
+		return nil
+	}
+	err := opts.Check(ctx, op.step(v))
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		return problem(err, v.where(), p.Next)
+	}
+	return err
+}
+
 // plan says what will be started, without passwords.
 func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 	dir := o.instanceDir(opts.Port)
@@ -346,7 +370,7 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket)
 	id, err := process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
 	if err != nil {
-		return i, problem(err, nothingChanged, "")
+		return i, problem(err, "no instance was started", "migrate status")
 	}
 	i.Process, i.Spawned, op.entry.Process = id, time.Now(), id
 	return i, errors.Join(op.phase(phaseStarted, fmt.Sprintf("process %d", id.PID)), op.keep(i))

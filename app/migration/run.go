@@ -53,6 +53,16 @@ func (s *Service[B, F]) Start(ctx context.Context) error {
 }
 
 func (s *Service[B, F]) settle(ctx context.Context) error {
+	err := s.place(ctx)
+	if err == nil {
+		s.inTheWay.Store(nil)
+	} else {
+		s.inTheWay.Store(&err)
+	}
+	return err
+}
+
+func (s *Service[B, F]) place(ctx context.Context) error {
 	switch {
 	case !s.step.HasNew():
 		return nil
@@ -128,7 +138,11 @@ func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded
 
 func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason, degraded string) {
 	if _, _, err := s.view(); err != nil {
-		return false, err.Error(), ""
+		reason = err.Error()
+		if why := s.inTheWay.Load(); why != nil {
+			reason += ": " + (*why).Error()
+		}
+		return false, reason, ""
 	}
 	if err := s.checkPrepared(ctx); err != nil {
 		return false, err.Error(), ""

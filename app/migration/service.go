@@ -51,8 +51,9 @@ type Service[B comparable, F Filter[B]] struct {
 
 	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
 	adopted  atomic.Pointer[store.Mirror]
-	complete atomic.Int64 // the epoch for which the completion mark was seen
-	wasNew   atomic.Bool  // the last fence seen named new: a hint for budgets, never a decision
+	complete atomic.Int64          // the epoch for which the completion mark was seen
+	inTheWay atomic.Pointer[error] // of getting into place, when it was last tried; nil: nothing
+	wasNew   atomic.Bool           // the last fence seen named new: a hint for budgets, never a decision
 
 	mu        sync.Mutex
 	migration string // the id that every fence and both databases must carry

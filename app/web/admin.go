@@ -25,6 +25,15 @@ type adminStatus struct {
 	InFlight   int64      `json:"in_flight"`
 	Requests   int64      `json:"requests"`              // since the start, probes left out
 	LastActive *time.Time `json:"last_active,omitempty"` // when a request last began or ended
+
+	FirstContact *FirstContact `json:"first_contact,omitempty"`
+}
+
+// FirstContact is what bringing the old database into the protocol has done.
+type FirstContact struct {
+	Copy        string `json:"copy"`        // path of the file as it was before
+	Rows        int64  `json:"rows"`        // that became records
+	Quarantined int64  `json:"quarantined"` // rows that could not
 }
 
 func (s *Server) adminRoutes() http.Handler {
@@ -46,6 +55,7 @@ func (s *Server) adminStatus(w http.ResponseWriter, r *http.Request) {
 		Status:   s.tasks.Status(ctx),
 		Instance: s.cfg.Instance, Build: s.cfg.Build, Port: s.Port(),
 		InFlight: s.traffic.inFlight.Load(), Requests: s.traffic.requests.Load(), LastActive: s.traffic.lastActive(),
+		FirstContact: s.cfg.FirstContact,
 	})
 }
 

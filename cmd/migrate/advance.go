@@ -55,6 +55,7 @@ which runs both when they are asked for.`,
 	f.IntVar(&o.until, "until", 0, "go on until this `step` (default: the next one)")
 	f.BoolVar(&o.backfill, "backfill", false, "run backfill and verify where a gate asks for them")
 	wk.flags(cmd, &o.dryRun)
+	g.mayCreate(cmd)
 	g.complete(cmd, "until", laterSteps)
 	return cmd
 }

@@ -42,6 +42,7 @@ type globals struct {
 	Listen   string
 	First    int
 	Cutover  string
+	Create   bool
 
 	out, err io.Writer
 	self     string // path of this program
@@ -216,9 +217,10 @@ func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error)
 	if err != nil {
 		return app.Databases{}, err
 	}
-	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), MongoDB: defaultDatabase}
+	// Only a file at a path that nobody has typed is made by the way.
+	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), MongoDB: defaultDatabase, Create: g.Create || g.SQLite == ""}
 	if kept != nil {
-		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration}
+		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration, Create: g.Create}
 	} else if db.MongoURI, err = embeddedURI(o); err != nil {
 		return db, err
 	}
@@ -236,6 +238,11 @@ func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error)
 		db.MongoDB = g.MongoDB
 	}
 	return db, nil
+}
+
+// mayCreate binds the flag of those commands that start the first instance.
+func (g *globals) mayCreate(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&g.Create, "create", false, "make the old database's file if it is missing (the default one is made anyway)")
 }
 
 // logger writes to stderr; only warnings unless the command is the log itself.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"path/filepath"
 
@@ -36,17 +37,25 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
 	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
+	g.mayCreate(cmd)
 	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
 	return cmd
 }
 
 func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
+	if o.step < 1 || o.step > lastStep {
+		return badUsage(cmd, "--step %d: there are steps 1 to %d", o.step, lastStep)
+	}
+	if o.port < 1 || o.port > 65535 {
+		return badUsage(cmd, "--port %d is no port", o.port)
+	}
 	build, err := buildID(g.self)
 	if err != nil {
 		return err
 	}
-	db := app.Databases{SQLite: g.SQLite, MongoURI: g.MongoURI, MongoDB: g.MongoDB, Migration: o.migrationID}
+	db := app.Databases{SQLite: g.SQLite, MongoURI: g.MongoURI, MongoDB: g.MongoDB, Migration: o.migrationID, Create: g.Create}
 	if db.SQLite == "" {
+		db.Create = true
 		db.SQLite = filepath.Join(g.Dir, "data", "todo.sqlite")
 	}
 	if db.MongoURI == "" {
@@ -59,8 +68,12 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	if o.asPublished {
 		run = published.Run
 	}
-	return run(cmd.Context(), app.Config{
+	err = run(cmd.Context(), app.Config{
 		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
 		Build: build, Log: g.logger(slog.LevelInfo),
 	})
+	if errors.Is(err, app.ErrNoFile) {
+		return noFile(err)
+	}
+	return err
 }

@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"migrate/app"
+	"migrate/app/migration"
 	"migrate/orchestrator"
 )
 
@@ -49,6 +54,7 @@ environment.`,
 	f.StringVar(&o.readyURL, "ready-url", "/readyz", "`path` that answers 200 once the instance is ready")
 	f.StringSliceVar(&o.force, "force", nil, "override a `rule` by name (step: let the first instance be at another step than 1)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "list each action, and do nothing")
+	g.mayCreate(cmd)
 	g.complete(cmd, "port", freePorts)
 	g.complete(cmd, "step", nextSteps)
 	g.complete(cmd, "force", words("step"))
@@ -92,6 +98,7 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	}
 	opts.Command = []string{g.self, "serve", "--port", "{port}", "--step", "{step}"}
 	opts.Env = instanceEnv(db)
+	opts.Check = func(ctx context.Context, from int) error { return checkDatabases(ctx, db, from, step) }
 	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
 	return opts, nil
 }
@@ -101,8 +108,52 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 func instanceEnv(db app.Databases) []string {
 	return []string{
 		"MIGRATE_SQLITE=" + db.SQLite, "MIGRATE_MONGO_URI=" + db.MongoURI, "MIGRATE_MONGO_DB=" + db.MongoDB,
-		"MIGRATE_MIGRATION_ID=" + db.Migration,
+		"MIGRATE_MIGRATION_ID=" + db.Migration, "MIGRATE_CREATE=" + strconv.FormatBool(db.Create),
 	}
+}
+
+// checkTimeout bounds how long a database may take to answer at all.
+const checkTimeout = 5 * time.Second
+
+// checkDatabases refuses an instance that could not become ready, or that no
+// gate would let traffic move to. Going back, or starting the same step again,
+// must be possible without the new database as long as it isn't primary.
+func checkDatabases(ctx context.Context, db app.Databases, from, step int) error {
+	if migration.Step(step).ReadsFence() {
+		if err := app.CheckOld(db); err != nil {
+			return noFile(err)
+		}
+	}
+	if !migration.Step(step).HasNew() || step <= from && migration.Step(step).ReadsFence() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := app.CheckNew(ctx, db)
+	if err == nil {
+		return nil
+	}
+	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), err),
+		"nothing was changed", startNew(db.MongoURI))
+}
+
+// startNew says how to have the new database run: on this machine it may well
+// be the embedded server.
+func startNew(uri string) string {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost":
+		return "see that it runs and that --mongo-uri is right, then repeat the command"
+	case u.Host == defaultMongo:
+		return "migrate mongo start, then repeat the command"
+	}
+	return fmt.Sprintf("see that it runs; the embedded server is started by migrate mongo start --mongo-listen %s", u.Host)
+}
+
+// noFile names the ways on from an old database that is missing.
+func noFile(err error) error {
+	return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed",
+		"say with --sqlite where it is, or with --create that an empty one is to be made")
 }
 
 func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
@@ -111,7 +162,14 @@ func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
 		fmt.Fprintf(w, "; ended: port %s", strings.Trim(fmt.Sprint(r.Retired), "[]"))
 	}
 	fmt.Fprintln(w)
+	if c := r.First; c != nil {
+		fmt.Fprintf(w, "First contact: %d rows taken over, %d in quarantine (migrate verify shows them).\nThe old database as it was: %s\n", c.Rows, c.Quarantined, c.Copy)
+	}
 	g.printGates(w, r.Gates)
+	if slices.ContainsFunc(r.Gates, func(gate orchestrator.Gate) bool { return !gate.OK }) {
+		fmt.Fprintln(w, "Next: migrate gates, until each holds; then migrate switch")
+		return
+	}
 	fmt.Fprintln(w, "Next: migrate switch")
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// What goes wrong in an operator's day: mistyped paths, a database that is
+// down, a command that was cut off, a state file that is lost. Each time the
+// service goes on, and the next command is the right one.
+func TestMishaps(t *testing.T) {
+	s := newSite(t)
+	port := func(n int) string { return strconv.Itoa(s.first + n) }
+	typo, file := filepath.Join(t.TempDir(), "tood.sqlite"), filepath.Join(t.TempDir(), "todo.sqlite")
+	legacy(t, file)
+
+	s.must("nginx", "start")
+	s.refused(2, []string{typo, "--create"}, "spawn", "--step", "1", "--sqlite", typo)
+	s.refused(2, []string{typo, "--create"}, "serve", "--port", port(0), "--sqlite", typo)
+	if _, err := os.Stat(typo); err == nil {
+		t.Error("a mistyped path has become an empty database")
+	}
+	empty := filepath.Join(t.TempDir(), "empty.sqlite")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(3, []string{"no table tasks"}, "spawn", "--step", "1", "--sqlite", empty)
+	s.must("mongo", "start")
+	out := s.must("spawn", "--step", "1", "--sqlite", file) // a failed spawn has pinned nothing
+	if !strings.Contains(out, "4 rows taken over, 1 in quarantine") || !strings.Contains(out, ".before-migrate-") {
+		t.Errorf("first contact is not told of:\n%s", out)
+	}
+	s.must("switch")
+
+	s.must("mongo", "stop")
+	s.refused(3, []string{"new database at mongodb://127.0.0.1:" + port(39), "migrate mongo start"}, "spawn", "--step", "2")
+	s.must("mongo", "start")
+	s.must("advance")
+	s.refused(2, []string{"/nonexistent"}, "spawn", "--step", "3", "--", "/nonexistent")
+	if out := s.must("status"); !strings.Contains(out, port(0)+" stands by") {
+		t.Errorf("a spawn that was bound to fail has ended what stood by:\n%s", out)
+	}
+
+	// The command was cut off while the previous instance drained.
+	cutOff := func(phase string) {
+		t.Helper()
+		path := filepath.Join(s.dir, "journal.jsonl")
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.SplitAfter(b, []byte("\n"))
+		last := len(lines) - 1
+		for !bytes.Contains(lines[last], []byte(`"phase":"`+phase+`"`)) {
+			last--
+		}
+		if err := os.WriteFile(path, slices.Concat(lines[:last+1]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &browser{t, s.url(), nil}
+	for _, command := range []string{"advance", "switch"} {
+		cutOff("drain")
+		if s.must(command); b.step() != 2 {
+			t.Fatalf("%s after one that was cut off on its way to step 2 leads to step %d", command, b.step())
+		}
+	}
+	s.must("advance")
+	s.must("rollback")
+	cutOff("drain")
+	if s.must("rollback"); b.step() != 2 {
+		t.Fatalf("a repeated rollback to step 2 leads to step %d", b.step())
+	}
+
+	if err := os.Remove(filepath.Join(s.dir, "state.json")); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.must("status"); !strings.Contains(out, "Step 2 of 8") || !strings.Contains(out, "was missing") {
+		t.Errorf("status without a state file:\n%s", out)
+	}
+	s.must("mongo", "status")
+	s.must("stop", "--all", "--yes")
+	s.refused(3, nil, "mongo", "status")
+}
