@@ -4,6 +4,10 @@
 #   scripts/prove.sh fire [--minutes M] [--seed S]
 #       the service under fire: real instances, nginx and databases, killed,
 #       stopped, cut off and filled up while clients of many kinds use them
+#   scripts/prove.sh explore [--minutes M] [--seed S]
+#       every interleaving of the shipped code's store calls, within bounds that
+#       grow for as long as there is time, and others at random; then each rule
+#       of the protocol switched off, and how that was caught
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -35,6 +39,10 @@ fire)
 	have sqlite3 || { need_apt sqlite3 && apt_install sqlite3; }
 	MIGRATE_TEST_ALL=1 MIGRATE_FIRE_MINUTES=$minutes MIGRATE_FIRE_SEED=$seed \
 		exec go test -count=1 -v -timeout 0 -run '^TestFire$' ./cmd/migrate
+	;;
+explore)
+	exec go test -count=1 -v -timeout 0 -run '^(TestExploreLong|TestEveryBrokenRuleIsCaught)$' \
+		./app/migration -minutes "$minutes" -seed "$seed"
 	;;
 *) usage ;;
 esac

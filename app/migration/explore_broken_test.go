@@ -211,21 +211,23 @@ func brokenFence() []variant {
 		},
 		{
 			name: "answers-without-a-last-look", hazard: "a write that the return has left behind in new is read, then gone",
-			rule: "before any answer under new the fence comes last", in: back,
+			rule: "before a list is answered under new the fence comes last",
+			in: scenario{state: stateOf("equal", 2), roles: []role{
+				{name: "writer", step: ReadBoth, do: []operation{appends("a")}},
+				{name: "tool", do: []operation{returns}},
+				{name: "lister", step: ReadBoth, do: []operation{lists(2)}},
+			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return bentOld{oldStore: o,
-					get: func(ids []string) (found, store.Fence, error) {
-						recs, f, err := o.Get(background, ids...)
+					fence: func() (store.Fence, error) {
+						if s.cur != nil && s.cur.name == "lister" && s.cur.seen.Epoch > 0 {
+							return s.cur.seen, nil
+						}
+						f, err := o.Fence(background)
 						if s.cur != nil {
 							s.cur.seen = f
 						}
-						return recs, f, err
-					},
-					fence: func() (store.Fence, error) {
-						if s.step() == ReadBoth && s.cur.seen.Epoch > 0 {
-							return s.cur.seen, nil
-						}
-						return o.Fence(background)
+						return f, err
 					},
 				}, n
 			},
@@ -287,26 +289,43 @@ func brokenFence() []variant {
 				{name: "reader", step: ReadBoth, do: []operation{reads("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				kept := map[*actor]answer{}
-				return bentOld{oldStore: o, get: func(ids []string) (found, store.Fence, error) {
-						if v, ok := kept[s.cur]; ok && s.cur.name == "reader" {
-							delete(kept, s.cur)
-							s.cur.seen = store.Fence{}
-							return v.recs, v.fence, nil
-						}
-						return o.Get(background, ids...)
-					}}, bentNew{newStore: n, get: func(ids []string) (found, error) {
-						if s.cur != nil && s.cur.name == "reader" {
-							recs, f, err := o.Get(background, ids...)
-							if err != nil {
-								return nil, err
-							}
-							kept[s.cur] = answer{recs, f}
-							s.cur.seen = f
-						}
-						return n.Get(background, ids...)
-					}}
+				return oldFirst(s, "reader", o, n)
+			},
+		},
+		{
+			name: "writes-old-first", hazard: "late writes build on one another and outrun what the returned primary acknowledges",
+			rule: "a write, too, takes new first, then old and the fence",
+			in: scenario{state: stateOf("equal", 2), roles: []role{
+				{name: "writer", step: ReadBoth, do: []operation{appends("a")}},
+				{name: "writer", step: ReadBoth, do: []operation{appends("a")}},
+				{name: "tool", do: []operation{returns}},
+				{name: "later", step: WriteBoth, apart: true, do: []operation{appends("a")}},
+			}},
+			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
+				return oldFirst(s, "writer", o, n)
 			},
 		},
 	}
+}
+
+// oldFirst reads old and the fence before new, for actors of that name.
+func oldFirst(s *scene, name string, o oldStore, n newStore) (oldStore, newStore) {
+	kept := map[*actor]answer{}
+	return bentOld{oldStore: o, get: func(ids []string) (found, store.Fence, error) {
+			v, ok := kept[s.cur]
+			if !ok {
+				return o.Get(background, ids...)
+			}
+			delete(kept, s.cur)
+			return v.recs, v.fence, nil
+		}}, bentNew{newStore: n, get: func(ids []string) (found, error) {
+			if s.cur != nil && s.cur.name == name {
+				recs, f, err := o.Get(background, ids...)
+				if err != nil {
+					return nil, err
+				}
+				kept[s.cur] = answer{recs, f}
+			}
+			return n.Get(background, ids...)
+		}}
 }

@@ -1,6 +1,8 @@
 package migration
 
 import (
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -19,12 +21,14 @@ func search(sc scenario, faults, runs int) (result, bounds) {
 	return res, b
 }
 
+// TestEveryBrokenRuleIsCaught switches each rule off and wants a schedule on
+// which that shows, and on which nothing is wrong with the rule in force.
 func TestEveryBrokenRuleIsCaught(t *testing.T) {
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
 			sc := v.in
 			sc.broken = &v
-			res, b := search(sc, v.faults, 10000)
+			res, b := search(sc, v.faults, 20_000)
 			if v.harmless {
 				if res.found != nil {
 					t.Errorf("it is not harmless: %s: %s", res.found.schedule, res.found.fault)
@@ -44,5 +48,18 @@ func TestEveryBrokenRuleIsCaught(t *testing.T) {
 				t.Errorf("with the rule too: %s: %s", res.found.schedule, res.found.fault)
 			}
 		})
+	}
+}
+
+// The table for people names every rule that is switched off here.
+func TestHazardsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/hazards.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range variants() {
+		if !strings.Contains(string(text), "| `"+v.name+"` |") {
+			t.Errorf("docs/hazards.md has no row for %s: %s", v.name, v.hazard)
+		}
 	}
 }
