@@ -178,6 +178,14 @@ func TestWatchEndsWhenItIsTold(t *testing.T) {
 	if err != nil || drawn != 3 {
 		t.Errorf("%d frames, %v; want 3 and no error", drawn, err)
 	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cutShort := func(ctx context.Context) (orchestrator.Status, error) {
+		cancel() // while it looks
+		return orchestrator.Status{}, ctx.Err()
+	}
+	if _, err := frames(ctx, cutShort, time.Millisecond, func(frame) error { t.Error("a look that was cut short is drawn"); return nil }); err != nil {
+		t.Errorf("told to end while it looked: %v", err)
+	}
 	broken := errors.New("broken")
 	if _, err := frames(t.Context(), look, time.Millisecond, func(frame) error { return broken }); err == nil {
 		t.Error("an output that can't be written to is no error")
