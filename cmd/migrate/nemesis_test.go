@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -59,11 +60,18 @@ func (n *nemesis) total() (sum int) {
 	return sum
 }
 
-// ordeal is one fault, with a move in it or not.
+// ordeal is one fault, alone or while traffic moves.
 type ordeal struct {
-	name   string
-	fault  func() (over func())
+	name string
+	fault
 	moving bool
+}
+
+// fault is something that goes wrong from when it begins until what that
+// returns is called. It hurts most from one step to another.
+type fault struct {
+	begin    func() (over func())
+	from, to int
 }
 
 // rage goes on for as long as it is told, and ends with everything mended.
@@ -75,42 +83,57 @@ func (n *nemesis) rage(lasts time.Duration) {
 		if len(deck) == 0 {
 			deck = n.shuffled()
 		}
-		n.play(deck[0])
-		deck = deck[1:]
+		step := n.look().step()
+		hurts := func(o ordeal) bool { return o.from <= step && step <= o.to }
+		at := max(0, slices.IndexFunc(deck, hurts))
+		if n.rng.IntN(5) == 0 {
+			at = 0 // and for once where it should do nothing
+		}
+		o := deck[at]
+		deck = slices.Delete(deck, at, at+1)
+		n.play(o, step)
 		n.mend()
 		n.walk()
 	}
 }
 
-// shuffled is every fault, alone and while traffic moves.
+// shuffled is every fault once.
 func (n *nemesis) shuffled() (deck []ordeal) {
 	all := n.all()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		deck = append(deck, ordeal{name, all[name], false}, ordeal{name, all[name], true})
+		deck = append(deck, ordeal{name, all[name], n.rng.IntN(2) == 0})
 	}
 	n.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
 }
 
-func (n *nemesis) play(o ordeal) {
-	st := n.look()
-	n.t.Logf("%s %s, at step %d", time.Now().Format("15:04:05.000"), o, st.step())
+// play lets the fault be for a while. A move that goes on long after it is
+// interrupted, since nothing can be mended beside it.
+func (n *nemesis) play(o ordeal, step int) {
+	n.t.Logf("%s %s, at step %d", time.Now().Format("15:04:05.000"), o, step)
+	ctx, interrupt := context.WithCancel(n.t.Context())
+	defer interrupt()
 	moved := make(chan struct{})
 	if o.moving {
-		lead := n.upTo(300 * time.Millisecond)
+		lead := n.upTo(500 * time.Millisecond)
 		go func() {
 			defer close(moved)
-			n.move("under a fault", st.step())
+			n.move(ctx, "under a fault", step)
 		}()
 		time.Sleep(lead)
 	} else {
 		close(moved)
 	}
 	n.faults[o.name]++
-	over := o.fault()
+	over := o.begin()
 	time.Sleep(300*time.Millisecond + n.upTo(2*time.Second))
 	over()
-	<-moved
+	select {
+	case <-moved:
+	case <-time.After(4 * time.Second):
+		interrupt()
+		<-moved
+	}
 }
 
 func (o ordeal) String() string {
@@ -127,20 +150,17 @@ func (n *nemesis) upTo(limit time.Duration) time.Duration {
 
 // command is the next move on the way.
 func (n *nemesis) command(step int) []string {
-	if n.down {
-		return []string{"rollback"}
-	}
-	if step == 8 {
+	if n.down || step == 8 {
 		return []string{"rollback"}
 	}
 	return []string{"advance", "--backfill"}
 }
 
 // move makes the next move, which may fail, and reports whether it did not.
-func (n *nemesis) move(how string, step int) (out string, ok bool) {
+func (n *nemesis) move(ctx context.Context, how string, step int) (out string, ok bool) {
 	args := n.command(step)
 	began := time.Now()
-	stdout, stderr, code := n.run(args...)
+	stdout, stderr, code := n.runContext(ctx, args...)
 	n.t.Logf("  %s from step %d: exit %d after %v", args[0], step, code, time.Since(began).Round(time.Millisecond))
 	n.note(how, args[0], stdout, code)
 	return fmt.Sprintf("%s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr), code == 0
@@ -170,7 +190,7 @@ func (n *nemesis) walk() {
 	}
 	var last string
 	ok := waitFor(n.t.Context(), 60*time.Second, func() bool {
-		out, ok := n.move("for a while afterwards", step)
+		out, ok := n.move(n.t.Context(), "for a while afterwards", step)
 		last = out
 		return ok || n.look().step() != step
 	})
@@ -258,29 +278,43 @@ func (st siteStatus) step() int {
 	return st.LastSwitch.Step
 }
 
-// all is every fault: it begins when it is called, and ends with what it returns.
-func (n *nemesis) all() map[string]func() (over func()) {
-	faults := map[string]func() func(){
-		"instance killed":       func() func() { return n.kill(n.someInstance()) },
-		"instance stopped":      func() func() { return n.freeze(n.someInstance()) },
-		"new database killed":   func() func() { return n.kill(n.daemon()) },
-		"new database stopped":  func() func() { return n.freeze(n.daemon()) },
-		"nginx killed":          func() func() { return n.kill(-n.nginx()) },
-		"old database full":     n.full,
-		"old database locked":   n.lock,
-		"tool killed":           n.killTool,
-		"tool killed once more": n.killTool,
+// all is every fault that there is, by name.
+func (n *nemesis) all() map[string]fault {
+	return map[string]fault{
+		"instance killed":       {func() func() { return n.kill(n.someInstance()) }, 1, 8},
+		"instance stopped":      {func() func() { return n.freeze(n.someInstance()) }, 1, 8},
+		"nginx killed":          {func() func() { return n.kill(-n.nginx()) }, 1, 8},
+		"tool killed":           {n.killTool, 1, 8},
+		"tool killed on return": {n.killTool, 4, 4},
+		"new database killed":   {func() func() { return n.kill(n.daemon()) }, 5, 8},
+		"new database stopped":  {func() func() { return n.freeze(n.daemon()) }, 5, 8},
+		"new database cut":      {func() func() { return n.linked(cut) }, 5, 8},
+		"new database slow":     {func() func() { return n.linked(slow) }, 3, 8},
+		"new database stalled":  {func() func() { return n.linked(stalled) }, 5, 8},
+		"answers lost":          {n.flicker, 5, 8},
+		"answers lost again":    {n.flicker, 4, 8},
+		"old database full":     {n.full, 1, 5},
+		"old database locked":   {n.lock, 1, 5},
 	}
-	for _, m := range []mode{slow, stalled, mute, cut} {
-		faults["new database "+string(m)] = func() func() {
-			n.link.set(m)
-			if m == stalled && n.rng.IntN(2) == 0 {
-				time.Sleep(6 * time.Second) // longer than anybody waits for it
-			}
-			return func() { n.link.set(passing) }
-		}
+}
+
+func (n *nemesis) linked(m mode) func() {
+	n.link.set(m)
+	if m == stalled && n.rng.IntN(2) == 0 {
+		time.Sleep(6 * time.Second) // longer than anybody waits for it
 	}
-	return faults
+	return func() { n.link.set(passing) }
+}
+
+// flicker loses the answers to what is under way, a few times.
+func (n *nemesis) flicker() func() {
+	for range 3 {
+		n.link.set(mute)
+		time.Sleep(100*time.Millisecond + n.upTo(200*time.Millisecond))
+		n.link.set(passing)
+		time.Sleep(300 * time.Millisecond)
+	}
+	return n.linked(mute)
 }
 
 // someInstance is mostly the active one's process.
