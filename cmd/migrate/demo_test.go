@@ -94,8 +94,11 @@ func alter(ledger string) error {
 	lines := strings.Split(string(b), "\n")
 	for i := len(lines) / 2; i < len(lines); i++ {
 		var e struct{ Op, Outcome, Description string }
-		if json.Unmarshal([]byte(lines[i]), &e) == nil && e.Op == "patch" && e.Outcome == "acknowledged" && e.Description != "" {
-			lines[i] = strings.Replace(lines[i], e.Description, "altered", 1)
+		if json.Unmarshal([]byte(lines[i]), &e) != nil || e.Op != "patch" || e.Outcome != "acked" || e.Description == "" {
+			continue
+		}
+		if altered := strings.Replace(lines[i], e.Description, "altered", 1); altered != lines[i] { // JSON may escape it
+			lines[i] = altered
 			return os.WriteFile(ledger, []byte(strings.Join(lines, "\n")), 0o600)
 		}
 	}
