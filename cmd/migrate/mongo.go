@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,7 +31,12 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	listen := defaultMongo
 	start := &cobra.Command{
 		Use: "start", Short: "Start it, detached", Example: "  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStart(cmd.Context(), g, listen) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("mongo-listen") {
+				listen = "" // where it was before
+			}
+			return runMongoStart(cmd.Context(), g, listen)
+		},
 	}
 	start.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
 	serve := &cobra.Command{
@@ -90,11 +96,30 @@ func runMongoStart(ctx context.Context, g *globals, listen string) error {
 	if err != nil {
 		return err
 	}
+	if listen == "" {
+		if listen, err = rememberedListen(o); err != nil {
+			return err
+		}
+	}
 	a, err := g.startMongo(ctx, o, listen)
 	if err != nil {
 		return err
 	}
 	return g.answer(a, a.print)
+}
+
+// rememberedListen is where the state folder's new database is, if that may be
+// the embedded server: it must come back where the instances look for it.
+func rememberedListen(o *orchestrator.Orchestrator) (string, error) {
+	kept, err := o.Databases()
+	if err != nil || kept == nil {
+		return defaultMongo, err
+	}
+	u, err := url.Parse(kept.MongoURI)
+	if err != nil || u.User != nil || u.Port() == "" || !net.ParseIP(u.Hostname()).IsLoopback() {
+		return defaultMongo, nil
+	}
+	return u.Host, nil
 }
 
 func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {

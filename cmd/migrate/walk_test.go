@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -274,6 +275,10 @@ func TestWalkByHand(t *testing.T) {
 		t.Errorf("the old database: %v", err)
 	}
 	s.refused(3, []string{"migrate mongo start"}, "mongo", "status")
+	s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "MIGRATE_MONGO_LISTEN=") })
+	if out, want := s.must("mongo", "start"), fmt.Sprint(s.first+39); !strings.Contains(out, want) {
+		t.Errorf("the embedded server did not come back on port %s: %s", want, out)
+	}
 }
 
 // A password is in no process list, log, journal, state or answer.
