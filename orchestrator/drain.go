@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,14 +11,14 @@ import (
 const drainPoll = 20 * time.Millisecond
 
 // standBy drains the previous instance and makes it the fallback; one that
-// can't be drained in time is not: it warns.
+// is not drained in time is not: it warns.
 func (s *switching) standBy(ctx context.Context) error {
 	prev := s.view.active
 	if prev == nil || !prev.Process.Alive() {
 		// A fallback that is left from before may name the next one itself.
 		return s.setFallback(ctx, 0)
 	}
-	if err := s.phase(phaseDrain, fmt.Sprintf("step %d on port %d", prev.Step, prev.Port)); err != nil {
+	if err := s.phase(phaseDrain, fmt.Sprintf("wait for the requests and pending writes of step %d on port %d", prev.Step, prev.Port)); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -27,18 +28,27 @@ func (s *switching) standBy(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	keep := prev.Port
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnseen) {
 		s.warn("the instance on port %d did not drain, so it is not the fallback: %v", prev.Port, err)
 		keep = 0
 	}
 	s.result.Drained, s.result.Fallback = err == nil, keep
-	if err := s.phase(phaseFallback, fmt.Sprintf("port %d", keep)); err != nil {
+	what := "none"
+	if keep != 0 {
+		what = fmt.Sprintf("port %d stands by", keep)
+	}
+	if err := s.phase(phaseFallback, what); err != nil {
 		return err
 	}
 	return s.setFallback(ctx, keep)
 }
 
-var errDrain = errors.New("time is over")
+var (
+	errDrain = errors.New("time is over")
+	// errUnseen: the instance can't say whether it has drained. It may stand by
+	// all the same, since it is alive and a neighbour.
+	errUnseen = errors.New("it has no admin socket")
+)
 
 // drain waits until the instance has had no request in flight for a quiet
 // time, and everything that was pending then has been replicated.
@@ -49,7 +59,7 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 	if !prev.Admin {
 		s.warn("the instance on port %d has no admin socket: whether it has drained can't be seen", prev.Port)
 		sleep(ctx, quiet)
-		return s.awaitOutgoing(ctx)
+		return cmp.Or(s.awaitOutgoing(ctx), errUnseen)
 	}
 	a := s.o.admin(prev)
 	if st, err := a.status(ctx); err == nil {
@@ -57,6 +67,7 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 	}
 	var requests int64 = -1
 	var since time.Time // it has been quiet
+	var last error      // why not, before the time was over
 	for {
 		// First: what the proxy sends in spite of the move, this flush must cover.
 		old, err := s.outgoing()
@@ -83,8 +94,11 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 		if !prev.Process.Alive() {
 			return errors.New("it has ended")
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		if !sleep(ctx, drainPoll) {
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		}
 	}
 }

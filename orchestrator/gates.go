@@ -40,19 +40,26 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 		if !v.running {
 			return r, usage("migrate spawn --step N", v.where(), "there is no instance to ask")
 		}
+		if r.From >= lastStep {
+			r.To = r.From
+			return r, usage("migrate status", v.where(), "step %d is the last: there is no move to ask about", r.From)
+		}
 		ask, r.To = *v.active, r.From+1
 		if r.From == 1 { // it does not hold the new database, so it can't tell
 			return r, usage("migrate spawn --step 2", v.where(), "the gates to step 2 are asked of an instance at step 2, and there is none")
 		}
 	}
 	r.Asked, r.Gates = ask.Port, []Gate{}
-	if r.To > 8 || r.To < 2 {
-		return r, nil // nothing is beyond step 8, and nothing is asked of step 1
+	if r.To < 2 {
+		return r, nil // nothing is asked of step 1
 	}
 	gates, err := o.admin(ask).gates(ctx, r.To)
 	if errors.Is(err, errNoAdmin) {
-		return r, problem(fmt.Errorf("%w: the instance on port %d has no admin socket: it is switched without gates", ErrUsage, ask.Port),
-			v.where(), "migrate switch")
+		text, next := "nothing can be asked: the instance on port %d has no admin socket, and is switched without gates", "migrate switch"
+		if v.active != nil && ask.Port == v.active.Port {
+			text, next = "nothing can be asked of the active instance: port %d has no admin socket", fmt.Sprintf("migrate spawn --step %d, then migrate gates", r.To)
+		}
+		return r, usage(next, v.where(), text, ask.Port)
 	}
 	if err != nil {
 		return r, problem(fmt.Errorf("%w: %w", ErrNotReady, err), v.where(), "migrate status")

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +22,8 @@ const (
 	phaseStarted  = "started"
 	phaseReady    = "ready"
 
-	logKeep = 3
+	logKeep  = 3
+	lastStep = 8
 
 	envSocket = "MIGRATE_ADMIN_SOCKET"
 
@@ -71,8 +69,8 @@ type SpawnResult struct {
 // ended, with ErrNotReady.
 func (o *Orchestrator) Spawn(ctx context.Context, opts SpawnOptions) (SpawnResult, error) {
 	r := SpawnResult{DryRun: opts.DryRun}
-	if opts.Step < 1 || opts.Step > 8 {
-		return r, usage("migrate spawn --step 1", nothingChanged, "step %d does not exist: there are steps 1 to 8", opts.Step)
+	if opts.Step < 1 || opts.Step > lastStep {
+		return r, usage("migrate status, then migrate spawn --step STEP", nothingChanged, "step %d does not exist: there are steps 1 to %d", opts.Step, lastStep)
 	}
 	if len(opts.Command) == 0 {
 		return r, usage("migrate spawn --help", nothingChanged, "no command to start")
@@ -143,161 +141,19 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err := op.keep(i); err != nil {
 		return op.abandon(ctx, v, i, err)
 	}
-	if err := op.phase(phaseReady, fmt.Sprintf("instance %s, build %s", i.ID, i.Build)); err != nil {
+	if err := op.phase(phaseReady, strings.TrimSpace(named("instance", i.ID)+named("build", i.Build))); err != nil {
 		return err
 	}
 	r.Gates, r.First = op.outlook(ctx, v, i), op.firstContact(ctx, i)
 	return op.end(op.success, "", nil)
 }
 
-// kept is the instance of a spawn that was cut off, if settling has kept it
-// and it is the one that is asked for.
-func (op *operation) kept(opts SpawnOptions) *Instance {
-	if op.settled == nil || op.settled.Spawned == nil {
-		return nil
+// named is a word and what it names; nothing without that.
+func named(word, value string) string {
+	if value == "" {
+		return ""
 	}
-	i := op.settled.Spawned
-	if opts.Port == 0 {
-		opts.Port = i.Port
-	}
-	same := opts.Port == i.Port && opts.Step == i.Step && (opts.Build == "" || opts.Build == i.Build) &&
-		slices.Equal(op.o.plan(opts).Args, i.Args)
-	if !same {
-		return nil
-	}
-	return i
-}
-
-// place finds out whether there is a place for the instance, and which ones
-// must end for it.
-func (op *operation) place(ctx context.Context, v view, opts *SpawnOptions) (retire []Instance, err error) {
-	stay := v.others
-	if v.running {
-		stay, retire = []Instance{*v.active}, v.others
-	}
-	if len(stay) > 1 {
-		return nil, usage(fmt.Sprintf("migrate switch --to %d, or migrate stop %d", stay[1].Port, stay[0].Port), v.where(),
-			"two instances are live, on ports %d and %d, and neither is active: which one should end?", stay[0].Port, stay[1].Port)
-	}
-	if err := op.checkStep(v, stay, *opts); err != nil {
-		return nil, err
-	}
-	if err := op.checkReturn(ctx, v, opts.Step); err != nil {
-		return nil, err
-	}
-	if opts.Port == 0 {
-		if opts.Port = op.freePort(v); opts.Port == 0 {
-			return nil, usage("migrate status", v.where(), "no free port from %d to %d", op.o.cfg.FirstPort, op.o.lastPort())
-		}
-	}
-	return retire, op.checkPort(v, *opts)
-}
-
-// checkStep: neighbouring steps, and only they, may be live at once.
-func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error {
-	if v.active != nil && !v.running {
-		stay = append([]Instance{*v.active}, stay...) // dead, but the data is at its step
-	}
-	for _, i := range stay {
-		if i.Step == 0 && !slices.Contains(opts.Force, forceStep) {
-			return usage("--force "+forceStep, v.where(), "the step of the instance on port %d is unknown", i.Port)
-		}
-		if i.Step != 0 && distance(i.Step, opts.Step) > 1 {
-			next := i.Step + 1
-			if opts.Step < i.Step {
-				next = i.Step - 1
-			}
-			return usage(fmt.Sprintf("migrate spawn --step %d", next), v.where(),
-				"step %d is more than one away from step %d on port %d", opts.Step, i.Step, i.Port)
-		}
-	}
-	if len(stay) > 0 || slices.Contains(opts.Force, forceStep) {
-		return nil
-	}
-	last := op.step(v)
-	if last == 0 && opts.Step != 1 {
-		return usage("migrate spawn --step 1, or --force "+forceStep, v.where(),
-			"nothing has run yet: the first instance is at step 1, not %d", opts.Step)
-	}
-	if last != 0 && distance(last, opts.Step) > 1 {
-		return usage(fmt.Sprintf("migrate spawn --step %d, or --force %s", last, forceStep), v.where(),
-			"nothing runs, and the service was last at step %d: step %d is more than one away", last, opts.Step)
-	}
-	return nil
-}
-
-func (op *operation) checkPort(v view, opts SpawnOptions) error {
-	port := opts.Port
-	known, widens, err := op.knows(port)
-	if err != nil {
-		return err
-	}
-	if !known && !widens {
-		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
-			"the proxy knows ports %d to %d, not %d", op.o.cfg.FirstPort, op.o.lastPort(), port)
-	}
-	if i, known := op.state.Instances[port]; known && i.Process.Alive() {
-		return usage(fmt.Sprintf("migrate spawn --port %d, or migrate stop %d", op.freePort(v), port), v.where(),
-			"port %d is taken by our instance at step %d (process %d)", port, i.Step, i.Process.PID)
-	}
-	if v.active != nil && v.active.Port == port && v.active.Step != opts.Step {
-		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
-			"traffic is sent to port %d, whose instance was at step %d: another step there would be live before its gates hold", port, v.active.Step)
-	}
-	if err := bindable(port); err != nil {
-		return usage(fmt.Sprintf("migrate spawn --port %d", op.freePort(v)), v.where(),
-			"port %d is taken by something that is not ours: %v", port, err)
-	}
-	return nil
-}
-
-func bindable(port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return err
-	}
-	return l.Close()
-}
-
-func (o *Orchestrator) lastPort() int { return o.cfg.FirstPort + o.cfg.Ports - 1 }
-
-// freePort is the next one after the active instance's; 0 when all are taken.
-func (op *operation) freePort(v view) int {
-	first, n := op.o.cfg.FirstPort, op.o.cfg.Ports
-	at := 0
-	if v.active != nil {
-		at = v.active.Port - first + 1
-	}
-	for k := range n {
-		port := first + ((at+k)%n+n)%n
-		i, known := op.state.Instances[port]
-		if known && i.Process.Alive() || v.active != nil && v.active.Port == port || port == v.fallback {
-			continue
-		}
-		if bindable(port) == nil {
-			return port
-		}
-	}
-	return 0
-}
-
-// feasible refuses what is bound to fail, while nothing has been ended for it.
-func (op *operation) feasible(ctx context.Context, v view, opts SpawnOptions) error {
-	program := expand(opts)[0]
-	if opts.WorkDir != "" && filepath.Base(program) != program && !filepath.IsAbs(program) {
-		program = filepath.Join(opts.WorkDir, program)
-	}
-	if _, err := exec.LookPath(program); err != nil {
-		return usage("the same with a program that exists", v.where(), "it can't be started: %v", err)
-	}
-	if opts.Check == nil {
-		return nil
-	}
-	err := opts.Check(ctx, op.step(v))
-	if p := (*Problem)(nil); errors.As(err, &p) {
-		return problem(err, v.where(), p.Next)
-	}
-	return err
+	return word + " " + value + " "
 }
 
 // plan says what will be started, without passwords.

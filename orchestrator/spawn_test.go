@@ -240,10 +240,15 @@ func TestServiceWithoutAdmin(t *testing.T) {
 		if all := strings.Join(done.Warnings, "; "); step == 2 && !strings.Contains(all, "without gates") {
 			t.Errorf("warnings %q", all)
 		}
+		if done.Drained || step == 2 && done.Fallback != r.first {
+			t.Errorf("a drain that can't be seen: %+v", done)
+		}
 	}
 	r.links(r.first+1, r.first)
-	if _, err := r.open().Gates(t.Context()); !errors.Is(err, ErrUsage) {
-		t.Errorf("gates: %v", err)
+	_, err := r.open().Gates(t.Context())
+	refused(t, err, ErrUsage, "no admin socket")
+	if ops, _, _ := r.open().History(1); !strings.Contains(ops[0].Last.Detail, "can't be seen") {
+		t.Errorf("the journal says %q", ops[0].Last.Detail)
 	}
 }
 

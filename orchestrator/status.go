@@ -5,10 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
-const statusWait = 5 * time.Second // for the answers of all instances
+// Instances are asked at the same time, and one that doesn't answer holds up
+// nobody: its database may be down.
+const (
+	statusWait   = 5 * time.Second
+	instanceWait = 2 * time.Second
+)
 
 // Roles of an instance.
 const (
@@ -27,6 +34,7 @@ type Status struct {
 	Served      *Served          `json:"served,omitempty"`
 	ServedError string           `json:"served_error,omitempty"`
 	Databases   *Databases       `json:"databases,omitempty"`
+	Active      *Active          `json:"active,omitempty"` // where traffic was last moved to
 	LastSwitch  *SwitchResult    `json:"last_switch,omitempty"`
 	Unfinished  *Operation       `json:"unfinished,omitempty"` // a command that was cut off, or is at work
 	Holder      *Holder          `json:"holder,omitempty"`     // of the lock
@@ -65,7 +73,7 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Dir: o.cfg.Dir, Instances: []InstanceStatus{}, Databases: state.Databases, LastSwitch: state.LastSwitch}
+	s := Status{Dir: o.cfg.Dir, Instances: []InstanceStatus{}, Databases: state.Databases, LastSwitch: state.LastSwitch, Active: state.Active}
 	if s.Live, err = o.cfg.Traffic.Live(); err != nil {
 		return s, err
 	}
@@ -77,9 +85,13 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	} else {
 		s.Served = &Served{live, fallback}
 	}
-	for _, i := range state.sorted() {
-		s.Instances = append(s.Instances, o.instanceStatus(ctx, i, s))
+	all := state.sorted()
+	s.Instances = make([]InstanceStatus, len(all))
+	var asked sync.WaitGroup
+	for n, i := range all {
+		asked.Go(func() { s.Instances[n] = o.instanceStatus(ctx, i, s.Live, s.Fallback) })
 	}
+	asked.Wait()
 	for _, d := range state.Daemons {
 		s.Daemons = append(s.Daemons, DaemonView{d, d.Process.Alive()})
 	}
@@ -96,12 +108,12 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, s Status) InstanceStatus {
+func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, live, fallback int) InstanceStatus {
 	v := InstanceStatus{Instance: i, Role: RoleNext, Running: i.Process.Alive()}
 	switch i.Port {
-	case s.Live:
+	case live:
 		v.Role = RoleActive
-	case s.Fallback:
+	case fallback:
 		v.Role = RoleFallback
 	}
 	if !v.Running {
@@ -111,8 +123,14 @@ func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, s Status)
 		v.Reason = "its process has ended"
 		return v
 	}
+	ctx, cancel := context.WithTimeout(ctx, instanceWait)
+	defer cancel()
+	var told AdminStatus
+	var err error
+	var asked sync.WaitGroup
+	asked.Go(func() { told, err = o.admin(i).status(ctx) })
 	v.Ready, v.Reason = ready(ctx, i.Port, i.ReadyURL)
-	told, err := o.admin(i).status(ctx)
+	asked.Wait()
 	if err == nil {
 		v.Told, v.Raw = &told, told.Raw
 	} else if i.Admin || !errors.Is(err, errNoAdmin) {
@@ -128,6 +146,10 @@ func joinText(a, b string) string {
 	return a + "; " + b
 }
 
+func (s Status) runs(port int) bool {
+	return slices.ContainsFunc(s.Instances, func(i InstanceStatus) bool { return i.Port == port && i.Running })
+}
+
 // doubts are what a person should know at once.
 func (s Status) doubts() []string {
 	var all []string
@@ -139,7 +161,7 @@ func (s Status) doubts() []string {
 		known = true
 		if !i.Running {
 			text := fmt.Sprintf("the active instance on port %d has ended", i.Port)
-			if s.Fallback != 0 && s.Fallback != i.Port {
+			if s.Fallback != i.Port && s.runs(s.Fallback) {
 				text += fmt.Sprintf("; the fallback on port %d answers what is safe to resend: migrate switch makes it active", s.Fallback)
 			} else {
 				text += fmt.Sprintf(": migrate spawn --port %d --step %d starts it again", i.Port, i.Step)
@@ -151,6 +173,9 @@ func (s Status) doubts() []string {
 	}
 	if s.Live != 0 && !known {
 		all = append(all, fmt.Sprintf("traffic is sent to port %d, where no instance of ours is known", s.Live))
+	}
+	if a := s.Active; s.Live == 0 && a != nil && s.runs(a.Port) { // a stop would have ended it
+		all = append(all, fmt.Sprintf("traffic is sent nowhere: the link to port %d (step %d), which runs, is gone: migrate switch --to %d brings it back", a.Port, a.Step, a.Port))
 	}
 	if s.Served != nil && s.Served.Live != s.Live {
 		all = append(all, fmt.Sprintf("the proxy serves port %d, the link names %d", s.Served.Live, s.Live))

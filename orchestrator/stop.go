@@ -91,7 +91,7 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 		}
 		for _, i := range chosen {
 			if i.Port == live && i.Process.Alive() && !opts.Yes {
-				return usage("migrate switch first, or migrate stop --yes", nothingChanged,
+				return usage(fmt.Sprintf("migrate switch first, or migrate %s --yes", command), nothingChanged,
 					"the instance on port %d is the active one: clients would get 503", i.Port)
 			}
 		}

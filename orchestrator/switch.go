@@ -2,10 +2,8 @@ package orchestrator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -152,11 +150,11 @@ func (s *switching) choose(ctx context.Context, to int) (err error) {
 	case to != 0:
 		n := slices.IndexFunc(v.others, func(i Instance) bool { return i.Port == to })
 		if n < 0 {
-			return usage(fmt.Sprintf("migrate spawn --port %d --step N", to), v.where(), "no instance of ours runs on port %d", to)
+			return usage(s.instead(to), v.where(), "no instance of ours runs on port %d", to)
 		}
 		s.next = v.others[n]
 	case len(v.others) == 0:
-		return usage("migrate spawn --step N", v.where(), "there is no other live instance to switch to")
+		return usage(s.instead(0), v.where(), "there is no other live instance to switch to")
 	case len(v.others) > 1:
 		return usage(fmt.Sprintf("migrate switch --to %d", v.others[len(v.others)-1].Port), v.where(), "more than one instance could be meant")
 	default:
@@ -172,6 +170,22 @@ func (s *switching) choose(ctx context.Context, to int) (err error) {
 		return usage("migrate spawn --step "+fmt.Sprint(from+1), v.where(), "step %d is more than one away from step %d", s.next.Step, from)
 	}
 	return s.checkReturn(ctx, v, s.next.Step)
+}
+
+// instead names what can be typed when there is nothing to switch to: to what
+// runs, else a spawn, on the port if the proxy knows it.
+func (s *switching) instead(port int) string {
+	v, step := s.view, s.step(s.view)
+	if n := len(v.others); n > 0 {
+		return fmt.Sprintf("migrate switch --to %d", v.others[n-1].Port)
+	}
+	if v.running && step < lastStep || step == 0 { // else the same again
+		step++
+	}
+	if port < s.o.cfg.FirstPort || port > s.o.lastPort() {
+		return fmt.Sprintf("migrate spawn --step %d", step)
+	}
+	return fmt.Sprintf("migrate spawn --port %d --step %d", port, step)
 }
 
 // checkGates asks the next instance whether its step may be moved to. A move
@@ -258,7 +272,7 @@ func (s *switching) move(ctx context.Context) error {
 			s.result.InFlight = st.InFlight
 		}
 	}
-	if err := s.phase(phaseMove, fmt.Sprintf("from port %d to %d", s.result.Previous, s.next.Port)); err != nil {
+	if err := s.phase(phaseMove, s.result.route()); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil { // the last moment to turn round
@@ -285,58 +299,6 @@ func (s *switching) move(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errOpen, err)
 	}
 	return nil
-}
-
-// confirm asks through the proxy's own port until it serves this port and, if
-// the instance names itself, that instance answers.
-func (s *switching) confirm(ctx context.Context, port int, id string) error {
-	var last error // why not, before the time was over
-	for {
-		live, _, err := s.o.cfg.Traffic.Served(ctx)
-		if err == nil && live != port {
-			err = fmt.Errorf("the proxy serves port %d", live)
-		}
-		if err == nil && id != "" {
-			var f face
-			f, _, err = readFace(ctx, strings.TrimSuffix(s.o.cfg.Traffic.URL(), "/"))
-			if err == nil && f.Instance != id {
-				err = fmt.Errorf("the proxy is answered by instance %q, not %q", f.Instance, id)
-			}
-		}
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		if !sleep(ctx, confirmPoll) {
-			return fmt.Errorf("traffic on port %d could not be confirmed: %w", port, last)
-		}
-	}
-}
-
-// putBack returns traffic to where it was and makes sure of that. When even
-// that can't be confirmed, the next command looks again.
-func (s *switching) putBack(ctx context.Context, cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.moveWait())
-	defer cancel()
-	err := s.phase(phasePutBack, cause.Error())
-	if err == nil {
-		err = s.moveTraffic(ctx, s.result.Previous)
-	}
-	if err == nil {
-		id := ""
-		if s.view.running {
-			id = s.view.active.ID
-		}
-		err = s.confirm(ctx, s.result.Previous, id)
-	}
-	if err != nil {
-		return problem(fmt.Errorf("%w: %w; putting traffic back on port %d: %w", errOpen, cause, s.result.Previous, err),
-			"where traffic goes is not certain; the next command looks again", "migrate status")
-	}
-	err = fmt.Errorf("%w: %w", ErrPutBack, cause)
-	return errors.Join(problem(err, s.view.where(), "migrate status; see "+s.next.Log), s.end(phaseFailed, "", err))
 }
 
 // complete does what follows a move: the next one advances, the previous one
@@ -366,7 +328,27 @@ func (s *switching) complete(ctx context.Context) error {
 	if err := s.save(); err != nil {
 		return fmt.Errorf("%w: %w", errOpen, err)
 	}
-	return s.end(s.success, fmt.Sprintf("drained %v in %v ms, fallback %d", s.result.Drained, s.result.Drain, s.result.Fallback), nil)
+	return s.end(s.success, s.result.outcome(), nil)
+}
+
+func (r *SwitchResult) route() string {
+	if r.Previous == 0 {
+		return fmt.Sprintf("traffic to port %d", r.Port)
+	}
+	return fmt.Sprintf("traffic from port %d to %d", r.Previous, r.Port)
+}
+
+// outcome says in words what became of the previous instance.
+func (r *SwitchResult) outcome() string {
+	switch {
+	case r.Previous == 0:
+		return fmt.Sprintf("traffic is on port %d", r.Port)
+	case r.Drained:
+		return fmt.Sprintf("port %d drained in %.0f ms", r.Previous, float64(r.Drain))
+	case r.Fallback != 0:
+		return fmt.Sprintf("port %d stands by; whether it has drained can't be seen", r.Previous)
+	}
+	return fmt.Sprintf("port %d does not stand by", r.Previous)
 }
 
 // advance asks the instance that has the traffic now to make new primary. If
