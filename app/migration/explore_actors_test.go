@@ -4,23 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"migrate/app/store"
 )
 
+// ids are the records: "a" is in the scenario's state, "b" beside it, "c" is
+// made by a client, if at all.
+var ids = []string{"a", "b", "c"}
+
 // operation is one operation of an actor.
 type operation func(s *scene, in *instance, a *actor)
 
 // write is a change of a record through a service: next says what its log gets,
-// and "" that there is nothing to change.
-func write(id, what string, next func(cur store.Record[journal], there bool) (entry string, gone bool)) operation {
+// and "" that there is nothing to change. fresh: the id was made just now.
+func write(id, what string, fresh bool, next func(cur store.Record[journal], there bool) (entry string, gone bool)) operation {
 	return func(s *scene, in *instance, a *actor) {
 		who := fmt.Sprintf("%s at step %d", a.name, in.svc.step)
 		s.begin(what+" "+id, s.judge.known[id])
 		floor := s.judge.known[id]
 		entry, committed := "", false
-		rec, err := in.svc.Apply(background, id, false, func(cur store.Record[journal], there bool) (store.Record[journal], bool, error) {
+		rec, err := in.svc.Apply(background, id, fresh, func(cur store.Record[journal], there bool) (store.Record[journal], bool, error) {
 			var gone bool
 			entry, gone = next(cur, there && !cur.Deleted)
 			committed = entry != ""
@@ -49,14 +54,14 @@ func entryOf(a *actor, verb string) string { return fmt.Sprintf("%s%c%d", verb, 
 // appends adds an entry, whatever is there.
 func appends(id string) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "append to", func(store.Record[journal], bool) (string, bool) { return entryOf(a, ""), false })(s, in, a)
+		write(id, "append to", false, func(store.Record[journal], bool) (string, bool) { return entryOf(a, ""), false })(s, in, a)
 	}
 }
 
 // deletes leaves a tombstone, unless there is nothing.
 func deletes(id string) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "delete", func(_ store.Record[journal], there bool) (string, bool) {
+		write(id, "delete", false, func(_ store.Record[journal], there bool) (string, bool) {
 			if !there {
 				return "", false
 			}
@@ -68,7 +73,7 @@ func deletes(id string) operation {
 // creates makes the record, unless it is there.
 func creates(id string) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "create", func(_ store.Record[journal], there bool) (string, bool) {
+		write(id, "create", false, func(_ store.Record[journal], there bool) (string, bool) {
 			if there {
 				return "", false
 			}
@@ -77,9 +82,16 @@ func creates(id string) operation {
 	}
 }
 
+// makes creates a record under an id that nobody else can have made.
+func makes(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		write(id, "make", true, func(store.Record[journal], bool) (string, bool) { return entryOf(a, "new-"), false })(s, in, a)
+	}
+}
+
 // looks is a write that commits nothing: its answer is a read.
 func looks(id string) operation {
-	return write(id, "change nothing of", func(store.Record[journal], bool) (string, bool) { return "", false })
+	return write(id, "change nothing of", false, func(store.Record[journal], bool) (string, bool) { return "", false })
 }
 
 func reads(id string) operation {
@@ -98,12 +110,9 @@ func reads(id string) operation {
 func lists(limit int) operation {
 	return func(s *scene, in *instance, a *actor) {
 		after := ""
-		for n := 0; n < 4; n++ {
-			floor := map[string]string{}
-			s.begin("list after "+after, s.judge.known["a"], s.judge.known["b"], after)
-			for _, id := range []string{"a", "b"} {
-				floor[id] = s.judge.known[id]
-			}
+		for n := 0; n < 5; n++ {
+			floor := maps.Clone(s.judge.known)
+			s.begin("list after "+after, floor["a"], floor["b"], floor["c"], after)
 			recs, err := in.svc.List(background, any_{}, after, limit)
 			if err != nil || a.dead {
 				return
@@ -127,7 +136,7 @@ func (s *scene) listed(who string, recs records, after string, limit int, floor 
 		shown[r.ID] = true
 		s.judge.answered(who, r.ID, floor[r.ID], r.Request)
 	}
-	for _, id := range []string{"a", "b"} {
+	for _, id := range ids {
 		if id > after && !shown[id] && (len(recs) < limit || id < recs[len(recs)-1].ID) {
 			s.hidden(who, id, floor[id])
 		}
@@ -257,8 +266,8 @@ func (s *scene) readAll(step Step, when string) {
 		s.judge.violation("%s: step %d can't start: %v", when, int(step), err)
 		return
 	}
-	floor := map[string]string{"a": s.judge.known["a"], "b": s.judge.known["b"]}
-	for _, id := range []string{"a", "b"} {
+	floor := maps.Clone(s.judge.known)
+	for _, id := range ids {
 		rec, _, err := in.svc.Get(background, id)
 		if err != nil {
 			s.judge.violation("%s: %s can't be read: %v", when, id, err)
@@ -266,10 +275,10 @@ func (s *scene) readAll(step Step, when string) {
 		}
 		s.judge.answered("the reader "+when, id, floor[id], rec.Request)
 	}
-	recs, err := in.svc.List(background, any_{}, "", 2)
+	recs, err := in.svc.List(background, any_{}, "", len(ids)+1)
 	if err != nil {
 		s.judge.violation("%s: no list: %v", when, err)
 		return
 	}
-	s.listed("the lister "+when, recs, "", 2, floor)
+	s.listed("the lister "+when, recs, "", len(ids)+1, floor)
 }

@@ -9,7 +9,7 @@ type pair struct {
 }
 
 var pairs = []pair{
-	{DeployNew, AddDAO, true}, {AddDAO, WriteBoth, true}, {WriteBoth, WriteBoth, true},
+	{DeployNew, DeployNew, true}, {DeployNew, AddDAO, true}, {AddDAO, AddDAO, true}, {AddDAO, WriteBoth, true}, {WriteBoth, WriteBoth, true},
 	{WriteBoth, ReadBoth, true}, {ReadBoth, ReadBoth, true}, {ReadBoth, NewPrimary, true}, {NewPrimary, NewPrimary, true},
 	{ReadBoth, ReadBoth, false}, {ReadBoth, NewPrimary, false}, {NewPrimary, NewPrimary, false},
 	{NewPrimary, StopOldWrites, false}, {StopOldWrites, StopOldWrites, false}, {StopOldWrites, Backfill, false},
@@ -58,6 +58,12 @@ var mixes = []clients{
 		return []role{
 			{name: "writer", step: high, do: []operation{deletes("a"), creates("a")}},
 			{name: "lister", step: low, do: []operation{lists(1)}},
+		}
+	}},
+	{"fresh", func(low, high Step) []role {
+		return []role{
+			{name: "maker", step: low, do: []operation{makes("c"), reads("c")}},
+			{name: "reader", step: high, do: []operation{reads("c"), appends("c")}},
 		}
 	}},
 	{"nothing-to-commit", func(low, high Step) []role {

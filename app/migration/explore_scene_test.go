@@ -215,6 +215,9 @@ func memoryOf(svc *service) uint64 {
 	if svc.wasNew.Load() {
 		h++
 	}
+	if svc.isPrepared() {
+		h = mix(h, 5)
+	}
 	return mix(h, 1)
 }
 

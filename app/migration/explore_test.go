@@ -36,6 +36,7 @@ var core = []struct {
 	{"4+5/legacy@1/reader-above/foreign+flip", bounds{preemptions: 2}},
 	{"4+5/legacy@1/reader-above/flip+backfill", bounds{preemptions: 2}},
 	{"4+5/equal@1/delete-create/flip", bounds{preemptions: 3}},
+	{"4+5/equal@1/fresh/flip", bounds{preemptions: 2}},
 	{"4+4/equal@2/reader-above/return", bounds{preemptions: 2}},
 	{"4+4/final@2/delete-create/return", bounds{preemptions: 2}},
 	{"4+4/equal@2/reader-above/return+reopening", bounds{preemptions: 1}},
@@ -151,14 +152,17 @@ type rung struct {
 func ladder() []rung {
 	var out []rung
 	rng := rand.New(rand.NewPCG(*seed, 1))
-	for _, b := range []bounds{
-		{0, 1, 3_000}, {1, 0, 3_000}, {0, 2, 10_000}, {1, 1, 10_000}, {2, 0, 10_000}, {0, 3, 50_000}, {1, 2, 100_000}, {0, -1, 500_000}, {2, 1, 500_000},
+	for _, step := range [][]bounds{
+		{{0, 1, 3_000}, {1, 0, 3_000}, {0, 2, 10_000}, {1, 1, 10_000}, {2, 0, 10_000}},
+		{{0, 3, 50_000}, {1, 2, 100_000}, {0, -1, 500_000}, {2, 1, 500_000}},
 	} {
-		all := scenarios()
-		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		for _, sc := range all {
-			out = append(out, rung{sc, b})
+		from := len(out)
+		for _, b := range step {
+			for _, sc := range scenarios() {
+				out = append(out, rung{sc, b})
+			}
 		}
+		rng.Shuffle(len(out)-from, func(i, j int) { out[from+i], out[from+j] = out[from+j], out[from+i] })
 	}
 	return out
 }
