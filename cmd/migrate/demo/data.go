@@ -113,7 +113,7 @@ func (d *demo) before(ctx context.Context, step int) error {
 // may not answer in time.
 func patiently(ctx context.Context, do func() error) error {
 	var err error
-	for range 3 {
+	for range 10 {
 		err = do()
 		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown) {
 			return err
