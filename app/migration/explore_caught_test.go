@@ -24,6 +24,7 @@ func search(sc scenario, faults, runs int) (result, bounds) {
 // TestEveryBrokenRuleIsCaught switches each rule off and wants a schedule on
 // which that shows, and on which nothing is wrong with the rule in force.
 func TestEveryBrokenRuleIsCaught(t *testing.T) {
+	sequential(t)
 	for _, v := range variants() {
 		t.Run(v.name, func(t *testing.T) {
 			sc := v.in

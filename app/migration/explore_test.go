@@ -23,6 +23,15 @@ func fail(t *testing.T, sc scenario, f *finding) {
 	t.Errorf("%s\n%s  %v\nagain: go test ./app/migration -run TestReplay -v -schedule '%s %s'", f.fault, story, err, sc.name, f.schedule)
 }
 
+// sequential leaves a test out where -short stands for the race detector's run:
+// in a scene one coroutine runs at a time.
+func sequential(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("nothing runs at once here")
+	}
+}
+
 // core is what is explored completely in every run of the tests, and how far.
 var core = []struct {
 	scenario string
@@ -52,6 +61,7 @@ var core = []struct {
 // TestExplore explores the core completely within its bounds, and everything
 // else at random: any number of preemptions and up to two faults.
 func TestExplore(t *testing.T) {
+	sequential(t)
 	all := map[string]scenario{}
 	for _, sc := range scenarios() {
 		all[sc.name] = sc
@@ -65,24 +75,18 @@ func TestExplore(t *testing.T) {
 			}
 			b := c.bounds
 			b.runs = 200_000
-			if testing.Short() {
-				b.runs = 300 // beside the race detector, which has nothing to find in coroutines
-			}
 			res := explore(sc, b)
 			t.Logf("%+v: %d schedules, %d states, complete %t", c.bounds, res.runs, res.states, res.complete)
 			if res.found != nil {
 				fail(t, sc, res.found)
-			} else if !res.complete && !testing.Short() {
+			} else if !res.complete {
 				t.Errorf("not complete after %d schedules", res.runs)
 			}
 		})
 	}
 	t.Run("random", func(t *testing.T) {
 		t.Parallel()
-		schedules := 25_000
-		if testing.Short() {
-			schedules = 500
-		}
+		const schedules = 25_000
 		t.Logf("%d schedules of %d scenarios, seed %d", schedules, len(all), *seed)
 		wanderAll(t, *seed, func(n int) bool { return n < schedules })
 	})
