@@ -43,6 +43,9 @@ type Databases struct {
 // ErrNoFile: the old database's file is missing, and none may be made.
 var ErrNoFile = errors.New("there is no such file")
 
+// ErrUnsuited: the old database's file is not one that can be migrated.
+var ErrUnsuited = errors.New("this file can't be migrated")
+
 // CheckOld returns ErrNoFile when the old database's file should be there and
 // is not: an empty one would look like a fresh start.
 func CheckOld(db Databases) error {
@@ -202,6 +205,9 @@ func openOld(ctx context.Context, cfg Config) (*sqlite.Store, *web.FirstContact,
 	}
 	contact, err := old.FirstContact(ctx)
 	if err != nil {
+		if errors.Is(err, store.ErrStranger) {
+			err = fmt.Errorf("%w: %w", ErrUnsuited, err)
+		}
 		return nil, nil, errors.Join(fmt.Errorf("first contact with the old database: %w", err), old.Close())
 	}
 	if contact.Copy == "" {

@@ -35,7 +35,7 @@ var (
 	ErrUnfit = errors.New("record can't be held")
 	// ErrStranger: the database belongs to another migration, or to none where
 	// one is expected.
-	ErrStranger = errors.New("the two databases are not of the same migration")
+	ErrStranger = errors.New("not a database of this migration")
 )
 
 // Pair orders the copies of a record: rev counts its committed changes, epoch

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"migrate/app"
 	"migrate/app/store"
 	"migrate/cmd/migrate/demo"
 	"migrate/nginx"
@@ -58,6 +59,9 @@ func (g *globals) report(err error) {
 	var p *orchestrator.Problem
 	if errors.As(err, &p) {
 		state, next = p.State, p.Next
+	}
+	if next == "" && errors.Is(err, app.ErrUnsuited) {
+		next = "give an SQLite file with a table tasks(id text, assignee text, description text, done boolean) in UTF-8"
 	}
 	if next == "" && errors.Is(err, store.ErrStranger) {
 		next = "use the --sqlite, --mongo-uri and --dir that belong together"

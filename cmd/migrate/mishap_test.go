@@ -29,6 +29,7 @@ func TestMishaps(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.refused(1, []string{"can't be migrated", "no table tasks", "UTF-8"}, "serve", "--port", port(0), "--sqlite", empty)
 	s.refused(3, []string{"no table tasks"}, "spawn", "--step", "1", "--sqlite", empty)
 	s.must("mongo", "start")
 	out := s.must("spawn", "--step", "1", "--sqlite", file) // a failed spawn has pinned nothing
@@ -36,6 +37,10 @@ func TestMishaps(t *testing.T) {
 		t.Errorf("first contact is not told of:\n%s", out)
 	}
 	s.must("switch")
+	if out := s.must("switch", "--to", port(0)); !strings.Contains(out, "already") {
+		t.Errorf("a switch to where traffic is:\n%s", out)
+	}
+	s.refused(1, []string{"migrate advance", "step 2"}, "backfill")
 
 	s.must("mongo", "stop")
 	s.refused(3, []string{"new database at mongodb://127.0.0.1:" + port(39), "migrate mongo start"}, "spawn", "--step", "2")

@@ -56,18 +56,26 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 }
 
 func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {
+	if r.Already {
+		fmt.Fprintf(w, "Traffic is on step %d, port %d, already.\n", r.Step, r.Port)
+		return
+	}
 	g.printGates(w, r.Gates)
 	fmt.Fprintf(w, "Traffic is on step %d, port %d (the move took %.2f ms, all of it %.0f ms)", r.Step, r.Port, float64(r.Move), float64(r.Took))
 	if r.Primary != "" {
 		fmt.Fprintf(w, "; primary %s, epoch %d", r.Primary, r.Epoch)
 	}
 	fmt.Fprintln(w)
-	if r.Previous != 0 {
-		if r.Drained {
-			fmt.Fprintf(w, "Port %d is drained (%.0f ms) and stands by as the fallback.\n", r.Previous, float64(r.Drain))
-		} else {
-			fmt.Fprintf(w, "Port %d is not drained: see the warnings.\n", r.Previous)
-		}
+	switch {
+	case r.Previous == 0:
+	case r.Drained:
+		fmt.Fprintf(w, "Port %d is drained (%.0f ms) and stands by as the fallback.\n", r.Previous, float64(r.Drain))
+	case r.Fallback != 0:
+		fmt.Fprintf(w, "Port %d stands by as the fallback; whether it has drained can't be seen.\n", r.Previous)
+	case r.Drain == 0:
+		fmt.Fprintf(w, "Port %d had ended; nobody stands by.\n", r.Previous)
+	default:
+		fmt.Fprintf(w, "Port %d is not drained, and nobody stands by: see the warnings.\n", r.Previous)
 	}
 	if r.Step < lastStep {
 		fmt.Fprintf(w, "Next: migrate spawn --step %d\n", r.Step+1)
