@@ -86,17 +86,16 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return err
 	}
 	defer to.Close()
-	// Small pages: under load, the embedded server has one turn for all.
 	var copied migration.BackfillResult
-	if err := patiently(ctx, func() (err error) {
-		copied, err = migration.CopyAll(ctx, old, to, migration.BackfillOptions{Batch: 50})
+	if err := patiently(ctx, func(page int) (err error) {
+		copied, err = migration.CopyAll(ctx, old, to, migration.BackfillOptions{Batch: page})
 		return err
 	}); err != nil {
 		return fmt.Errorf("backfill: %w", err)
 	}
 	var rep migration.VerifyReport
-	if err := patiently(ctx, func() (err error) {
-		rep, err = migration.Verify(ctx, old, to, migration.VerifyOptions{Batch: 50})
+	if err := patiently(ctx, func(page int) (err error) {
+		rep, err = migration.Verify(ctx, old, to, migration.VerifyOptions{Batch: page})
 		return err
 	}); err != nil {
 		return fmt.Errorf("verify: %w", err)
@@ -109,12 +108,13 @@ func (d *demo) before(ctx context.Context, step int) error {
 	return nil
 }
 
-// patiently repeats what can be repeated: on a busy machine the embedded server
-// may not answer in time.
-func patiently(ctx context.Context, do func() error) error {
+// patiently repeats what can be repeated, with ever smaller pages: the embedded
+// server gives others their turn within a command, so that on a busy machine a
+// large page may not be answered in time.
+func patiently(ctx context.Context, do func(page int) error) error {
 	var err error
-	for range 10 {
-		err = do()
+	for page := 64; page >= 1; page /= 2 {
+		err = do(page)
 		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown) {
 			return err
 		}
