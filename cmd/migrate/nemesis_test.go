@@ -5,13 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"migrate/cmd/migrate/fire"
@@ -101,7 +97,7 @@ func (n *nemesis) rage(lasts time.Duration) {
 func (n *nemesis) shuffled() (deck []ordeal) {
 	all := n.all()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		deck = append(deck, ordeal{name, all[name], n.rng.IntN(2) == 0})
+		deck = append(deck, ordeal{name, all[name], name == "instance stutters" || n.rng.IntN(2) == 0})
 	}
 	n.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
@@ -278,142 +274,3 @@ func (st siteStatus) step() int {
 	return st.LastSwitch.Step
 }
 
-// all is every fault that there is, by name.
-func (n *nemesis) all() map[string]fault {
-	return map[string]fault{
-		"instance killed":       {func() func() { return n.kill(n.someInstance()) }, 1, 8},
-		"instance stopped":      {func() func() { return n.freeze(n.someInstance()) }, 1, 8},
-		"nginx killed":          {func() func() { return n.kill(-n.nginx()) }, 1, 8},
-		"tool killed":           {n.killTool, 1, 8},
-		"tool killed on return": {n.killTool, 4, 4},
-		"new database killed":   {func() func() { return n.kill(n.daemon()) }, 5, 8},
-		"new database stopped":  {func() func() { return n.freeze(n.daemon()) }, 5, 8},
-		"new database cut":      {func() func() { return n.linked(cut) }, 5, 8},
-		"new database slow":     {func() func() { return n.linked(slow) }, 3, 8},
-		"new database stalled":  {func() func() { return n.linked(stalled) }, 5, 8},
-		"answers lost":          {n.flicker, 5, 8},
-		"answers lost again":    {n.flicker, 4, 8},
-		"old database full":     {n.full, 1, 5},
-		"old database locked":   {n.lock, 1, 5},
-	}
-}
-
-func (n *nemesis) linked(m mode) func() {
-	n.link.set(m)
-	if m == stalled && n.rng.IntN(2) == 0 {
-		time.Sleep(6 * time.Second) // longer than anybody waits for it
-	}
-	return func() { n.link.set(passing) }
-}
-
-// flicker loses the answers to what is under way, a few times.
-func (n *nemesis) flicker() func() {
-	for range 3 {
-		n.link.set(mute)
-		time.Sleep(100*time.Millisecond + n.upTo(200*time.Millisecond))
-		n.link.set(passing)
-		time.Sleep(300 * time.Millisecond)
-	}
-	return n.linked(mute)
-}
-
-// someInstance is mostly the active one's process.
-func (n *nemesis) someInstance() int {
-	st := n.look()
-	if a := st.active(); a != nil && a.Running && n.rng.IntN(4) > 0 {
-		return a.Process.PID
-	}
-	for _, i := range st.Instances {
-		if i.Running {
-			return i.Process.PID
-		}
-	}
-	return 0
-}
-
-func (n *nemesis) daemon() int {
-	for _, d := range n.look().Daemons {
-		if d.Running {
-			return d.Process.PID
-		}
-	}
-	return 0
-}
-
-// nginx is its master, which leads the group of its workers.
-func (n *nemesis) nginx() int {
-	b, err := os.ReadFile(filepath.Join(n.dir, "nginx", "nginx.pid"))
-	if err != nil {
-		return 0
-	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	return pid
-}
-
-func (n *nemesis) kill(pid int) func() {
-	if pid != 0 {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
-	}
-	return func() {}
-}
-
-func (n *nemesis) freeze(pid int) func() {
-	if pid == 0 {
-		return func() {}
-	}
-	_ = syscall.Kill(pid, syscall.SIGSTOP)
-	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
-}
-
-// full leaves the old database no room. Where no file system could be made for
-// it, the active instance is not allowed to make any file longer: the limit
-// ends a Go program in the middle of its write.
-func (n *nemesis) full() func() {
-	if n.disk.mounted {
-		empty, err := n.disk.fill()
-		if err != nil {
-			n.t.Errorf("fill the disk: %v", err)
-			return func() {}
-		}
-		return empty
-	}
-	if info, err := os.Stat(n.file + "-wal"); err == nil {
-		_ = exec.Command("prlimit", "--pid", fmt.Sprint(n.someInstance()), fmt.Sprintf("--fsize=%d", info.Size())).Run()
-	}
-	return func() {}
-}
-
-// lock is a foreign program that begins to write and takes its time.
-func (n *nemesis) lock() func() {
-	cmd := exec.Command("sqlite3", "-batch", n.file)
-	in, err := cmd.StdinPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err == nil {
-		_, err = fmt.Fprintln(in, "BEGIN IMMEDIATE;")
-	}
-	if err != nil {
-		n.t.Errorf("lock the old database: %v", err)
-		return func() {}
-	}
-	return func() {
-		_ = in.Close() // and with it the transaction
-		_ = cmd.Wait()
-	}
-}
-
-// killTool begins a move and kills it somewhere on the way. What it has
-// started lives on.
-func (n *nemesis) killTool() func() {
-	cmd := exec.Command(n.bin, n.command(n.look().step())...)
-	cmd.Env = n.env
-	if err := cmd.Start(); err != nil {
-		n.t.Errorf("start the tool: %v", err)
-		return func() {}
-	}
-	time.Sleep(n.upTo(1500 * time.Millisecond))
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	return func() {}
-}
