@@ -273,4 +273,3 @@ func (st siteStatus) step() int {
 	}
 	return st.LastSwitch.Step
 }
-
