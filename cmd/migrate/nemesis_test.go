@@ -157,7 +157,11 @@ func (n *nemesis) move(ctx context.Context, how string, step int) (out string, o
 	args := n.command(step)
 	began := time.Now()
 	stdout, stderr, code := n.runContext(ctx, args...)
-	n.t.Logf("  %s from step %d: exit %d after %v", args[0], step, code, time.Since(began).Round(time.Millisecond))
+	why := ""
+	if code != 0 {
+		why, _, _ = strings.Cut(stderr[strings.LastIndex(stderr, "migrate: ")+1:], "\n") // its last word
+	}
+	n.t.Logf("  %s from step %d: exit %d after %v %.300s", args[0], step, code, time.Since(began).Round(time.Millisecond), why)
 	n.note(how, args[0], stdout, code)
 	return fmt.Sprintf("%s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr), code == 0
 }
