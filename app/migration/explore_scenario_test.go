@@ -173,6 +173,7 @@ func (s *scene) spawn(name string, step Step) *instance {
 	}
 	svc, err := New(cfg)
 	s.expect(err)
+	svc.page = 1 // pages that fill, over two records
 	in := &instance{svc: svc, name: name}
 	s.instances = append(s.instances, in)
 	return in

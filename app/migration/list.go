@@ -79,7 +79,7 @@ func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, 
 		return nil, err
 	}
 	var out []store.Record[B]
-	size := min(max(limit, leastPage), pageSize) // many of a page may turn out to be stale
+	size := min(max(limit, s.page), pageSize) // many of a page may turn out to be stale
 	for len(out) < limit {
 		news, err := s.new.List(ctx, filter, after, size)
 		if err != nil {

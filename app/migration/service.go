@@ -55,6 +55,8 @@ type Service[B comparable, F Filter[B]] struct {
 	inTheWay atomic.Pointer[error] // of getting into place, when it was last tried; nil: nothing
 	wasNew   atomic.Bool           // the last fence seen named new: a hint for budgets, never a decision
 
+	page int // what a merged list asks each store for, at the least
+
 	mu        sync.Mutex
 	migration string // the id that every fence and both databases must carry
 	prepared  bool
@@ -81,7 +83,7 @@ func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, meter: newMeter(cfg.Observe)}
+	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
 	s.relay.wake = make(chan struct{}, 1)
 	if cfg.Old != nil {
 		s.old = meteredOld[B, F]{cfg.Old, s.meter}
