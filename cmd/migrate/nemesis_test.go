@@ -159,7 +159,7 @@ func (n *nemesis) move(ctx context.Context, how string, step int) (out string, o
 	stdout, stderr, code := n.runContext(ctx, args...)
 	why := ""
 	if code != 0 {
-		why, _, _ = strings.Cut(stderr[strings.LastIndex(stderr, "migrate: ")+1:], "\n") // its last word
+		why, _, _ = strings.Cut(stderr[max(0, strings.LastIndex(stderr, "migrate: ")):], "\n") // its last word
 	}
 	n.t.Logf("  %s from step %d: exit %d after %v %.300s", args[0], step, code, time.Since(began).Round(time.Millisecond), why)
 	n.note(how, args[0], stdout, code)
