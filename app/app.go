@@ -81,6 +81,33 @@ type Config struct {
 	Log         *slog.Logger
 }
 
+// CheckPair returns store.ErrStranger when the new database is of a migration
+// that the old one is not of. What can't be asked is not refused here.
+func CheckPair(ctx context.Context, db Databases) error {
+	quiet := slog.New(slog.DiscardHandler)
+	to, err := OpenNew(ctx, db, quiet)
+	if err != nil {
+		return nil
+	}
+	defer to.Close()
+	id, err := to.Prepared(ctx)
+	if err != nil {
+		return nil
+	}
+	if _, err := os.Stat(db.SQLite); err == nil {
+		db.Create = false
+		old, err := OpenOld(ctx, db, quiet)
+		if err != nil {
+			return nil
+		}
+		defer old.Close()
+		if fence, err := old.Fence(ctx); err == nil && fence.Migration == id || err != nil && !errors.Is(err, store.ErrStranger) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the new one, %q, is of migration %s already, and %s is not", store.ErrStranger, db.MongoDB, id, db.SQLite)
+}
+
 // OpenOld opens the old database.
 func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (*sqlite.Store, error) {
 	return sqlite.Open(ctx, sqlite.Config{Path: db.SQLite, Logger: log, Create: db.Create})

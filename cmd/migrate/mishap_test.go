@@ -51,6 +51,14 @@ func TestMishaps(t *testing.T) {
 		t.Errorf("a spawn that was bound to fail has ended what stood by:\n%s", out)
 	}
 
+	// Another folder's migration with this new database is told at once.
+	other := *s
+	other.env = append(slices.Clone(s.env), "MIGRATE_DIR="+filepath.Join(t.TempDir(), "other"), "MIGRATE_MONGO_URI=mongodb://127.0.0.1:"+port(39)+"/")
+	other.refused(2, []string{"of migration", "--mongo-db"}, "spawn", "--step", "1", "--port", port(20))
+	s.refused(2, []string{"--first-port"}, "status", "--first-port", "70000")
+	s.refused(2, []string{"--nginx-listen"}, "status", "--nginx-listen", "nonsense")
+	s.refused(2, []string{"steps 1 to 8"}, "serve", "--step", "9")
+
 	// The command was cut off while the previous instance drained.
 	cutOff := func(phase string) {
 		t.Helper()

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -137,10 +136,10 @@ func (g *globals) proxy() (*nginx.Server, error) {
 		cfg.Cutover = nginx.Cutover(g.Cutover)
 	}
 	proxy, err := nginx.New(cfg)
-	if err != nil && g.Cutover != "" && !slices.Contains([]nginx.Cutover{nginx.ByLink, nginx.ByReload}, cfg.Cutover) {
-		return nil, usageError{err}
+	if err != nil {
+		return nil, next(usageError{err}, "nothing was changed", "migrate --help; the flags are --nginx-listen, --first-port, --cutover and --dir")
 	}
-	return proxy, err
+	return proxy, nil
 }
 
 // cutoverFlag is for the commands that choose how traffic moves.

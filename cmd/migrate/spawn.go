@@ -98,7 +98,7 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	}
 	opts.Command = []string{g.self, "serve", "--port", "{port}", "--step", "{step}"}
 	opts.Env = instanceEnv(db)
-	opts.Check = func(ctx context.Context, from int) error { return checkDatabases(ctx, db, from, step) }
+	opts.Check = func(ctx context.Context, from int) error { return g.checkDatabases(ctx, db, from, step) }
 	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
 	return opts, nil
 }
@@ -112,16 +112,27 @@ func instanceEnv(db app.Databases) []string {
 	}
 }
 
-// checkTimeout bounds how long a database may take to answer at all.
-const checkTimeout = 5 * time.Second
+// checkTimeout bounds how long a database may take to answer at all;
+// pairTimeout, how long it may where its answer can be done without.
+const (
+	checkTimeout = 5 * time.Second
+	pairTimeout  = time.Second
+)
 
 // checkDatabases refuses an instance that could not become ready, or that no
 // gate would let traffic move to. Going back, or starting the same step again,
 // must be possible without the new database as long as it isn't primary.
-func checkDatabases(ctx context.Context, db app.Databases, from, step int) error {
+func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, step int) error {
 	if migration.Step(step).ReadsFence() {
 		if err := app.CheckOld(db); err != nil {
 			return noFile(err)
+		}
+	}
+	if from == 0 && g.MongoURI != "" { // one that somebody has named, so that it should be theirs
+		ctx, cancel := context.WithTimeout(ctx, pairTimeout)
+		defer cancel()
+		if err := app.CheckPair(ctx, db); err != nil {
+			return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "name another new database with --mongo-db, or the old one that belongs to it with --sqlite")
 		}
 	}
 	if !migration.Step(step).HasNew() || step <= from && migration.Step(step).ReadsFence() {
