@@ -32,6 +32,7 @@ func TestFire(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}
+	needShell(t)
 	lasts, seed := fireLength(t)
 	t.Logf("seed %d, %v", seed, lasts)
 
@@ -76,6 +77,20 @@ func TestFire(t *testing.T) {
 		t.Log(s.must("history", "--limit", "0"))
 		t.Logf("again: %s=%v %s=%d", envFireMinutes, lasts.Minutes(), envFireSeed, seed)
 	}
+}
+
+// needShell skips the test where the sqlite3 program is not installed, or
+// fails it where nothing may be left out.
+func needShell(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("sqlite3"); err == nil {
+		return
+	}
+	const message = "needs the sqlite3 program, which is not installed: run scripts/test.sh"
+	if os.Getenv("MIGRATE_TEST_ALL") == "1" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
 }
 
 func fireLength(t *testing.T) (lasts time.Duration, seed uint64) {
