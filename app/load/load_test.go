@@ -329,7 +329,8 @@ func TestRateAndFiguresBetweenMarks(t *testing.T) {
 			t.Errorf("waited for 50 requests, there were %d", f.Requests)
 		}
 		f := g.Mark()
-		if f.Requests < 50 || float64(f.Requests) > cfg.Rate*f.Elapsed.Seconds()+2 {
+		// Each client may have been let go before the mark and answered after it.
+		if f.Requests < 50 || float64(f.Requests) > cfg.Rate*f.Elapsed.Seconds()+float64(cfg.Clients)+1 {
 			t.Errorf("%d requests in %v are more than %v a second", f.Requests, f.Elapsed, cfg.Rate)
 		}
 		sum += f.Requests
