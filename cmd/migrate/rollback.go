@@ -55,7 +55,9 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 		return next(usageError{errors.New("there is nothing to go back to: the service is at its first step, and no instance stands by")},
 			"nothing was changed", "migrate status")
 	}
-	returns := step == int(migration.WriteBoth) && p.step == int(migration.ReadBoth) && p.primary == string(store.PrimaryNew) && len(wk.command) == 0
+	// An active instance that is too busy to say who is primary may be under the
+	// new one; where the old one is, the return finds that out.
+	returns := step == int(migration.WriteBoth) && p.step == int(migration.ReadBoth) && p.primary != string(store.PrimaryOld) && len(wk.command) == 0
 	if dry {
 		var into plan
 		if returns {
