@@ -167,6 +167,9 @@ func whereWeAre(st orchestrator.Status) string {
 		if len(st.Instances) > 0 {
 			return "No instance has the traffic. Next: migrate switch"
 		}
+		if st.Live != 0 {
+			return fmt.Sprintf("Traffic goes to port %d, and no instance of ours is known. Next: migrate history", st.Live)
+		}
 		step := 1
 		if st.LastSwitch != nil {
 			step = st.LastSwitch.Step
