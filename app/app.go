@@ -27,6 +27,11 @@ import (
 	"migrate/app/web"
 )
 
+// PageTimeout is for commands that read and write whole pages: the embedded
+// server gives others their turn within a page, which on a busy machine takes
+// longer than any single record may.
+const PageTimeout = time.Minute
+
 // startPatience bounds how long an instance tries to find its place before it
 // begins to serve; what is out of reach then it goes on trying.
 const startPatience = 10 * time.Second
@@ -38,6 +43,8 @@ type Databases struct {
 	MongoDB   string // name of the database
 	Migration string // the migration id that is remembered; empty before first contact
 	Create    bool   // make the old one's file when it is missing, and the table in a file without, as the original would
+
+	Timeout time.Duration // of one call on the new database; its own default if zero
 }
 
 // ErrNoFile: the old database's file is missing, and none may be made.
@@ -116,7 +123,7 @@ func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (*sqlite.Store
 // OpenNew opens the new database; a server out of reach is no error yet.
 func OpenNew(ctx context.Context, db Databases, log *slog.Logger) (*mongo.Store[task.Task, task.Filter], error) {
 	return mongo.Open[task.Task, task.Filter](ctx, mongo.Config[task.Filter]{
-		URI: db.MongoURI, Database: db.MongoDB, Collection: "tasks", Logger: log,
+		URI: db.MongoURI, Database: db.MongoDB, Collection: "tasks", Logger: log, Timeout: db.Timeout,
 		Filter: filter, ListKeys: []string{"assignee", "done"},
 	})
 }

@@ -138,6 +138,11 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 	if !migration.Step(step).HasNew() || step <= from && migration.Step(step).ReadsFence() {
 		return nil
 	}
+	return reachNew(ctx, db)
+}
+
+// reachNew refuses to begin what needs the new database while it is out of reach.
+func reachNew(ctx context.Context, db app.Databases) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := app.CheckNew(ctx, db)

@@ -30,6 +30,10 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := reachNew(ctx, db); err != nil {
+		return nil, err
+	}
+	db.Timeout = app.PageTimeout
 	opened := &stores{db: db}
 	if opened.old, err = app.OpenOld(ctx, db, g.logger(slog.LevelWarn)); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -107,6 +108,9 @@ func (g *gatekeeper) answer(ctx context.Context, message []byte, b *backend) ([]
 	return answer, err
 }
 
+// slice is how long a command of many statements keeps the turn.
+const slice = 25 * time.Millisecond
+
 // carryOut waits for the turn and has the command done.
 func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]byte, error) {
 	if !needsTurn(req.command()) {
@@ -117,7 +121,15 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	if ctx.Err() != nil {
 		return nil, net.ErrClosed // nothing is begun any more
 	}
-	b.yield = func() { g.turn.Unlock(); g.turn.Lock() }
+	began := time.Now()
+	b.yield = func() {
+		if time.Since(began) < slice {
+			return
+		}
+		g.turn.Unlock()
+		g.turn.Lock()
+		began = time.Now()
+	}
 	answer, err := b.answer(req)
 	if err == nil {
 		g.indexes.after(ctx, req)
@@ -141,9 +153,9 @@ type backend struct {
 	r    *bufio.Reader
 	last int32 // request id of the last command of our own
 
-	// yield lets others have their turn between the statements of one command:
-	// each is atomic, as in MongoDB, and a hundred of them must not make
-	// everybody wait.
+	// yield lets others have their turn between the statements of one command,
+	// once it has had its slice: each statement is atomic, as in MongoDB, and a
+	// hundred of them must not make everybody wait, nor wait for everybody each.
 	yield func()
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"migrate/app"
 	"migrate/app/migration"
-	"migrate/app/store"
 )
 
 func stepName(step int) string { return migration.Step(step).Name() }
@@ -75,6 +74,7 @@ func (d *demo) before(ctx context.Context, step int) error {
 	if err != nil {
 		return err
 	}
+	db.Timeout = app.PageTimeout
 	quiet := slog.New(slog.DiscardHandler)
 	old, err := app.OpenOld(ctx, db, quiet)
 	if err != nil {
@@ -86,18 +86,12 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return err
 	}
 	defer to.Close()
-	var copied migration.BackfillResult
-	if err := patiently(ctx, func(page int) (err error) {
-		copied, err = migration.CopyAll(ctx, old, to, migration.BackfillOptions{Batch: page})
-		return err
-	}); err != nil {
+	copied, err := migration.CopyAll(ctx, old, to, migration.BackfillOptions{})
+	if err != nil {
 		return fmt.Errorf("backfill: %w", err)
 	}
-	var rep migration.VerifyReport
-	if err := patiently(ctx, func(int) (err error) { // each page is a search of all: large ones
-		rep, err = migration.Verify(ctx, old, to, migration.VerifyOptions{})
-		return err
-	}); err != nil {
+	rep, err := migration.Verify(ctx, old, to, migration.VerifyOptions{})
+	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
 	d.note(fmt.Sprintf("backfill: %d records, complete: %v; verify: %d equal, %d behind, %d missing, %d stale, %d different",
@@ -106,18 +100,4 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return fmt.Errorf("%w: the verify is not clean", ErrDiffers)
 	}
 	return nil
-}
-
-// patiently repeats what can be repeated, with ever smaller pages: the embedded
-// server gives others their turn within a command, so that on a busy machine a
-// large page may not be answered in time.
-func patiently(ctx context.Context, do func(page int) error) error {
-	var err error
-	for page := 64; page >= 1; page /= 2 {
-		err = do(page)
-		if ctx.Err() != nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown) {
-			return err
-		}
-	}
-	return err
 }
