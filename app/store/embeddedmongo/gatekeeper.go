@@ -78,9 +78,16 @@ func (g *gatekeeper) serveMessages(ctx context.Context, client net.Conn) error {
 		if err != nil {
 			return err
 		}
+		b.gone = func() bool { return closed(client) }
 		answer, err := g.answer(ctx, message, b)
 		if err != nil {
 			return err
+		}
+		if b.gone() {
+			// Nobody will ever ask for the rest, and an open cursor keeps FerretDB's
+			// log from being cleared, which makes every read slower.
+			b.killCursor(answer)
+			return net.ErrClosed
 		}
 		if _, err := client.Write(answer); err != nil {
 			return err
@@ -118,8 +125,8 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	}
 	g.turn.Lock()
 	defer g.turn.Unlock()
-	if ctx.Err() != nil {
-		return nil, net.ErrClosed // nothing is begun any more
+	if ctx.Err() != nil || b.gone != nil && b.gone() {
+		return nil, net.ErrClosed // nothing is begun any more, or for nobody
 	}
 	began := time.Now()
 	b.yield = func() {
@@ -151,7 +158,8 @@ func needsTurn(command string) bool {
 type backend struct {
 	conn net.Conn
 	r    *bufio.Reader
-	last int32 // request id of the last command of our own
+	last int32       // request id of the last command of our own
+	gone func() bool // the client has left; may be nil
 
 	// yield lets others have their turn between the statements of one command,
 	// once it has had its slice: each statement is atomic, as in MongoDB, and a
