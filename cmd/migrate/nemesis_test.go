@@ -185,7 +185,7 @@ func (n *nemesis) walk() {
 		n.down = !n.down
 		n.turn = 5 + n.rng.IntN(4)
 		if n.down {
-			n.turn = 3 + n.rng.IntN(2) // at 3 the primary has returned
+			n.turn = 3 + n.rng.IntN(4)/3 // mostly 3, where the primary has returned
 		}
 	}
 	var last string
