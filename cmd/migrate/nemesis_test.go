@@ -33,7 +33,7 @@ type nemesis struct {
 func newNemesis(s *site, f *fire.Fire, l *link, d disk, file string, seed uint64) *nemesis {
 	return &nemesis{
 		site: s, f: f, link: l, disk: d, file: file, rng: rand.New(rand.NewPCG(seed, 0)),
-		turn: 6, faults: map[string]int{}, moves: map[string]int{},
+		turn: 5, faults: map[string]int{}, moves: map[string]int{},
 	}
 }
 
