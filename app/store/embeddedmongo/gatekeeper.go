@@ -138,10 +138,15 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 		began = time.Now()
 	}
 	answer, err := b.answer(req)
-	if err == nil {
+	if err == nil && accepted(answer) { // a command that was refused has made no collection
 		g.indexes.after(ctx, req)
 	}
 	return answer, err
+}
+
+func accepted(answer []byte) bool {
+	reply, err := parseRequest(answer)
+	return err == nil && succeeded(reply.body)
 }
 
 // needsTurn is false for commands that touch no data and by which drivers watch
