@@ -8,5 +8,6 @@ cd "$(dirname "$0")/.."
 
 need_go
 scripts/install-nginx.sh
+say "building migrate (about a minute the first time)"
 go build -o bin/migrate ./cmd/migrate
 exec ./bin/migrate demo "$@"

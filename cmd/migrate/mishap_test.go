@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,4 +100,14 @@ func TestMishaps(t *testing.T) {
 	s.must("mongo", "status")
 	s.must("stop", "--all", "--yes")
 	s.refused(3, nil, "mongo", "status")
+}
+
+// Going on by itself must never replace a service of one's own by ours.
+func TestAdvanceLeavesAServiceOfYourOwnAlone(t *testing.T) {
+	s := newSite(t)
+	s.env = append(s.env, "MIGRATE_CREATE=true")
+	s.must("nginx", "start")
+	s.must("spawn", "--port", fmt.Sprint(s.first), "--step", "1", "--", "/usr/bin/env", s.bin, "serve", "--port", "{port}", "--step", "{step}")
+	s.must("switch")
+	s.refused(2, []string{"a service of your own", "-- /usr/bin/env"}, "advance")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"migrate/app/migration"
 	"migrate/orchestrator"
@@ -57,6 +58,10 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 	case !a.Running:
 		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port),
 			"nothing was changed", fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step))
+	}
+	if len(wk.command) == 0 && (len(a.Args) < 2 || a.Args[1] != "serve") {
+		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own (%s), and the next one would be the ToDo service", a.Port, strings.Join(a.Args, " "))},
+			"nothing was changed", "the same command, with yours after --, such as: -- "+strings.Join(a.Args, " "))
 	}
 	p.step, p.port = a.Step, a.Port
 	if a.Told != nil {
