@@ -38,9 +38,10 @@ func keptOpen(t *testing.T, address string, n int) []func() error {
 }
 
 // Connections that idle for longer than the window are cut, and counted: as
-// many requests fail, and none of a busy client's.
+// many requests fail, and none of a busy client's, whose connection may be
+// counted with them if it is still open when the window ends.
 func TestReloadCountsWhatItCuts(t *testing.T) {
-	const idle = 16
+	const idle, clients = 16, 8
 	s := newStage(t, 2, nginx.ByReload)
 	a, b := s.serve(t, named("a")), s.serve(t, named("b"))
 	s.with(t, a.port, 0)
@@ -48,12 +49,12 @@ func TestReloadCountsWhatItCuts(t *testing.T) {
 		t.Errorf("%d connections cut before there was one", cut)
 	}
 	posts := keptOpen(t, s.Config().Listen, idle)
-	busy := startLoad(t.Context(), s.Config().Listen, 8, 0)
-	busy.moreDone(t, 8)
+	busy := startLoad(t.Context(), s.Config().Listen, clients, 0)
+	busy.moreDone(t, clients)
 	if err := s.Move(t.Context(), b.port); err != nil {
 		t.Fatal(err)
 	}
-	busy.moreDone(t, 8)
+	busy.moreDone(t, clients)
 	busy.end()
 	failed := 0
 	for _, post := range posts {
@@ -61,8 +62,8 @@ func TestReloadCountsWhatItCuts(t *testing.T) {
 			failed++
 		}
 	}
-	if cut := s.TakeCut(); cut != idle || failed != idle || busy.failed.Load() != 0 {
-		t.Errorf("%d connections cut, %d requests on them failed, want %d; %d of the busy clients failed: %v",
+	if cut := s.TakeCut(); cut < failed || cut > idle+clients || failed != idle || busy.failed.Load() != 0 {
+		t.Errorf("said to have cut %d connections, %d requests on idle ones failed, want %d; %d of the busy clients failed: %v",
 			cut, failed, idle, busy.failed.Load(), busy.err())
 	}
 	if cut := s.TakeCut(); cut != 0 {

@@ -19,7 +19,8 @@ const window = 2 * time.Second
 // TakeCut returns how many connections of clients were cut by reloads since it
 // was last asked: those that were open before the answers began to say
 // `Connection: close`, and still were when the time was over. A request that a
-// client sent on one of them at that moment is lost; no other is.
+// client sent on one of them at that moment is lost; no other is, so it is an
+// upper bound: a connection that was busy all the while is finished unharmed.
 func (s *Server) TakeCut() int { return int(s.cut.Swap(0)) }
 
 // letGo opens the closing window: the running configuration's answers say
