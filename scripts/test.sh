@@ -65,7 +65,7 @@ race() {
 		return 1
 	}
 	# shellcheck disable=SC2086 # one argument a package
-	go test -race -short -count=1 -p 2 -timeout 6m $packages
+	go test -race -short -count=1 -p 1 -timeout 6m $packages
 }
 
 need_go
@@ -83,7 +83,7 @@ else
 	part format 1 formatted
 	part build 6 builds
 	part vet 4 go vet ./...
-	part tests 25 go test -count=1 -p 2 -timeout 24m ./...
+	part tests 25 go test -count=1 -p 1 -timeout 24m ./...
 	part race 6 race
 	part 'build for macOS' 6 builds_for_macos
 fi
