@@ -65,7 +65,7 @@ race() {
 		return 1
 	}
 	# shellcheck disable=SC2086 # one argument a package
-	go test -race -short -count=1 -p 1 -timeout 6m $packages
+	go test -race -short -count=1 -p 1 -timeout 10m $packages
 }
 
 need_go
@@ -84,7 +84,7 @@ else
 	part build 6 builds
 	part vet 4 go vet ./...
 	part tests 25 go test -count=1 -p 1 -timeout 24m ./...
-	part race 6 race
+	part race 15 race
 	part 'build for macOS' 6 builds_for_macos
 fi
 
