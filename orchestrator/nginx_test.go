@@ -54,7 +54,8 @@ func walkBehindNginx(t *testing.T, by nginx.Cutover) {
 	var requests, failed atomic.Int64
 	var clients sync.WaitGroup
 	stop := make(chan struct{})
-	for range 8 {
+	const connections = 8
+	for range connections {
 		clients.Go(func() {
 			if err := post(ByNginx(server).URL(), stop, &requests); err != nil {
 				failed.Add(1)
@@ -65,8 +66,12 @@ func walkBehindNginx(t *testing.T, by nginx.Cutover) {
 	for step := 2; step <= 5; step++ {
 		before := requests.Load()
 		done := move((step-1)%3, step)
-		if done.Port != r.first+(step-1)%3 || !done.Drained || done.Fallback != done.Previous || done.Cut != 0 {
+		if done.Port != r.first+(step-1)%3 || !done.Drained || done.Fallback != done.Previous {
 			t.Errorf("%+v", done)
+		}
+		// By reload an upper bound: what was busy all through the window is counted, and unharmed.
+		if by == nginx.ByLink && done.Cut != 0 || done.Cut > connections {
+			t.Errorf("step %d: %d connections cut", step, done.Cut)
 		}
 		t.Logf("step %d: move %.2f ms, drain %.0f ms, switch %.0f ms, %d in flight, %d requests meanwhile", step,
 			done.Move, done.Drain, done.Took, done.InFlight, requests.Load()-before)
