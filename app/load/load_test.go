@@ -120,8 +120,8 @@ func TestFaultsAreNoticed(t *testing.T) {
 	}{
 		{"an update is lost", every(50, "PATCH", "lose"), func(f Figures, r Report) bool { return f.Stale > 0 && r.Stale > 0 }},
 		{"a create is lost", every(5, "POST", "lose"), func(f Figures, r Report) bool { return f.Lost > 0 && r.Lost > 0 }},
-		{"a deletion is lost", every(5, "DELETE", "lose"), func(f Figures, r Report) bool { return f.Lost > 0 && r.Lost > 0 }},
-		{"a deleted task comes back", every(2, "GET", "resurrect"), lost},
+		{"a deletion is lost", every(1, "DELETE", "lose"), func(f Figures, r Report) bool { return f.Lost > 0 && r.Lost > 0 }},
+		{"a deleted task comes back", every(1, "GET", "resurrect"), lost},
 		{"a read is stale", every(20, "GET", "stale"), stale},
 		{"a read is forged", every(20, "GET", "other content"), stale},
 		{"an update's answer is stale", every(50, "PATCH", "stale"), stale},
