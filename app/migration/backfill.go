@@ -8,10 +8,6 @@ import (
 	"migrate/app/store"
 )
 
-// smallestPage is what a backfill goes down to before it gives up on a new
-// database that does not answer in time.
-const smallestPage = 10
-
 // Pass says how far a pass over the databases has come.
 type Pass struct {
 	Epoch   int64
@@ -22,7 +18,7 @@ type Pass struct {
 
 // BackfillOptions are the knobs of a backfill. The zero value is usable.
 type BackfillOptions struct {
-	Batch    int                                    // records a page, fewer once new can't take as many in its time; 200 if zero
+	Batch    int                                    // records a page; 200 if zero
 	Throttle func(ctx context.Context, n int) error // waits until n more records may be copied; may be nil
 	Progress func(Pass)                             // after each page; may be nil
 	Rescan   bool                                   // start from the first record even where a checkpoint says otherwise
@@ -98,10 +94,6 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 	}
 	for {
 		n, last, err := copyPage(ctx, old, to, fence, after, opt)
-		if errors.Is(err, store.ErrUnknown) && opt.Batch > smallestPage && ctx.Err() == nil {
-			opt.Batch = max(smallestPage, opt.Batch/4) // it may have been more than new can take in its time
-			continue
-		}
 		if err != nil {
 			return res, err
 		}

@@ -114,11 +114,11 @@ func TestWriteIsAcknowledgedWhileNewIsDownAndRelayedLater(t *testing.T) {
 	if o, _ := pending(t, w); o != 1 {
 		t.Fatalf("%d pending, want the one record", o)
 	}
-	if _, err := s.Flush(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.Flush(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("flush while new is down: %v", err)
 	}
 	n.put = nil
-	if _, err := s.Flush(t.Context()); err != nil {
+	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if o, _ := pending(t, w); o != 0 {

@@ -201,15 +201,16 @@ func putOrIsolate[B, F any](ctx context.Context, old store.Old[B, F], to store.N
 
 // Flush sends on what is pending in the primary and returns nil once all that
 // was pending when it began has been replicated ("cleared"). At steps that
-// don't replicate there is nothing to flush. The count is what is pending now.
-func (s *Service[B, F]) Flush(ctx context.Context) (pending int64, err error) {
-	if s.relays() {
-		if err := s.cleared(ctx); err != nil {
-			return -1, err
-		}
-		s.reportCompared(ctx)
+// don't replicate there is nothing to flush.
+func (s *Service[B, F]) Flush(ctx context.Context) error {
+	if !s.relays() {
+		return nil
 	}
-	return 0, nil
+	if err := s.cleared(ctx); err != nil {
+		return err
+	}
+	s.reportCompared(ctx)
+	return nil
 }
 
 // cleared is relayPass for gates and drains: it starts again when the fence

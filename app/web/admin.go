@@ -97,12 +97,11 @@ func (s *Server) order(do func(context.Context) error) http.HandlerFunc {
 func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), operatorTimeout)
 	defer cancel()
-	pending, err := s.tasks.Flush(ctx)
-	if err != nil {
+	if err := s.tasks.Flush(ctx); err != nil {
 		s.failOperator(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]int64{"pending": pending, "in_flight": s.traffic.inFlight.Load()})
+	writeJSON(w, http.StatusOK, map[string]int64{"in_flight": s.traffic.inFlight.Load()})
 }
 
 // failOperator answers as fail does, but says everything: whoever may open the

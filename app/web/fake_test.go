@@ -95,7 +95,7 @@ func (m *mapTasks) Gates(_ context.Context, to migration.Step) ([]migration.Gate
 func (m *mapTasks) Prepare(context.Context) error        { return m.err }
 func (m *mapTasks) Probe(context.Context) error          { return m.err }
 func (m *mapTasks) Advance(context.Context) error        { return m.err }
-func (m *mapTasks) Flush(context.Context) (int64, error) { return 0, m.err }
+func (m *mapTasks) Flush(context.Context) error { return m.err }
 
 func (m *mapTasks) put(id string, t task.Task, rev int64) {
 	m.recs[id] = record{ID: id, Pair: store.Pair{Rev: rev, Epoch: 1}, Body: t}

@@ -100,9 +100,9 @@ func (s *Server) end(ctx context.Context, clients *http.Server, public net.Liste
 		err = fmt.Errorf("%d requests did not finish within %v and were cut: %w", s.traffic.inFlight.Load(), s.cfg.Grace, e)
 		clients.Close()
 	}
-	if pending, e := s.tasks.Flush(ctx); e != nil {
+	if e := s.tasks.Flush(ctx); e != nil {
 		// Nothing is lost: the outbox is in the database, another instance goes on.
-		s.log.Warn("changes are still to be replicated", "pending", pending, "error", e)
+		s.log.Warn("changes are still to be replicated", "error", e)
 	}
 	return err
 }

@@ -52,8 +52,8 @@ type Tasks interface {
 	Probe(ctx context.Context) error
 	Advance(ctx context.Context) error
 	// Flush returns once everything that was pending in the primary when it
-	// began has been replicated, with what is pending now.
-	Flush(ctx context.Context) (pending int64, err error)
+	// began has been replicated.
+	Flush(ctx context.Context) error
 }
 
 // Config describes an instance. Zero durations take the defaults below.
