@@ -92,10 +92,10 @@ func (m *mapTasks) Ready(context.Context) (bool, string, string) {
 func (m *mapTasks) Gates(_ context.Context, to migration.Step) ([]migration.Gate, error) {
 	return []migration.Gate{{Name: "cleared", OK: true, Detail: "nothing pending"}}, m.err
 }
-func (m *mapTasks) Prepare(context.Context) error        { return m.err }
-func (m *mapTasks) Probe(context.Context) error          { return m.err }
-func (m *mapTasks) Advance(context.Context) error        { return m.err }
-func (m *mapTasks) Flush(context.Context) error { return m.err }
+func (m *mapTasks) Prepare(context.Context) error { return m.err }
+func (m *mapTasks) Probe(context.Context) error   { return m.err }
+func (m *mapTasks) Advance(context.Context) error { return m.err }
+func (m *mapTasks) Flush(context.Context) error   { return m.err }
 
 func (m *mapTasks) put(id string, t task.Task, rev int64) {
 	m.recs[id] = record{ID: id, Pair: store.Pair{Rev: rev, Epoch: 1}, Body: t}
