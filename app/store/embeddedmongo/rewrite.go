@@ -50,9 +50,9 @@ func (b *backend) rewrite(req *request) (bson.Raw, error) {
 	case "find":
 		return c.find()
 	case "update":
-		return c.write("updates", parseUpdate)
+		return c.write("updates")
 	case "delete":
-		return c.write("deletes", parseDelete)
+		return c.write("deletes")
 	}
 	return nil, errAsItIs
 }

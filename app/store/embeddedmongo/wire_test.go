@@ -51,10 +51,10 @@ func FuzzRequest(f *testing.F) {
 			_, rest, _ := splitID(filter)
 			rest.match(document)
 		}
-		for array, parse := range map[string]func(bson.Raw) statement{"updates": parseUpdate, "deletes": parseDelete} {
+		for array := range understood {
 			docs, _ := req.array(array)
 			for _, d := range docs {
-				s := parse(d)
+				s := parse(array, d)
 				s.rest.match(document)
 				s.rest.equalities()
 			}

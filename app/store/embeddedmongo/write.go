@@ -3,6 +3,7 @@ package embeddedmongo
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -21,8 +22,16 @@ type statement struct {
 	rest  predicate
 }
 
-// parseUpdate reads one of the updates of an update command.
-func parseUpdate(doc bson.Raw) statement {
+// understood are the fields of a statement that change nothing in what is done
+// here; another one (a collation, say) changes what the filter means. "multi"
+// makes no difference to one document.
+var understood = map[string][]string{
+	"updates": {"q", "u", "upsert", "multi"},
+	"deletes": {"q", "limit"},
+}
+
+// parse reads one of the statements of an update or a delete command.
+func parse(array string, doc bson.Raw) statement {
 	s := statement{doc: doc}
 	elements, err := doc.Elements()
 	if err != nil {
@@ -30,43 +39,16 @@ func parseUpdate(doc bson.Raw) statement {
 	}
 	var filter bson.Raw
 	for _, e := range elements {
-		ok := true
-		switch e.Key() {
-		case "q":
+		ok := slices.Contains(understood[array], e.Key())
+		switch {
+		case !ok:
+		case e.Key() == "q":
 			filter, ok = e.Value().DocumentOK()
-		case "upsert":
+		case e.Key() == "upsert":
 			s.upsert, ok = e.Value().BooleanOK()
-		case "u", "multi": // multi makes no difference to one document
-		default: // a collation, say, which changes what the filter means
-			ok = false
 		}
 		if !ok {
 			return statement{doc: doc}
-		}
-	}
-	s.understand(filter)
-	return s
-}
-
-// parseDelete reads one of the deletes of a delete command.
-func parseDelete(doc bson.Raw) statement {
-	s := statement{doc: doc}
-	elements, err := doc.Elements()
-	if err != nil {
-		return s
-	}
-	var filter bson.Raw
-	for _, e := range elements {
-		ok := true
-		switch e.Key() {
-		case "q":
-			filter, ok = e.Value().DocumentOK()
-		case "limit":
-		default:
-			ok = false
-		}
-		if !ok {
-			return s
 		}
 	}
 	s.understand(filter)
@@ -84,7 +66,7 @@ func (s *statement) understand(filter bson.Raw) {
 
 // write carries out an update or a delete, statement by statement: FerretDB
 // counts wrongly and ignores "ordered" when it gets several updates at once.
-func (c command) write(array string, parse func(bson.Raw) statement) (bson.Raw, error) {
+func (c command) write(array string) (bson.Raw, error) {
 	docs, ok := c.req.array(array)
 	if !ok {
 		return nil, errAsItIs
@@ -92,7 +74,7 @@ func (c command) write(array string, parse func(bson.Raw) statement) (bson.Raw, 
 	statements := make([]statement, len(docs))
 	rewritten := array == "updates" && len(docs) > 1
 	for i, doc := range docs {
-		statements[i] = parse(doc)
+		statements[i] = parse(array, doc)
 		rewritten = rewritten || !statements[i].id.IsZero() && !statements[i].plain
 	}
 	if !rewritten {
