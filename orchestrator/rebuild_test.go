@@ -72,7 +72,7 @@ func TestStateIsFoundAgain(t *testing.T) {
 	lose()
 	elsewhere := testDatabases
 	elsewhere.SQLite = "/typo.db"
-	refused(t, spawnWith(t, r, 0, 4, "", elsewhere), ErrUsage, "remembered are /data/old.db")
+	refused(t, spawnWith(t, r, 0, 4, "", elsewhere), ErrUsage, "the old one is /data/old.db")
 	if err := spawnWith(t, r, 0, 4, "", testDatabases); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +137,48 @@ func TestFailedSpawnPinsNothing(t *testing.T) {
 	}
 	refused(t, spawnWith(t, r, 0, 1, "", typo), ErrUsage, "taken")
 	refused(t, spawnWith(t, r, 1, 1, "", typo), ErrUsage, "remembered")
+}
+
+// Until an instance holds the new database, another may take its place; then
+// it is fixed, and going back to step 1 does not release it.
+func TestNewDatabaseIsFixedAtFirstContact(t *testing.T) {
+	r := newRig(t)
+	open := Databases{SQLite: "/data/old.db", Untouched: true} // nobody has named a new one
+	named := open
+	named.MongoURI, named.MongoDB = "mongodb://first:1/", "todo"
+	held := testDatabases
+	want := func(d Databases) {
+		t.Helper()
+		d.MongoURI = redact(d.MongoURI)
+		if got, err := r.open().Databases(); err != nil || got == nil || *got != d {
+			t.Fatalf("remembered %+v (%v), want %+v", got, err, d)
+		}
+	}
+	for n, d := range []Databases{open, named, open} {
+		if err := spawnWith(t, r, n, 1, "", d); err != nil {
+			t.Fatal(err)
+		}
+		want(d)
+		r.change()
+	}
+	elsewhere := open
+	elsewhere.SQLite = "/data/other.db"
+	refused(t, spawnWith(t, r, 3, 1, "", elsewhere), ErrUsage, "the old one is /data/old.db, not /data/other.db")
+	if err := spawnWith(t, r, 3, 2, "", held); err != nil {
+		t.Fatal(err)
+	}
+	want(held)
+	elsewhere = held
+	elsewhere.MongoURI = "mongodb://h9:9/"
+	refused(t, spawnWith(t, r, 0, 2, "", elsewhere), ErrUsage, "the new one is", "mongodb://h9:9/")
+	elsewhere.Untouched = true
+	refused(t, spawnWith(t, r, 0, 1, "", elsewhere), ErrUsage, "the new one is")
+	back := held
+	back.Untouched = true // as whoever starts step 1 says
+	if err := spawnWith(t, r, 0, 1, "", back); err != nil {
+		t.Fatal(err)
+	}
+	want(held)
 }
 
 // The lock is a file, and a file can be removed: what is at work is then still

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -28,13 +29,16 @@ type State struct {
 	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
 }
 
-// Databases says where the data is. It is remembered at the first spawn, and
-// other databases are refused from then on.
+// Databases says where the data is. The old one is remembered at the first
+// spawn, the new one at the first that holds it; others are refused from then on.
 type Databases struct {
 	SQLite    string `json:"sqlite"`              // absolute path
 	MongoURI  string `json:"mongo_uri"`           // without its password
 	MongoDB   string `json:"mongo_db"`            // the database's name
 	Migration string `json:"migration,omitempty"` // the migration id, once an instance has told it
+	// Untouched: no instance has held the new database yet, and another may take
+	// its place. What nobody has named is then empty.
+	Untouched bool `json:"new_untouched,omitempty"`
 }
 
 // Active is where traffic was last moved to.
@@ -170,10 +174,27 @@ func (s *State) agree(d Databases) (*Databases, error) {
 	if was.Migration == "" {
 		was.Migration = d.Migration
 	}
+	if was.Untouched {
+		was.MongoURI, was.MongoDB, was.Untouched = d.MongoURI, d.MongoDB, d.Untouched
+	}
+	d.Untouched = was.Untouched
 	if d != was {
 		return nil, usage("leave the database flags out, or use another --dir", nothingChanged,
-			"this state folder belongs to other databases: remembered are %s and %s, database %q, migration %q; asked for are %s and %s, database %q, migration %q",
-			was.SQLite, was.MongoURI, was.MongoDB, was.Migration, d.SQLite, d.MongoURI, d.MongoDB, d.Migration)
+			"other databases are remembered here: %s", differences(was, d))
 	}
 	return &was, nil
+}
+
+// differences says where what is asked for is not what is remembered.
+func differences(was, asked Databases) string {
+	var all []string
+	for _, f := range []struct{ what, was, asked string }{
+		{"the old one", was.SQLite, asked.SQLite}, {"the new one", was.MongoURI, asked.MongoURI},
+		{"its name", was.MongoDB, asked.MongoDB}, {"the migration", was.Migration, asked.Migration},
+	} {
+		if f.was != f.asked {
+			all = append(all, fmt.Sprintf("%s is %s, not %s", f.what, f.was, f.asked))
+		}
+	}
+	return strings.Join(all, "; ")
 }

@@ -212,16 +212,32 @@ func (g *globals) progress(e orchestrator.Event) {
 
 // databases are those of the state folder, else those of the flags, else the defaults.
 func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error) {
+	db, err := g.named(o)
+	if err != nil {
+		return db, err
+	}
+	if db.MongoURI == "" {
+		if db.MongoURI, err = embeddedURI(o); err != nil {
+			return db, err
+		}
+	}
+	if db.MongoDB == "" {
+		db.MongoDB = defaultDatabase
+	}
+	return db, nil
+}
+
+// named are the databases that the state folder or a flag names. As long as
+// nobody has named a new one, that stays open.
+func (g *globals) named(o *orchestrator.Orchestrator) (app.Databases, error) {
 	kept, err := o.Databases()
 	if err != nil {
 		return app.Databases{}, err
 	}
 	// Only a file at a path that nobody has typed is made by the way.
-	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), MongoDB: defaultDatabase, Create: g.Create || g.SQLite == ""}
+	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), Create: g.Create || g.SQLite == ""}
 	if kept != nil {
 		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration, Create: g.Create}
-	} else if db.MongoURI, err = embeddedURI(o); err != nil {
-		return db, err
 	}
 	if g.SQLite != "" {
 		if db.SQLite, err = filepath.Abs(g.SQLite); err != nil {

@@ -100,6 +100,13 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	opts.Env = instanceEnv(db)
 	opts.Check = func(ctx context.Context, from int) error { return g.checkDatabases(ctx, db, from, step) }
 	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
+	if !migration.Step(step).HasNew() {
+		named, err := g.named(orch)
+		if err != nil {
+			return opts, err
+		}
+		opts.Databases.MongoURI, opts.Databases.MongoDB, opts.Databases.Untouched = named.MongoURI, named.MongoDB, true
+	}
 	return opts, nil
 }
 
@@ -128,7 +135,7 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 			return noFile(err)
 		}
 	}
-	if from == 0 && g.MongoURI != "" { // one that somebody has named, so that it should be theirs
+	if !migration.Step(from).HasNew() && g.MongoURI != "" { // one that somebody has named, so that it should be theirs
 		ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 		defer cancel()
 		if err := app.CheckPair(ctx, db); err != nil {

@@ -69,7 +69,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 	}
 	fmt.Fprintln(w)
 	if d := f.Databases; d != nil {
-		fmt.Fprintf(w, "old database: %s\nnew database: %s, %s\n", d.SQLite, d.MongoURI, d.MongoDB)
+		fmt.Fprintf(w, "old database: %s\nnew database: %s\n", d.SQLite, newDatabase(d))
 	}
 	for _, d := range f.Daemons {
 		state := "stopped"
@@ -193,6 +193,17 @@ func served(st orchestrator.Status) string {
 		return fmt.Sprintf("nginx sends it to port %d", st.Served.Live)
 	}
 	return fmt.Sprintf("nginx sends it to port %d, port %d stands by", st.Served.Live, st.Served.Fallback)
+}
+
+func newDatabase(d *orchestrator.Databases) string {
+	switch text := strings.Trim(d.MongoURI+", "+d.MongoDB, ", "); {
+	case !d.Untouched:
+		return text
+	case text == "":
+		return "not chosen yet; step 2 is the first to need it"
+	default:
+		return text + " (not touched yet; --mongo-uri and --mongo-db may still name another)"
+	}
 }
 
 // copied says how far backfill and verify are under the present epoch, as the
