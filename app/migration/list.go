@@ -52,7 +52,7 @@ func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, 
 	case plan.Primary == store.PrimaryOld:
 		return nil, errAgain
 	case plan.Wait:
-		return nil, s.awaitOpen(ctx, fence)
+		return nil, errClosing
 	}
 	recs, err := s.merge(ctx, fence, filter, after, limit)
 	if err != nil {

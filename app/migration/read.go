@@ -55,7 +55,7 @@ func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B]
 		}
 		return o, inOld, nil
 	case plan.Wait:
-		return o, false, s.awaitOpen(ctx, fence)
+		return o, false, errClosing
 	case nerr == errSkipped:
 		return o, false, errAgain // the hint was wrong: read new in earnest
 	case nerr != nil:

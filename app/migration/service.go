@@ -163,17 +163,29 @@ func (s *Service[B, F]) final(epoch int64) bool {
 	return s.step == RemoveOld || s.complete.Load() == epoch
 }
 
-// errAgain is the answer of one try that must start again.
-var errAgain = errors.New("start again")
+// errAgain is the answer of one try that must start again; errClosing, once
+// the fence is open again.
+var (
+	errAgain   = errors.New("start again")
+	errClosing = fmt.Errorf("%w: the primary is about to move", errAgain)
+)
 
 // persist tries until the answer stands, within the caller's patience.
 func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) error) error {
 	var waited time.Duration
+	closing := false
 	for n := 0; ; n++ {
-		err := try(ctx)
+		var err error
+		if closing {
+			err = s.awaitOpen(ctx)
+		}
+		if err == nil {
+			err = try(ctx)
+		}
 		if !errors.Is(err, errAgain) {
 			return err
 		}
+		closing = errors.Is(err, errClosing)
 		if n < 2 {
 			continue // a neighbour was faster: no reason to wait
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"migrate/app/store"
 )
@@ -52,7 +51,7 @@ func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, 
 	case err != nil:
 		return o, err
 	case plan.Wait:
-		return o, s.awaitOpen(ctx, fence)
+		return o, errClosing
 	case plan.Primary == store.PrimaryNew && nerr == errSkipped:
 		return o, errAgain // the hint was wrong: read new first
 	case plan.Primary == store.PrimaryNew && nerr != nil:
@@ -224,22 +223,27 @@ func (s *Service[B, F]) stillOpen(ctx context.Context, fence store.Fence) error 
 	switch {
 	case err != nil:
 		return err
-	case now.Epoch != fence.Epoch || now.Closing:
+	case now.Closing:
+		return errClosing
+	case now.Epoch != fence.Epoch:
 		return errAgain
 	}
 	return nil
 }
 
-// awaitOpen lets a moving primary move. A tool that died while it moved it has
-// left a deadline, past which any instance reopens the fence.
-func (s *Service[B, F]) awaitOpen(ctx context.Context, fence store.Fence) error {
+// awaitOpen lets a moving primary move: it looks at nothing but the fence, since
+// the mover needs the new database for itself. A tool that died while it moved
+// the primary has left a deadline, past which any instance reopens the fence.
+func (s *Service[B, F]) awaitOpen(ctx context.Context) error {
+	fence, err := s.old.Fence(ctx)
+	if err != nil || !fence.Closing {
+		return err
+	}
 	if s.cfg.Now().After(fence.Deadline) {
-		open := fence
-		open.Closing, open.Token, open.Deadline = false, "", time.Time{}
-		err := s.old.MoveFence(ctx, fence, open)
+		err := s.old.MoveFence(ctx, fence, reopened(fence))
 		s.log.Warn("reopening a fence whose closer has gone", "epoch", fence.Epoch, "token", fence.Token, "error", err)
 	}
-	return fmt.Errorf("%w: the primary is about to move", errAgain)
+	return errClosing
 }
 
 func stamp[B any](rec store.Record[B], id string, rev, epoch int64, pending bool) store.Record[B] {
