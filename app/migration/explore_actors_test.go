@@ -58,6 +58,19 @@ func appends(id string) operation {
 	}
 }
 
+// changes adds an entry to a record that is there, as a client must who can't
+// know the id before somebody was told it.
+func changes(id string) operation {
+	return func(s *scene, in *instance, a *actor) {
+		write(id, "change", false, func(_ store.Record[journal], there bool) (string, bool) {
+			if !there {
+				return "", false
+			}
+			return entryOf(a, ""), false
+		})(s, in, a)
+	}
+}
+
 // deletes leaves a tombstone, unless there is nothing.
 func deletes(id string) operation {
 	return func(s *scene, in *instance, a *actor) {

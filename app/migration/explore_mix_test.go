@@ -63,7 +63,7 @@ var mixes = []clients{
 	{"fresh", func(low, high Step) []role {
 		return []role{
 			{name: "maker", step: low, do: []operation{makes("c"), reads("c")}},
-			{name: "reader", step: high, do: []operation{reads("c"), appends("c")}},
+			{name: "reader", step: high, do: []operation{reads("c"), changes("c")}},
 		}
 	}},
 	{"nothing-to-commit", func(low, high Step) []role {
