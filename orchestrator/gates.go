@@ -46,7 +46,7 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 		}
 		ask, r.To = *v.active, r.From+1
 		if r.From == 1 { // it does not hold the new database, so it can't tell
-			return r, usage("migrate spawn --step 2", v.where(), "the gates to step 2 are asked of an instance at step 2, and there is none")
+			return r, usage(Again("migrate spawn --step 2", v.active.Own), v.where(), "the gates to step 2 are asked of an instance at step 2, and there is none")
 		}
 	}
 	r.Asked, r.Gates = ask.Port, []Gate{}
@@ -57,7 +57,7 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 	if errors.Is(err, errNoAdmin) {
 		text, next := "nothing can be asked: the instance on port %d has no admin socket, and is switched without gates", "migrate switch"
 		if v.active != nil && ask.Port == v.active.Port {
-			text, next = "nothing can be asked of the active instance: port %d has no admin socket", fmt.Sprintf("migrate spawn --step %d, then migrate gates", r.To)
+			text, next = "nothing can be asked of the active instance: port %d has no admin socket", Again(fmt.Sprintf("migrate spawn --step %d", r.To), ask.Own)+", then migrate gates"
 		}
 		return r, usage(next, v.where(), text, ask.Port)
 	}

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -40,6 +39,10 @@ func (op *operation) place(ctx context.Context, v view, opts *SpawnOptions) (ret
 		return nil, usage(fmt.Sprintf("migrate switch --to %d, or migrate stop %d", stay[1].Port, stay[0].Port), v.where(),
 			"two instances are live, on ports %d and %d, and neither is active: which one should end?", stay[0].Port, stay[1].Port)
 	}
+	if own := v.own(); len(own) > 0 && !opts.Own {
+		return nil, usage(Again(fmt.Sprintf("migrate spawn --step %d", opts.Step), own), v.where(),
+			"the service is a command of your own, and this spawn names none")
+	}
 	if err := op.checkStep(v, stay, *opts); err != nil {
 		return nil, err
 	}
@@ -61,14 +64,14 @@ func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error
 	}
 	for _, i := range stay {
 		if i.Step == 0 && !slices.Contains(opts.Force, forceStep) {
-			return usage(fmt.Sprintf("migrate spawn --step %d --force %s", opts.Step, forceStep), v.where(), "the step of the instance on port %d is unknown", i.Port)
+			return usage(forced(opts), v.where(), "the step of the instance on port %d is unknown", i.Port)
 		}
 		if i.Step != 0 && distance(i.Step, opts.Step) > 1 {
 			next := i.Step + 1
 			if opts.Step < i.Step {
 				next = i.Step - 1
 			}
-			return usage(fmt.Sprintf("migrate spawn --step %d", next), v.where(),
+			return usage(anotherPort(next, opts), v.where(),
 				"step %d is more than one away from step %d on port %d", opts.Step, i.Step, i.Port)
 		}
 	}
@@ -77,11 +80,11 @@ func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error
 	}
 	last := op.step(v)
 	if last == 0 && opts.Step != 1 {
-		return usage(fmt.Sprintf("migrate spawn --step 1, or migrate spawn --step %d --force %s", opts.Step, forceStep), v.where(),
+		return usage(anotherPort(1, opts)+", or "+forced(opts), v.where(),
 			"nothing has run yet: the first instance is at step 1, not %d", opts.Step)
 	}
 	if last != 0 && distance(last, opts.Step) > 1 {
-		return usage(fmt.Sprintf("migrate spawn --step %d, or migrate spawn --step %d --force %s", last, opts.Step, forceStep), v.where(),
+		return usage(anotherPort(last, opts)+", or "+forced(opts), v.where(),
 			"nothing runs, and the service was last at step %d: step %d is more than one away", last, opts.Step)
 	}
 	return nil
@@ -94,26 +97,33 @@ func (op *operation) checkPort(v view, opts SpawnOptions) error {
 		return err
 	}
 	if !known && !widens {
-		return usage(anotherPort(opts.Step), v.where(),
+		return usage(anotherPort(opts.Step, opts), v.where(),
 			"the proxy knows ports %d to %d, not %d", op.o.cfg.FirstPort, op.o.lastPort(), port)
 	}
 	if i, known := op.state.Instances[port]; known && i.Process.Alive() {
-		return usage(fmt.Sprintf("%s, or migrate stop %d", anotherPort(opts.Step), port), v.where(),
+		return usage(fmt.Sprintf("%s, or migrate stop %d", anotherPort(opts.Step, opts), port), v.where(),
 			"port %d is taken by our instance at step %d (process %d)", port, i.Step, i.Process.PID)
 	}
 	if v.active != nil && v.active.Port == port && v.active.Step != opts.Step {
-		return usage(anotherPort(opts.Step), v.where(),
+		return usage(anotherPort(opts.Step, opts), v.where(),
 			"traffic is sent to port %d, whose instance was at step %d: another step there would be live before its gates hold", port, v.active.Step)
 	}
 	if err := bindable(port); err != nil {
-		return usage(anotherPort(opts.Step), v.where(),
+		return usage(anotherPort(opts.Step, opts), v.where(),
 			"port %d is taken by something that is not ours: %v", port, err)
 	}
 	return nil
 }
 
 // anotherPort is the spawn that finds itself a free port.
-func anotherPort(step int) string { return fmt.Sprintf("migrate spawn --step %d", step) }
+func anotherPort(step int, opts SpawnOptions) string {
+	return Again(fmt.Sprintf("migrate spawn --step %d", step), opts.own())
+}
+
+// forced is the spawn that overrides the rule about the first step.
+func forced(opts SpawnOptions) string {
+	return Again(fmt.Sprintf("migrate spawn --step %d --force %s", opts.Step, forceStep), opts.own())
+}
 
 func bindable(port int) error {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -157,9 +167,5 @@ func (op *operation) feasible(ctx context.Context, v view, opts SpawnOptions) er
 	if opts.Check == nil {
 		return nil
 	}
-	err := opts.Check(ctx, op.step(v))
-	if p := (*Problem)(nil); errors.As(err, &p) {
-		return problem(err, v.where(), p.Next)
-	}
-	return err
+	return v.placed(opts.Check(ctx, op.step(v)))
 }

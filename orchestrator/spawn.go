@@ -36,6 +36,7 @@ type SpawnOptions struct {
 	Port      int           // 0: the next free one
 	Step      int           // 1 to 8
 	Command   []string      // program and arguments; {port} and {step} are replaced
+	Own       bool          // Command is the user's own, which hints repeat and the next spawn must name again
 	Env       []string      // NAME=value, beside this process's own; PORT, MIGRATION_STEP and MIGRATE_ADMIN_SOCKET are set
 	WorkDir   string        // of the instance; empty: this process's
 	ReadyURL  string        // path that answers 200 once it is ready; /readyz
@@ -164,7 +165,7 @@ func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 		args[n] = redact(arg)
 	}
 	return Instance{
-		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: args, ReadyURL: opts.ReadyURL,
+		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: args, Own: opts.own(), ReadyURL: opts.ReadyURL,
 		Socket: filepath.Join(dir, "admin.sock"), Log: filepath.Join(dir, "log"),
 	}
 }
@@ -239,5 +240,5 @@ func (op *operation) abandon(ctx context.Context, v view, i Instance, cause erro
 		return problem(errors.Join(cause, err), fmt.Sprintf("the new instance may still run; %s", v.where()), "migrate status")
 	}
 	return problem(cause, fmt.Sprintf("the new instance was ended; %s", v.where()),
-		fmt.Sprintf("see %s, then migrate spawn --port %d --step %d", i.Log, i.Port, i.Step))
+		fmt.Sprintf("see %s, then ", i.Log)+Again(fmt.Sprintf("migrate spawn --port %d --step %d", i.Port, i.Step), i.Own))
 }

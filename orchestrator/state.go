@@ -56,7 +56,8 @@ type Instance struct {
 	Build    string           `json:"build,omitempty"`
 	Process  process.Identity `json:"process"`
 	Spawned  time.Time        `json:"spawned"`
-	Args     []string         `json:"args"` // without passwords
+	Args     []string         `json:"args"`          // without passwords
+	Own      []string         `json:"own,omitempty"` // a command of the user's own as it was given, likewise; see [Again]
 	ReadyURL string           `json:"ready_url"`
 	Admin    bool             `json:"admin"` // it has an admin socket
 	Socket   string           `json:"socket"`

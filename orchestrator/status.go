@@ -164,7 +164,7 @@ func (s Status) doubts() []string {
 			if s.Fallback != i.Port && s.runs(s.Fallback) {
 				text += fmt.Sprintf("; the fallback on port %d answers what is safe to resend: migrate switch makes it active", s.Fallback)
 			} else {
-				text += fmt.Sprintf(": migrate spawn --port %d --step %d starts it again", i.Port, i.Step)
+				text += ": " + Again(fmt.Sprintf("migrate spawn --port %d --step %d", i.Port, i.Step), i.Own) + " starts it again"
 			}
 			all = append(all, text)
 		} else if !i.Ready {

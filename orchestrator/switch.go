@@ -27,6 +27,9 @@ type SwitchOptions struct {
 	To     int      // port; 0: the other live instance
 	Force  []string // gates to override, by name
 	DryRun bool     // gates and probe only
+	// Check is asked before the gates; its error refuses the switch. from is the
+	// step that the service is at, 0 before the first.
+	Check func(ctx context.Context, from, to int) error
 }
 
 // SwitchResult says what a switch did.
@@ -112,6 +115,11 @@ func (s *switching) run(ctx context.Context, opts SwitchOptions) error {
 	if err := s.choose(ctx, opts.To); err != nil || s.result.Already {
 		return err
 	}
+	if opts.Check != nil {
+		if err := opts.Check(ctx, s.step(s.view), s.next.Step); err != nil {
+			return s.view.placed(err)
+		}
+	}
 	if err := s.checkGates(ctx, opts); err != nil {
 		return err
 	}
@@ -146,7 +154,7 @@ func (s *switching) choose(ctx context.Context, to int) (err error) {
 		s.result.Port, s.result.Step, s.result.Instance, s.result.Fallback = to, v.active.Step, v.active.ID, v.fallback
 		return nil
 	case to != 0 && v.active != nil && v.active.Port == to:
-		return usage(fmt.Sprintf("migrate spawn --port %d --step %d", to, v.active.Step), v.where(), "port %d is the active one already, and its instance has ended", to)
+		return usage(Again(fmt.Sprintf("migrate spawn --port %d --step %d", to, v.active.Step), v.active.Own), v.where(), "port %d is the active one already, and its instance has ended", to)
 	case to != 0:
 		n := slices.IndexFunc(v.others, func(i Instance) bool { return i.Port == to })
 		if n < 0 {
@@ -167,7 +175,7 @@ func (s *switching) choose(ctx context.Context, to int) (err error) {
 		s.entry.Previous, s.entry.From = v.active.Port, v.active.Step
 	}
 	if from := s.step(v); from != 0 && distance(from, s.next.Step) > 1 {
-		return usage("migrate spawn --step "+fmt.Sprint(from+1), v.where(), "step %d is more than one away from step %d", s.next.Step, from)
+		return usage(Again("migrate spawn --step "+fmt.Sprint(from+1), v.own()), v.where(), "step %d is more than one away from step %d", s.next.Step, from)
 	}
 	return s.checkReturn(ctx, v, s.next.Step)
 }
@@ -183,9 +191,9 @@ func (s *switching) instead(port int) string {
 		step++
 	}
 	if port < s.o.cfg.FirstPort || port > s.o.lastPort() {
-		return fmt.Sprintf("migrate spawn --step %d", step)
+		return Again(fmt.Sprintf("migrate spawn --step %d", step), v.own())
 	}
-	return fmt.Sprintf("migrate spawn --port %d --step %d", port, step)
+	return Again(fmt.Sprintf("migrate spawn --port %d --step %d", port, step), v.own())
 }
 
 // checkGates asks the next instance whether its step may be moved to. A move

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -62,6 +63,14 @@ func (v view) where() string {
 		return fmt.Sprintf("the active instance, port %d (step %d), does not run", v.active.Port, v.active.Step)
 	}
 	return fmt.Sprintf("traffic is on port %d (step %d)", v.active.Port, v.active.Step)
+}
+
+// placed says of a caller's refusal where traffic goes.
+func (v view) placed(err error) error {
+	if p := (*Problem)(nil); errors.As(err, &p) {
+		return problem(err, v.where(), p.Next)
+	}
+	return err
 }
 
 // step is the one that the service was last at; 0 when nobody knows.

@@ -17,7 +17,9 @@ type actions []string
 func (a *actions) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(format, args...)) }
 
 func (a actions) print(w io.Writer) {
-	fmt.Fprintln(w, "This would be done:")
+	if len(a) > 0 {
+		fmt.Fprintln(w, "This would be done:")
+	}
 	for n, text := range a {
 		fmt.Fprintf(w, "%4d. %s\n", n+1, fold(w, text, 6))
 	}

@@ -18,13 +18,6 @@ type advanceOptions struct {
 	dryRun   bool
 }
 
-// walked is what advance and rollback say in JSON.
-type walked struct {
-	Returned *migration.ReturnResult     `json:"returned,omitempty"` // the primary, to the old database
-	Step     int                         `json:"step"`               // where the service is now
-	Moves    []orchestrator.SwitchResult `json:"moves"`
-}
-
 func newAdvanceCmd(g *globals) *cobra.Command {
 	var o advanceOptions
 	wk := walker{g: g}
@@ -99,7 +92,7 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 		until = p.step + 1 - len(done.Moves)
 	}
 	if len(done.Moves) == 0 && (p.step >= lastStep || p.step >= until) {
-		return alreadyThere(wk.g, p, o.until)
+		return wk.alreadyThere(ctx, p, o.until)
 	}
 	if o.dryRun {
 		var into plan
@@ -113,21 +106,29 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 			wk.printMove(r)
 		}
 	}
-	if wk.g.JSON {
-		return errors.Join(wk.g.answer(done, nil), err)
+	if err != nil && !wk.g.JSON {
+		return err
 	}
-	return err
+	if err == nil {
+		err = wk.whatNext(ctx, &done)
+	}
+	return errors.Join(wk.g.answer(done, done.printNext), err)
 }
 
-func alreadyThere(g *globals, p position, until int) error {
+func (wk *walker) alreadyThere(ctx context.Context, p position, until int) error {
 	if until == 0 || until > p.step {
 		until = p.step
 	}
 	if until < p.step {
 		return next(usageError{fmt.Errorf("the service is at step %d, past step %d", p.step, until)}, "nothing was changed", "migrate rollback goes back")
 	}
-	return g.answer(walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}, func(w io.Writer) {
-		fmt.Fprintf(w, "The service is at step %d already.\n", p.step)
+	w := walked{Step: p.step, Moves: []orchestrator.SwitchResult{}}
+	if err := wk.whatNext(ctx, &w); err != nil {
+		return err
+	}
+	return wk.g.answer(w, func(out io.Writer) {
+		fmt.Fprintf(out, "The service is at step %d already.\n", p.step)
+		w.printNext(out)
 	})
 }
 

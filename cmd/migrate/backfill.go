@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"migrate/app/migration"
-	"migrate/app/store"
 )
 
 const defaultBatch = 200
@@ -75,11 +73,8 @@ func copyAll(ctx context.Context, g *globals, s *stores, o backfillOptions) (mig
 		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
 	})
 	bar.end()
-	if _, prepared := s.new.Prepared(ctx); err != nil && errors.Is(prepared, store.ErrStranger) {
-		return res, next(err, "nothing was copied", "migrate advance: the first instance at step 2 prepares the new database")
-	}
 	if err != nil {
-		return res, next(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate backfill, which goes on where this one stopped")
+		return res, passFailed(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate doctor; then migrate backfill, which goes on where this one stopped")
 	}
 	return res, nil
 }

@@ -27,6 +27,9 @@ const (
 // errDiffers: the data is not what it should be.
 var errDiffers = errors.New("data differs")
 
+// belongTogether is the remedy when one database is not of the other's migration.
+const belongTogether = "leave the database flags out, or give the --sqlite, --mongo-uri, --mongo-db and --dir that belong together"
+
 // usageError is a command line that can't be understood.
 type usageError struct{ error }
 
@@ -64,7 +67,7 @@ func (g *globals) report(err error) {
 		next = "give an SQLite file with a table tasks(id text, assignee text, description text, done boolean) in UTF-8"
 	}
 	if next == "" && errors.Is(err, store.ErrStranger) {
-		next = "use the --sqlite, --mongo-uri and --dir that belong together"
+		next = belongTogether
 	}
 	if next == "" && exitCode(err) == exitFailed {
 		next = "migrate status shows what runs, migrate doctor looks for the cause"

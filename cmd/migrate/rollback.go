@@ -85,10 +85,10 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 func (wk *walker) answerRollback(answer walked, r orchestrator.SwitchResult) error {
 	wk.printMove(r)
 	if !wk.g.JSON {
-		fmt.Fprintln(wk.g.out, "Next: migrate status, or migrate advance")
+		fmt.Fprintln(wk.g.out, fold(wk.g.out, "Next: migrate status, or "+orchestrator.Again("migrate advance", wk.command), 6))
 		return nil
 	}
-	answer.Step, answer.Moves = r.Step, []orchestrator.SwitchResult{r}
+	answer.Step, answer.Done, answer.Moves = r.Step, r.Step == lastStep, []orchestrator.SwitchResult{r}
 	return wk.g.answer(answer, nil)
 }
 

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,7 +88,7 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 
 // instance says how to start one: the ToDo service, or a command of one's own.
 func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, command []string) (orchestrator.SpawnOptions, error) {
-	opts := orchestrator.SpawnOptions{Port: port, Step: step, Command: command}
+	opts := orchestrator.SpawnOptions{Port: port, Step: step, Command: command, Own: len(command) > 0}
 	if len(command) > 0 {
 		return opts, nil
 	}
@@ -130,6 +133,9 @@ const (
 // gate would let traffic move to. Going back, or starting the same step again,
 // must be possible without the new database as long as it isn't primary.
 func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, step int) error {
+	if err := wayBack(db, from, step); err != nil {
+		return err
+	}
 	if migration.Step(step).ReadsFence() {
 		if err := app.CheckOld(db); err != nil {
 			return noFile(err)
@@ -146,6 +152,33 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 		return nil
 	}
 	return reachNew(ctx, db)
+}
+
+// wayBack refuses to leave the last step when the old database was moved away:
+// with an empty one in its place it would look as if there were nothing to send.
+func wayBack(db app.Databases, from, to int) error {
+	if from != lastStep || to >= from {
+		return nil
+	}
+	if _, err := os.Stat(db.SQLite); errors.Is(err, fs.ErrNotExist) {
+		return next(fmt.Errorf("%w: the old database %s is not there, and without it there is no way back from step %d", orchestrator.ErrGate, db.SQLite, from),
+			"nothing was changed", "put the file back where it was, and repeat the command")
+	}
+	return nil // what else is wrong with it, opening it tells better
+}
+
+// switchTo moves traffic to the instance on the port, 0: to the other one.
+func (g *globals) switchTo(ctx context.Context, o *orchestrator.Orchestrator, opts orchestrator.SwitchOptions) (orchestrator.SwitchResult, error) {
+	kept, err := o.Databases()
+	if err != nil {
+		return orchestrator.SwitchResult{}, err
+	}
+	if kept != nil {
+		opts.Check = func(_ context.Context, from, to int) error {
+			return wayBack(app.Databases{SQLite: kept.SQLite}, from, to)
+		}
+	}
+	return o.Switch(ctx, opts)
 }
 
 // reachNew refuses to begin what needs the new database while it is out of reach.

@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +73,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 	}
 	fmt.Fprintln(w)
 	if d := f.Databases; d != nil {
-		fmt.Fprintf(w, "old database: %s\nnew database: %s\n", d.SQLite, newDatabase(d))
+		fmt.Fprintf(w, "old database: %s\nnew database: %s\n", oldDatabase(d), newDatabase(d))
 	}
 	for _, d := range f.Daemons {
 		state := "stopped"
@@ -110,6 +114,9 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 		rows = append(rows, row)
 	}
 	g.columns(w, header, rows)
+	if slices.ContainsFunc(f.Instances, kept) {
+		fmt.Fprintln(w, "kept: the old database lacks these changes, as it should; a way back would send them")
+	}
 	for _, i := range f.Instances {
 		if i.Reason != "" {
 			fmt.Fprintf(w, "port %d: %s\n", i.Port, i.Reason)
@@ -144,10 +151,19 @@ func told(i orchestrator.InstanceStatus) answers {
 	}
 	a.primary, a.epoch = t.Primary, strconv.FormatInt(t.Epoch, 10)
 	a.inFlight, a.requests, a.pending = strconv.FormatInt(t.InFlight, 10), strconv.FormatInt(t.Requests, 10), strconv.FormatInt(t.Pending, 10)
-	if t.Pending < 0 {
+	switch {
+	case t.Pending < 0:
 		a.pending = "?"
+	case kept(i):
+		a.pending += " kept"
 	}
 	return a
+}
+
+// kept says whether what the old database lacks is no backlog: from step 6 on
+// nobody sends it, until there is a way back.
+func kept(i orchestrator.InstanceStatus) bool {
+	return i.Told != nil && i.Told.Pending > 0 && i.Step >= int(migration.StopOldWrites)
 }
 
 // activeOf is the instance that has the traffic; nil if there is none.
@@ -193,6 +209,13 @@ func served(st orchestrator.Status) string {
 		return fmt.Sprintf("nginx sends it to port %d", st.Served.Live)
 	}
 	return fmt.Sprintf("nginx sends it to port %d, port %d stands by", st.Served.Live, st.Served.Fallback)
+}
+
+func oldDatabase(d *orchestrator.Databases) string {
+	if _, err := os.Stat(d.SQLite); errors.Is(err, fs.ErrNotExist) {
+		return d.SQLite + " (not there)"
+	}
+	return d.SQLite
 }
 
 func newDatabase(d *orchestrator.Databases) string {

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"golang.org/x/time/rate"
 
 	"migrate/app"
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/orchestrator"
 )
 
 // stores are both databases, opened in a command's own process.
@@ -26,9 +30,16 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := begun(o); err != nil {
+		return nil, err
+	}
 	db, err := g.databases(o)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(db.SQLite); errors.Is(err, fs.ErrNotExist) {
+		return nil, next(usageError{fmt.Errorf("the old database %s is not there", db.SQLite)}, "nothing was changed",
+			fmt.Sprintf("put the file back, or say with --sqlite where it is; at step %d it is no longer needed", lastStep))
 	}
 	if err := reachNew(ctx, db); err != nil {
 		return nil, err
@@ -42,6 +53,29 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 		return nil, errors.Join(err, opened.old.Close())
 	}
 	return opened, nil
+}
+
+// begun refuses what needs both databases before any instance has held both.
+func begun(o *orchestrator.Orchestrator) error {
+	kept, err := o.Databases()
+	switch {
+	case err != nil:
+		return err
+	case kept == nil:
+		return next(usageError{errors.New("no instance of the ToDo service has run yet: there is nothing to copy or compare")}, "nothing was changed", "migrate advance --until 3")
+	case kept.Untouched:
+		return next(usageError{errors.New("no instance has held the new database yet: there is nothing to copy or compare")}, "nothing was changed", "migrate advance --until 3")
+	}
+	return nil
+}
+
+// passFailed says what a pass over both databases has left, and what helps: to
+// repeat it doesn't, when they are not of one migration.
+func passFailed(err error, state, again string) error {
+	if errors.Is(err, store.ErrStranger) {
+		return next(usageError{err}, "nothing was changed", belongTogether)
+	}
+	return next(err, state, again)
 }
 
 func (s *stores) close() { _ = errors.Join(s.new.Close(), s.old.Close()) }

@@ -38,7 +38,7 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 	if err != nil {
 		return err
 	}
-	r, err := orch.Switch(ctx, o)
+	r, err := g.switchTo(ctx, orch, o)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,14 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 			return next(err, "traffic has moved", "migrate status")
 		}
 	}
-	return g.answer(r, func(w io.Writer) { g.printSwitch(w, r) })
+	then := walked{Step: r.Step}
+	if err := then.afterSwitch(orch, r); err != nil {
+		return next(err, "traffic has moved", "migrate status")
+	}
+	return g.answer(r, func(w io.Writer) {
+		g.printSwitch(w, r)
+		then.printNext(w)
+	})
 }
 
 func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {
@@ -76,8 +83,5 @@ func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {
 		fmt.Fprintf(w, "Port %d had ended; nobody stands by.\n", r.Previous)
 	default:
 		fmt.Fprintf(w, "Port %d is not drained, and nobody stands by: see the warnings.\n", r.Previous)
-	}
-	if r.Step < lastStep {
-		fmt.Fprintf(w, "Next: migrate spawn --step %d\n", r.Step+1)
 	}
 }

@@ -82,7 +82,7 @@ func compareAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (mi
 	})
 	bar.end()
 	if err != nil {
-		return rep, next(err, "no result was recorded", "migrate verify")
+		return rep, passFailed(err, "no result was recorded", "migrate doctor, then migrate verify")
 	}
 	return rep, nil
 }

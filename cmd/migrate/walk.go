@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"migrate/app/migration"
 	"migrate/orchestrator"
@@ -51,17 +50,17 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 	case st.Live == 0:
 		s := st.LastSwitch.Step
 		return p, next(fmt.Errorf("%w: none is active, and the service was last at step %d", orchestrator.ErrNotReady, s),
-			"nothing was changed", fmt.Sprintf("migrate spawn --step %d, then migrate switch", s))
+			"nothing was changed", orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", s), wk.command)+", then migrate switch")
 	case a == nil:
 		return p, next(fmt.Errorf("%w: traffic is sent to port %d, where no instance of ours is known", orchestrator.ErrNotReady, st.Live),
 			"nothing was changed", "migrate status")
 	case !a.Running:
 		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port),
-			"nothing was changed", fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step))
+			"nothing was changed", orchestrator.Again(fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step), a.Own))
 	}
-	if len(wk.command) == 0 && (len(a.Args) < 2 || a.Args[1] != "serve") {
-		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own (%s), and the next one would be the ToDo service", a.Port, strings.Join(a.Args, " "))},
-			"nothing was changed", "the same command, with yours after --, such as: -- "+strings.Join(a.Args, " "))
+	if len(wk.command) == 0 && len(a.Own) > 0 {
+		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own, and the next one would be the ToDo service", a.Port)},
+			"nothing was changed", "the same command, with yours behind it:"+orchestrator.Again("", a.Own))
 	}
 	p.step, p.port = a.Step, a.Port
 	if a.Told != nil {
@@ -99,7 +98,7 @@ func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.Switch
 		}
 		port = r.Instance.Port
 	}
-	return wk.orch.Switch(ctx, orchestrator.SwitchOptions{To: port, Force: wk.force})
+	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force})
 }
 
 // plan says what move would do. What can be checked now is.
@@ -112,7 +111,7 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 		port = r.Instance.Port
 		into.Actions.spawn(r)
 	} else {
-		r, err := wk.orch.Switch(ctx, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
+		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
 		into.Gates = r.Gates
 		if err != nil {
 			if errors.Is(err, orchestrator.ErrGate) {

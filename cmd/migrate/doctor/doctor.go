@@ -179,7 +179,8 @@ func (x *examination) instances() {
 	const name = "instances"
 	bad := false
 	for _, i := range x.status.Instances {
-		again := fmt.Sprintf("see %s; migrate spawn --step %d starts another, migrate switch moves to it", i.Log, i.Step)
+		again := fmt.Sprintf("see %s; %s starts another, migrate switch moves to it", i.Log,
+			orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", i.Step), i.Own))
 		switch {
 		case !i.Running && i.Role == orchestrator.RoleDead:
 			continue
