@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -86,8 +87,18 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Test has nginx check the configuration that Start or Reload would install,
-// and installs nothing.
+// and installs nothing. A folder that is missing is not made for it.
 func (s *Server) Test(ctx context.Context) error {
+	if _, err := os.Stat(s.cfg.Dir); errors.Is(err, fs.ErrNotExist) {
+		dir, err := os.MkdirTemp("", "migrate-nginx-*")
+		if err != nil {
+			return fmt.Errorf("nginx: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		elsewhere := Server{cfg: s.cfg}
+		elsewhere.cfg.Dir = dir
+		return elsewhere.Test(ctx)
+	}
 	binary, err := s.binary()
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ func (o *Orchestrator) lockPath() string { return filepath.Join(o.cfg.Dir, "lock
 // lock takes the state folder's lock, which the system lets go of when its
 // holder dies.
 func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(), err error) {
+	if err := os.MkdirAll(o.cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
 	f := flock.New(o.lockPath(), flock.SetPermissions(0o600))
 	held, err := f.TryLock()
 	if err == nil && !held && o.cfg.LockWait > 0 {

@@ -48,7 +48,7 @@ type Traffic interface {
 // Config is what an Orchestrator needs to know. Zero values of numbers and
 // durations mean the defaults.
 type Config struct {
-	Dir       string // the state folder; made when missing
+	Dir       string // the state folder; the first command that changes something makes it
 	Traffic   Traffic
 	FirstPort int // of the range that the proxy knows; 8000
 	Ports     int // how many; 32
@@ -104,7 +104,7 @@ type Orchestrator struct {
 	hook func(point string)
 }
 
-// Open prepares to work on a state folder, which it makes when it is missing.
+// Open prepares to work on a state folder. To look at one that is missing makes none.
 func Open(cfg Config) (*Orchestrator, error) {
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil || cfg.Dir == "" {
@@ -123,9 +123,6 @@ func Open(cfg Config) (*Orchestrator, error) {
 	cfg.Timeouts = cfg.Timeouts.orDefaults()
 	if cfg.Progress == nil {
 		cfg.Progress = func(Event) {}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	return &Orchestrator{
 		cfg:     cfg,
@@ -188,11 +185,13 @@ func (o *Orchestrator) operation(state *State, e Entry) *operation {
 // error is journalled, unless work has left the operation open on purpose, by
 // returning errOpen, for the next command to settle.
 func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, work func(context.Context, *operation) error) error {
-	unlock, err := o.lock(ctx, command)
-	if err != nil {
-		return err
+	if !dry || exists(o.cfg.Dir) { // else there is nobody to keep out
+		unlock, err := o.lock(ctx, command)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	state, lost, err := o.load()
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -56,21 +55,18 @@ type scene struct {
 	first, step int // the first port; the active instance's step, 0 if there is none
 }
 
-// completes makes a function that a shell asks. It changes nothing: it doesn't
-// even make the state folder.
+// completes makes a function that a shell asks.
 func (g *globals) completes(choices func(scene) []cobra.Completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 && cmd.Name() != "spawn" || fromEnvironment(cmd) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		s := scene{first: firstPort}
-		if _, err := os.Stat(g.Dir); err == nil {
-			if orch, proxy, err := g.orchestrator(); err == nil {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), glanceTime)
-				defer cancel()
-				s.Status, _ = orch.Status(ctx) // what is not known is not offered
-				s.first = proxy.Config().FirstPort
-			}
+		if orch, proxy, err := g.orchestrator(); err == nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), glanceTime)
+			defer cancel()
+			s.Status, _ = orch.Status(ctx) // what is not known is not offered
+			s.first = proxy.Config().FirstPort
 		}
 		for _, i := range s.Instances {
 			if i.Role == orchestrator.RoleActive {
@@ -130,16 +126,20 @@ func freePorts(s scene) []cobra.Completion {
 
 // nextSteps are those that may be live beside the active instance.
 func nextSteps(s scene) []cobra.Completion {
-	if s.step == 0 {
-		return []cobra.Completion{stepChoice(1)}
-	}
 	var all []cobra.Completion
-	for _, step := range []int{s.step + 1, s.step, s.step - 1} {
-		if step >= 1 && step <= lastStep {
-			all = append(all, stepChoice(step))
-		}
+	for _, step := range besides(s.step) {
+		all = append(all, stepChoice(step))
 	}
 	return all
+}
+
+// besides are the steps that may be live beside one, the likeliest first; 0 is
+// none yet.
+func besides(at int) []int {
+	if at == 0 {
+		return []int{1}
+	}
+	return slices.DeleteFunc([]int{at + 1, at, at - 1}, func(step int) bool { return step < 1 || step > lastStep })
 }
 
 // laterSteps are those ahead.

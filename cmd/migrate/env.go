@@ -35,12 +35,37 @@ func fromEnvironment(cmd *cobra.Command) error {
 			return
 		}
 		if err := f.Value.Set(v); err != nil {
-			errs = append(errs, badUsage(cmd, "the environment variable %s is %q, which is no %s", envName(f), v, f.Value.Type()))
+			errs = append(errs, badUsage(cmd, "the environment variable %s is %q, which is not %s", envName(f), v, kind(f)))
 			return
 		}
 		f.Changed = true
 	})
 	return errors.Join(errs...)
+}
+
+// kind is in words what a flag takes.
+func kind(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int", "uint64":
+		return "a whole number"
+	case "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "duration":
+		return "a duration such as 30s or 2m"
+	}
+	return "a " + f.Value.Type()
+}
+
+// badFlag is a flag that can't be understood, without the words of the package
+// that tried to.
+func badFlag(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		return badUsage(cmd, "--%s: %q is not %s", bad.GetFlag().Name, bad.GetValue(), kind(bad.GetFlag()))
+	}
+	return badUsage(cmd, "%w", err)
 }
 
 // wantsJSON says whether even a command line that can't be understood asks for
@@ -82,11 +107,16 @@ func group(cmd *cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return nil
 		}
-		text := fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+args[0])
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			text += "; did you mean " + strings.Join(near, " or ") + "?"
-		}
-		return badUsage(cmd, "%s", text)
+		return unknown(cmd, args[0])
 	}
 	return cmd
+}
+
+// unknown is a command that a group doesn't have.
+func unknown(cmd *cobra.Command, name string) error {
+	text := fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+name)
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return badUsage(cmd, "%s", text)
 }

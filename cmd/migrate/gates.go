@@ -25,7 +25,7 @@ gate refuses.`,
 }
 
 func runGates(ctx context.Context, g *globals) error {
-	orch, _, err := g.orchestrator()
+	orch, _, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

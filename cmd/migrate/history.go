@@ -94,7 +94,7 @@ func (o historyOptions) match(op orchestrator.Operation) bool {
 }
 
 func runHistory(g *globals, o historyOptions) error {
-	orch, _, err := g.orchestrator()
+	orch, _, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

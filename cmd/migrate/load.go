@@ -54,7 +54,7 @@ or the ledger was altered.`,
 
 func (o *loadOptions) complete(g *globals) error {
 	if o.BaseURL == "" {
-		proxy, err := g.proxy()
+		_, proxy, err := g.begunFolder()
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -152,9 +153,26 @@ func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, 
 func checkFree(address, flag string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return next(fmt.Errorf("%w: %s can't be used: %w", orchestrator.ErrUsage, address, err), "nothing was started", "choose another address with "+flag)
+		return next(fmt.Errorf("%w: %s can't be used: %w", orchestrator.ErrUsage, address, err), "nothing was started", "the same with "+flag+" "+freeBeside(address))
 	}
 	return l.Close()
+}
+
+// freeBeside is an address on the same host with the next port that is free.
+func freeBeside(address string) string {
+	const tries = 100
+	host, text, err := net.SplitHostPort(address)
+	port, numErr := strconv.Atoi(text)
+	if errors.Join(err, numErr) == nil {
+		for k := 1; k < tries; k++ {
+			beside := net.JoinHostPort(host, strconv.Itoa(port+k))
+			if l, err := net.Listen("tcp", beside); err == nil {
+				_ = l.Close()
+				return beside
+			}
+		}
+	}
+	return "HOST:PORT"
 }
 
 func runMongoServe(ctx context.Context, g *globals, listen string) error {
@@ -175,7 +193,7 @@ func runMongoServe(ctx context.Context, g *globals, listen string) error {
 }
 
 func runMongoStop(ctx context.Context, g *globals) error {
-	o, _, err := g.orchestrator()
+	o, _, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.
 	cfg := proxy.Config()
 	return o.Exclusive(ctx, "nginx start", func(ctx context.Context) error {
 		if err := proxy.Start(ctx); err != nil {
+			if errors.Is(err, nginx.ErrAddressTaken) {
+				return next(err, "no proxy was started", "the same with --nginx-listen "+freeBeside(cfg.Listen))
+			}
 			return next(err, "no proxy was started", "migrate nginx test")
 		}
 		return keepProxy(o.Dir(), cfg)
@@ -82,7 +85,7 @@ func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server) error {
 }
 
 func runNginxStop(ctx context.Context, g *globals) error {
-	o, proxy, err := g.orchestrator()
+	o, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func runNginxTest(ctx context.Context, g *globals) error {
 }
 
 func runNginxReload(ctx context.Context, g *globals) error {
-	o, proxy, err := g.orchestrator()
+	o, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

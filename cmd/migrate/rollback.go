@@ -36,7 +36,7 @@ database becomes primary again first, with all that was written to the new one.`
 }
 
 func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) (err error) {
-	if wk.orch, _, err = wk.g.orchestrator(); err != nil {
+	if wk.orch, _, err = wk.g.begunFolder(); err != nil {
 		return err
 	}
 	finished, err := wk.settle(ctx, dry)
@@ -52,8 +52,7 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 	}
 	step, port := p.below()
 	if step < 1 {
-		return next(usageError{errors.New("there is nothing to go back to: the service is at its first step, and no instance stands by")},
-			"nothing was changed", "migrate status")
+		return p.nothingBelow()
 	}
 	// An active instance that is too busy to say who is primary may be under the
 	// new one; where the old one is, the return finds that out.
@@ -105,6 +104,20 @@ func (wk *walker) returnPrimary(ctx context.Context, p position, goneHosts []str
 		printReturn(wk.g.out, r)
 	}
 	return r, err
+}
+
+// nothingBelow refuses to go back from the first step.
+func (p position) nothingBelow() error {
+	const text = "there is nothing to go back to: "
+	switch {
+	case p.step == 0:
+		return next(usageError{errors.New(text + "no instance has had the traffic yet")}, "nothing was changed", "migrate status")
+	case len(p.others) == 0:
+		return next(usageError{errors.New(text + "the service is at its first step, and no other instance runs")}, "nothing was changed", "migrate status")
+	}
+	ahead := p.others[0]
+	return next(usageError{fmt.Errorf("%sthe service is at its first step; the other instance, on port %d, is at step %d", text, ahead.Port, ahead.Step)},
+		"nothing was changed", fmt.Sprintf("migrate switch moves traffic to it, migrate stop %d ends it", ahead.Port))
 }
 
 // below is where a rollback leads: to an instance that runs, or to a step that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -85,8 +86,9 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
 	})
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return badUsage(cmd, "%w", err) })
+	root.SetFlagErrorFunc(badFlag)
 	root.SetHelpFunc(help)
+	root.SetHelpCommand(newHelpCmd())
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return usage(cmd, cmd.ErrOrStderr()) })
 	f := root.PersistentFlags()
 	f.StringVar(&g.Dir, "dir", ".migrate", "state folder")
@@ -192,6 +194,20 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 		LockWait: g.LockWait, Progress: g.progress,
 	})
 	return o, proxy, err
+}
+
+// begunFolder opens the state folder of what was begun: who looks in the wrong
+// place must be told so, and leave nothing there.
+func (g *globals) begunFolder() (*orchestrator.Orchestrator, *nginx.Server, error) {
+	dir, err := filepath.Abs(g.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, next(usageError{fmt.Errorf("there is no migration in %s: that folder does not exist", dir)}, "nothing was changed",
+			"name the folder of another with --dir; to begin one here: migrate nginx start, then migrate spawn --step 1")
+	}
+	return g.orchestrator()
 }
 
 // progress tells on stderr what a command is doing; with --json, a line of

@@ -48,6 +48,9 @@ environment.`,
 		Args: ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
+			if !cmd.Flags().Changed("step") {
+				return g.stepNeeded(cmd.Context(), args)
+			}
 			return runSpawn(cmd.Context(), g, o)
 		},
 	}
@@ -84,6 +87,32 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		return g.answerPlan(p)
 	}
 	return g.answer(r, func(w io.Writer) { g.printSpawn(w, r) })
+}
+
+// stepNeeded says which steps there could be.
+func (g *globals) stepNeeded(ctx context.Context, command []string) error {
+	orch, _, err := g.orchestrator()
+	if err != nil {
+		return err
+	}
+	st, err := orch.Status(ctx)
+	if err != nil {
+		return err
+	}
+	at := 0
+	if st.Active != nil {
+		at = st.Active.Step
+	}
+	text := "the first instance is at step 1"
+	steps := besides(at)
+	if at != 0 {
+		text = fmt.Sprintf("beside step %d there may be step %s", at, strings.Trim(strings.ReplaceAll(fmt.Sprint(steps), " ", ", "), "[]"))
+		if own, err := orch.Own(st.Live); err == nil && len(command) == 0 {
+			command = own
+		}
+	}
+	return next(usageError{errors.New("--step is needed: " + text)}, "nothing was changed",
+		orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", steps[0]), command))
 }
 
 // instance says how to start one: the ToDo service, or a command of one's own.

@@ -50,7 +50,7 @@ one line of JSON.`,
 }
 
 func runStatus(ctx context.Context, g *globals, o statusOptions) error {
-	orch, _, err := g.orchestrator()
+	orch, _, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ the embedded server; the data stays.`,
 }
 
 func runStop(ctx context.Context, g *globals, o stopOptions) error {
-	orch, proxy, err := g.orchestrator()
+	orch, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}
@@ -67,27 +67,54 @@ func runStop(ctx context.Context, g *globals, o stopOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.DryRun {
-		return g.planStop(r, "stop nginx", "stop the embedded server")
+	st, err := proxy.Status(ctx)
+	if err != nil {
+		return err
 	}
+	_, mongo, err := orch.DaemonStatus(mongoDaemon)
+	if err != nil {
+		return err
+	}
+	var parts []string // that run
+	if st.Running {
+		parts = append(parts, "nginx")
+	}
+	if mongo {
+		parts = append(parts, "the embedded server")
+	}
+	if o.DryRun {
+		return g.planStop(r, parts...)
+	}
+	// One that seems not to run may have left something that does.
 	if err := orch.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
 		return err
 	}
 	if err := orch.StopDaemon(ctx, mongoDaemon); err != nil {
 		return err
 	}
-	return g.answer(r, func(w io.Writer) {
+	return g.answer(stopAnswer{r, append([]string{}, parts...)}, func(w io.Writer) {
 		printStop(w, r)
-		fmt.Fprintln(w, "nginx and the embedded server are stopped; the data stays.")
+		if len(parts) > 0 {
+			fmt.Fprintf(w, "Stopped: %s\n", strings.Join(parts, " and "))
+		}
+		fmt.Fprintln(w, "The data stays.")
 	})
 }
 
-func (g *globals) planStop(r orchestrator.StopResult, then ...string) error {
+// stopAnswer is what stop --all says in JSON.
+type stopAnswer struct {
+	orchestrator.StopResult
+	Parts []string `json:"parts"` // what else ran and was stopped
+}
+
+func (g *globals) planStop(r orchestrator.StopResult, parts ...string) error {
 	var p plan
 	for _, port := range r.Stopped {
 		p.Actions.add("end the instance on port %d, once it has finished what it has", port)
 	}
-	p.Actions = append(p.Actions, then...)
+	for _, part := range parts {
+		p.Actions.add("stop %s", part)
+	}
 	return g.answerPlan(p)
 }
 

@@ -26,7 +26,7 @@ type stores struct {
 // stores opens both databases of the state folder. They must have been in
 // contact before: a command never makes first contact by the way.
 func (g *globals) stores(ctx context.Context) (*stores, error) {
-	o, _, err := g.orchestrator()
+	o, _, err := g.begunFolder()
 	if err != nil {
 		return nil, err
 	}

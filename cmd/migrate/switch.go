@@ -34,7 +34,7 @@ back (exit 6).`,
 }
 
 func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) error {
-	orch, proxy, err := g.orchestrator()
+	orch, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}

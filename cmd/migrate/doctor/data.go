@@ -29,7 +29,7 @@ func (x *examination) space() {
 	if info, err := os.Stat(x.Databases.SQLite); err == nil {
 		need += 2 * uint64(info.Size())
 	}
-	for _, dir := range []string{x.status.Dir, existing(filepath.Dir(x.Databases.SQLite))} {
+	for _, dir := range []string{existing(x.status.Dir), existing(filepath.Dir(x.Databases.SQLite))} {
 		var fs syscall.Statfs_t
 		if err := syscall.Statfs(dir, &fs); err != nil {
 			x.fail(name, "make it readable for this user", "%s: %v", dir, err)
@@ -46,11 +46,16 @@ func (x *examination) space() {
 // existing is the nearest folder above that is there.
 func existing(dir string) string {
 	for {
-		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
+		if there(dir) || filepath.Dir(dir) == dir {
 			return dir
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // databases: both can be reached, are guarded, and belong together.

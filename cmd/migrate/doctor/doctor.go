@@ -95,6 +95,10 @@ func (x *examination) fail(name, remedy, format string, args ...any) {
 func (x *examination) folder() {
 	const name = "state folder"
 	dir := x.status.Dir
+	if !there(dir) {
+		x.note(name, "nothing: the first command that starts something makes it", "%s is not there yet", dir)
+		return
+	}
 	private := map[string]os.FileMode{
 		dir: 0o077, filepath.Join(dir, "state.json"): 0o077, filepath.Join(dir, "journal.jsonl"): 0o077,
 		filepath.Join(dir, "lock"): 0o077, filepath.Join(dir, "instances"): 0o077,
