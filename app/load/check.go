@@ -23,6 +23,8 @@ type CheckConfig struct {
 	Ledger  string
 	Min     int // acknowledged writes that must have been checked, else the check proves nothing
 	Clients int // connections to read back with; 4
+
+	Progress func(done, total int) // after each task that was read back, one at a time; may be nil
 }
 
 // Report is what a check found.
@@ -99,7 +101,10 @@ func Check(ctx context.Context, cfg CheckConfig) (Report, error) {
 	if err != nil {
 		return report, err
 	}
-	found, err := readBack(ctx, addr, max(1, cmp.Or(cfg.Clients, 4)), slices.Sorted(maps.Keys(stories)))
+	if cfg.Progress == nil {
+		cfg.Progress = func(int, int) {}
+	}
+	found, err := readBack(ctx, addr, max(1, cmp.Or(cfg.Clients, 4)), slices.Sorted(maps.Keys(stories)), cfg.Progress)
 	if err != nil {
 		return report, err
 	}
@@ -192,7 +197,7 @@ func (r *Report) judgeList(id string, got state, listed map[string]state) {
 const readTimeout = 30 * time.Second
 
 // readBack returns each task as it is now; Deleted when there is none.
-func readBack(ctx context.Context, addr string, clients int, ids []string) (map[string]state, error) {
+func readBack(ctx context.Context, addr string, clients int, ids []string, progress func(done, total int)) (map[string]state, error) {
 	var mu sync.Mutex
 	found := make(map[string]state, len(ids))
 	todo := make(chan string)
@@ -219,6 +224,7 @@ func readBack(ctx context.Context, addr string, clients int, ids []string) (map[
 				}
 				mu.Lock()
 				found[id] = s
+				progress(len(found), len(ids))
 				mu.Unlock()
 			}
 			return nil
