@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,39 +73,44 @@ Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 	quiet := *g
 	quiet.Quiet = true // the rows tell it
-	orch, proxy, err := quiet.orchestrator()
+	cfg := demo.Config{Clients: o.clients, Keep: o.keep, Out: g.out, Progress: g.say, Scene: demo.NewScene(), BeforeCheck: o.beforeCheck}
+	switch {
+	case g.JSON:
+		cfg.Out = io.Discard
+	case !g.Quiet && isTerminal(g.out) && os.Getenv("TERM") != "dumb":
+		cfg.Screen = demo.NewScreen(g.out, func() (columns, rows int) { return size(g.out) }, !g.NoColor)
+		if isTerminal(g.err) { // most likely the same one
+			quiet.err = cfg.Screen
+			cfg.Progress = func(what string) { fmt.Fprintf(cfg.Screen, "· %s\n", fold(g.out, what, 2)) }
+		}
+	}
+	proxy, err := g.proxy()
 	if err != nil {
 		return err
 	}
-	if g.MongoURI == "" {
-		g.MongoURI = "mongodb://" + o.mongoListen + "/"
+	if err := quiet.stage(&cfg, proxy, o.asPublished); err != nil {
+		return err
+	}
+	orch := cfg.Orchestrator
+	mongo := o.mongoListen
+	if g.MongoURI != "" {
+		mongo = ""
 	} else {
-		o.mongoListen = ""
-	}
-	cfg := demo.Config{
-		Orchestrator: orch, Proxy: demoProxy{orch, proxy}, URL: orchestrator.ByNginx(proxy).URL(), FirstPort: proxy.Config().FirstPort,
-		Databases: func() (app.Databases, error) { return g.databases(orch) },
-		Instance:  func(port, step int) (orchestrator.SpawnOptions, error) { return g.instance(orch, port, step, nil) },
-		Clients:   o.clients, Keep: o.keep, Out: g.out, Progress: g.say, BeforeCheck: o.beforeCheck,
-	}
-	if o.asPublished {
-		if orch, err = quiet.publish(&cfg, proxy); err != nil {
-			return err
-		}
-	}
-	if g.JSON {
-		cfg.Out = io.Discard
-	}
-	if o.mongoListen != "" {
+		g.MongoURI = "mongodb://" + mongo + "/"
 		cfg.StartMongo = func(ctx context.Context) error {
-			_, err := g.startMongo(ctx, orch, o.mongoListen)
+			_, err := g.startMongo(ctx, orch, mongo)
 			return err
 		}
 		cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) }
 	}
-	if err := g.demoPorts(proxy.Config().Listen, o.mongoListen, cfg.FirstPort); err != nil {
-		_ = os.Remove(orch.Dir()) // if it is empty, it was made just now
-		return err
+	cfg.Free = func() error { return demoPorts(proxy.Config().Listen, mongo, cfg.FirstPort) }
+	cfg.Databases = func() (app.Databases, error) { return g.databases(orch) }
+	cfg.Instance = func(port, step int) (orchestrator.SpawnOptions, error) {
+		opts, err := g.instance(orch, port, step, nil)
+		if o.asPublished {
+			opts.Command = append(opts.Command, "--as-published")
+		}
+		return opts, err
 	}
 	res, err := demo.Run(ctx, cfg)
 	if g.JSON {
@@ -117,44 +124,58 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 	return err
 }
 
-// publish turns the demonstration into that of the published pattern: another
-// nginx, another service, the same walk.
-func (g *globals) publish(cfg *demo.Config, proxy *nginx.Server) (*orchestrator.Orchestrator, error) {
-	plain := &demo.PlainNginx{Dir: filepath.Join(cfg.Orchestrator.Dir(), "nginx-plain"), Listen: proxy.Config().Listen}
-	orch, err := orchestrator.Open(orchestrator.Config{
-		Dir: g.Dir, Traffic: plain, FirstPort: cfg.FirstPort, Ports: ports, LockWait: g.LockWait, Progress: g.progress,
+// stage opens the state folder, with the nginx that the demonstration is of.
+func (g *globals) stage(cfg *demo.Config, proxy *nginx.Server, asPublished bool) (err error) {
+	traffic := orchestrator.ByNginx(proxy)
+	if cfg.AsPublished = asPublished; asPublished {
+		plain := &demo.PlainNginx{Dir: filepath.Join(filepath.Dir(proxy.Config().Dir), "nginx-plain"), Listen: proxy.Config().Listen}
+		traffic, cfg.Proxy = plain, plain
+	}
+	cfg.URL, cfg.FirstPort = traffic.URL(), proxy.Config().FirstPort
+	cfg.Orchestrator, err = orchestrator.Open(orchestrator.Config{
+		Dir: g.Dir, Traffic: traffic, FirstPort: cfg.FirstPort, Ports: ports, LockWait: g.LockWait,
+		Progress: func(e orchestrator.Event) {
+			cfg.Scene.Event(e)
+			g.progress(e)
+		},
 	})
-	if err != nil {
-		return nil, err
+	if !asPublished {
+		cfg.Proxy = demoProxy{cfg.Orchestrator, proxy}
 	}
-	cfg.AsPublished, cfg.Orchestrator, cfg.Proxy, cfg.URL = true, orch, plain, plain.URL()
-	cfg.Instance = func(port, step int) (orchestrator.SpawnOptions, error) {
-		opts, err := g.instance(orch, port, step, nil)
-		opts.Command = append(opts.Command, "--as-published")
-		return opts, err
-	}
-	return orch, nil
+	return err
 }
 
-// demoPorts names a port that is taken before anything is started.
-// What an earlier demonstration left is ended later, so that only strangers count.
-func (g *globals) demoPorts(listen, mongo string, first int) error {
-	if _, err := os.Stat(filepath.Join(g.Dir, "demo.json")); err == nil {
-		return nil
-	}
-	errs := []error{checkFree(listen, "--nginx-listen")}
+// demoPorts names every port that is taken, each with its flag, before
+// anything is started.
+func demoPorts(listen, mongo string, first int) error {
+	addresses := []struct{ at, flag string }{{listen, "--nginx-listen"}}
 	if mongo != "" {
-		errs = append(errs, checkFree(mongo, "--mongo-listen"))
+		addresses = append(addresses, struct{ at, flag string }{mongo, "--mongo-listen"})
 	}
 	for port := first; port <= first+8; port++ {
-		errs = append(errs, checkFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--first-port"))
+		addresses = append(addresses, struct{ at, flag string }{net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), "--first-port"})
 	}
-	for _, err := range errs {
-		if err != nil {
-			return err
+	var taken, flags []string
+	for _, a := range addresses {
+		l, err := net.Listen("tcp", a.at)
+		if err == nil {
+			_ = l.Close()
+			continue
+		}
+		var why *os.SyscallError
+		if errors.As(err, &why) {
+			err = why.Err
+		}
+		taken = append(taken, fmt.Sprintf("%s (%s), %v", a.at, a.flag, err))
+		if !slices.Contains(flags, a.flag) {
+			flags = append(flags, a.flag)
 		}
 	}
-	return nil
+	if taken == nil {
+		return nil
+	}
+	return next(fmt.Errorf("%w: what it listens on can't be used: %s", orchestrator.ErrUsage, strings.Join(taken, "; ")), "nothing was started",
+		"migrate demo with another "+strings.Join(flags, ", ")+"; it uses nine ports from the first on")
 }
 
 func (g *globals) say(text string) {
@@ -163,17 +184,28 @@ func (g *globals) say(text string) {
 	}
 }
 
-// tour says how to look at what was left running.
+// tour says how to look at what was left running, and at what.
 func (g *globals) tour(url string) {
 	fmt.Fprintf(g.err, `
-It is still running:
-  %s/                          the tasks
-  %s/static/taskProducer.html  Bill and Jane
-  migrate status --dir %s
-  migrate history --dir %s
-  migrate load --check %s/ledger.jsonl --dir %s
-When you have seen enough: migrate stop --all --yes --dir %s && rm -r %s
-`, url, url, g.Dir, g.Dir, g.Dir, g.Dir, g.Dir, g.Dir)
+It is still running, at step 8, on the new database alone:
+
+  %[1]s/
+      the tasks; the panel shows step, port and primary, in a colour for each step
+  %[1]s/static/taskProducer.html
+      Bill and Jane; press Start, and the strip shows each second's requests
+  migrate load --check %[2]s/ledger.jsonl --dir %[2]s
+      reads every acknowledged write back; before you press Start: those two change
+      the same people's tasks, and then the check rightly says that the data differs
+  migrate history --dir %[2]s
+      what each switch did, and how long it took
+
+Try it: press Start, then make one more cut-over, and see it in the strip:
+  migrate spawn --step 8 --dir %[2]s && migrate switch --dir %[2]s
+There is no way back to step 7: the old database was moved away.
+
+When you have seen enough:
+  migrate stop --all --yes --dir %[2]s && rm -r %[2]s
+`, url, g.Dir)
 }
 
 // demoProxy starts and stops nginx as the commands do, under the lock.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -37,7 +38,7 @@ func TestDemo(t *testing.T) {
 	if rows := regexp.MustCompile(`(?m)^[1-8] +[a-z]`).FindAllString(out, -1); len(rows) != 9 {
 		t.Errorf("%d rows, want 9:\n%s", len(rows), out)
 	}
-	for _, words := range []string{"/static/taskProducer.html", "migrate stop --all"} {
+	for _, words := range []string{"/static/taskProducer.html", "press Start", "no way back to step 7", "migrate stop --all"} {
 		if !strings.Contains(errs, words) {
 			t.Errorf("--keep does not say how to look: no %q in\n%s", words, errs)
 		}
@@ -75,9 +76,18 @@ func TestDemo(t *testing.T) {
 	s.must("load", "--check", filepath.Join(s.dir, "ledger.jsonl.kept"), "--min", fmt.Sprint(demo.MinChecked)) // as it was
 }
 
-// A demonstration refuses the folder of a real migration, and leaves it alone.
+// A demonstration refuses a folder that is not its own, and leaves it alone:
+// in the end it would remove it.
 func TestDemoLeavesARealFolderAlone(t *testing.T) {
 	s := newSite(t)
+	thesis := filepath.Join(s.dir, "thesis.txt")
+	if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.WriteFile(thesis, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.refused(2, []string{"not empty"}, "demo")
+	if err := os.Remove(thesis); err != nil {
+		t.Errorf("what was in the folder: %v", err)
+	}
 	s.must("mongo", "start", "--mongo-listen", fmt.Sprintf("127.0.0.1:%d", s.first+37))
 	for _, args := range [][]string{{"demo"}, {"demo", "--as-published"}} {
 		s.refused(2, []string{"real migration"}, args...)
@@ -105,52 +115,113 @@ func alter(ledger string) error {
 	return errors.New("no acknowledged patch to alter")
 }
 
-// The demonstration itself notices: exit code 7.
+// The demonstration itself notices: exit code 7. What there is to look at
+// stays, with nothing running, until the next one comes by.
 func TestDemoNoticesAnAlteredLedger(t *testing.T) {
 	s := newSite(t)
-	g := &globals{Dir: s.dir, Listen: strings.TrimPrefix(s.url(), "http://"), First: s.first, Quiet: true, out: new(strings.Builder), err: new(strings.Builder), self: s.bin}
+	var out, errs strings.Builder
+	g := &globals{Dir: s.dir, Listen: strings.TrimPrefix(s.url(), "http://"), First: s.first, Quiet: true, out: &out, err: &errs, self: s.bin}
 	err := runDemo(t.Context(), g, demoOptions{mongoListen: fmt.Sprintf("127.0.0.1:%d", s.first+39), beforeCheck: alter})
 	if !errors.Is(err, demo.ErrDiffers) || exitCode(err) != 7 {
-		t.Fatalf("got %v (exit %d), want exit 7\n%s", err, exitCode(err), g.out)
+		t.Fatalf("got %v (exit %d), want exit 7\n%s", err, exitCode(err), &out)
 	}
-	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder was left behind: %v", err)
+	g.report(err)
+	for _, words := range []string{"nothing runs", s.dir, "migrate history", "ledger.jsonl"} {
+		if !strings.Contains(errs.String(), words) {
+			t.Errorf("the error does not mention %q:\n%s", words, &errs)
+		}
 	}
+	s.portsFree("after the failure")
+	for _, name := range []string{"ledger.jsonl", "journal.jsonl", filepath.Join("instances", fmt.Sprint(s.first+4), "log")} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err != nil {
+			t.Errorf("it is not there to be looked at: %v", err)
+		}
+	}
+	s.must("history")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, errs, _ := s.runContext(ctx, "demo"); !strings.Contains(errs, "removing what it left") {
+		t.Errorf("the next one does not say that it removes the folder:\n%s", errs)
+	}
+	s.gone("after the next one")
 }
 
-func TestDemoNamesATakenPort(t *testing.T) {
+// All of them at once, each with its flag.
+func TestDemoNamesTakenPorts(t *testing.T) {
 	s := newSite(t)
-	for port, flag := range map[int]string{s.first + 3: "--first-port", s.first + 38: "--nginx-listen", s.first + 39: "--mongo-listen"} {
+	var words []string
+	for port, flag := range map[int]string{s.first + 3: "--first-port", s.first + 8: "--first-port", s.first + 38: "--nginx-listen", s.first + 39: "--mongo-listen"} {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.refused(2, []string{fmt.Sprint(port), flag}, "demo")
-		l.Close()
-		if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("port %d taken: the folder was left behind: %v", port, err)
-		}
+		defer l.Close()
+		words = append(words, fmt.Sprintf("127.0.0.1:%d (%s), address already in use", port, flag))
 	}
+	s.refused(2, words, "demo")
+	s.gone("with ports taken")
 }
 
-// An interrupt at any moment leaves nothing behind, nor does a kill, once the
-// next demonstration has come by.
+// One that runs is told from one that was kept, and one that was killed is
+// ended by the next.
+func TestDemoBesideAnother(t *testing.T) {
+	s := newSite(t)
+	first := exec.Command(s.bin, "demo")
+	first.Env = s.env
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer first.Process.Kill()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(s.dir, "ledger.jsonl")); err == nil {
+			break // it walks
+		}
+		if time.Now().After(end) {
+			t.Fatal("the first one does not get to its load")
+		}
+	}
+	s.refused(2, []string{"is running", fmt.Sprintf("process %d", first.Process.Pid)}, "demo")
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // killed
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, errs, _ := s.runContext(ctx, "demo"); !strings.Contains(errs, "cut off") {
+		t.Errorf("the next one does not say that it ends what was left:\n%s", errs)
+	}
+	s.gone("after the next one")
+	s.portsFree("after the next one")
+}
+
+// An interrupt at any moment leaves nothing behind.
 func TestDemoInterrupted(t *testing.T) {
 	s := newSite(t)
 	for _, after := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second, 6 * time.Second} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		out, errs, code := s.runContext(ctx, "demo")
 		cancel()
-		if code == 0 {
-			t.Fatalf("after %v: exit 0\n%s%s", after, out, errs)
+		if code != 1 || !strings.Contains(errs, "interrupted") {
+			t.Fatalf("after %v: exit %d, want 1 and that it was interrupted\n%s%s", after, code, out, errs)
 		}
-		if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("after %v the folder was left behind: %v\n%s", after, err, errs)
-		}
-		for _, port := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 38, 39} {
-			if err := syscallFree(s.first + port); err != nil {
-				t.Errorf("after %v: %v", after, err)
-			}
+		s.gone(fmt.Sprintf("after %v", after))
+		s.portsFree(fmt.Sprintf("after %v", after))
+	}
+}
+
+func (s *site) gone(when string) {
+	s.t.Helper()
+	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
+		s.t.Errorf("%s: the folder is still there: %v", when, err)
+	}
+}
+
+func (s *site) portsFree(when string) {
+	s.t.Helper()
+	for _, port := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 38, 39} {
+		if err := syscallFree(s.first + port); err != nil {
+			s.t.Errorf("%s: %v", when, err)
 		}
 	}
 }

@@ -86,11 +86,11 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return err
 	}
 	defer to.Close()
-	copied, err := migration.CopyAll(ctx, old, to, migration.BackfillOptions{})
+	copied, err := migration.CopyAll(ctx, old, to, migration.BackfillOptions{Progress: d.pass("backfill")})
 	if err != nil {
 		return fmt.Errorf("backfill: %w", err)
 	}
-	rep, err := migration.Verify(ctx, old, to, migration.VerifyOptions{})
+	rep, err := migration.Verify(ctx, old, to, migration.VerifyOptions{Progress: d.pass("verify")})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -100,4 +100,10 @@ func (d *demo) before(ctx context.Context, step int) error {
 		return fmt.Errorf("%w: the verify is not clean", ErrDiffers)
 	}
 	return nil
+}
+
+// pass tells how far a pass over the records has come.
+func (d *demo) pass(what string) func(migration.Pass) {
+	d.Scene.tell("%s", what)
+	return func(p migration.Pass) { d.Scene.far(p.Done, p.Total) }
 }

@@ -5,11 +5,9 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -61,7 +59,10 @@ type Config struct {
 	AsPublished bool // the pattern as it is usually built, to compare with
 	Clients     int  // 12 if zero
 	Keep        bool
+	Free        func() error // refuses ports that are taken, before anything is started
+	Scene       *Scene       // what the orchestrator tells its events; a new one if nil
 	Out         io.Writer
+	Screen      *Screen                   // takes the place of Out, and shows what goes on; nil: Out is no terminal
 	Progress    func(string)              // what goes on between the rows; may be nil
 	BeforeCheck func(ledger string) error // a test's chance to tamper; may be nil
 }
@@ -90,6 +91,7 @@ type Result struct {
 	Kinds        map[string]int64 `json:"kinds,omitempty"` // of failures
 	Cut          int64            `json:"cut"`             // clients' connections, by reloads of the proxy; 0 by link
 	Requests     int64            `json:"requests"`
+	Faults       []Fault          `json:"faults,omitempty"`
 	Check        load.Report      `json:"check"`
 	Seconds      float64          `json:"seconds"`
 	Problems     []string         `json:"problems,omitempty"`
@@ -100,47 +102,64 @@ type demo struct {
 	Config
 	dir     string
 	ledger  string
+	marker  marker
 	legacy  []string // ids
 	load    *load.Generator
 	res     Result
-	start   time.Time
-	stopped bool // the load
+	walking bool // everything is prepared
+	columns []column
 }
 
 // Run shows it and cleans up after itself, unless it is to keep things running
-// and nothing went wrong. Its error wraps ErrDiffers, ErrFailed, or says what
-// could not be done.
+// or something went wrong: then what is left can be looked at, and the error
+// says where. It wraps ErrDiffers, ErrFailed, or says what could not be done.
 func Run(ctx context.Context, cfg Config) (Result, error) {
+	d := newDemo(cfg)
+	if d.Screen != nil {
+		defer d.Screen.Close()
+	}
+	if err := d.claim(ctx); err != nil {
+		return d.res, err // the folder is not ours to clean up
+	}
+	end := d.Scene.watch(d.show)
+	defer end()
+	err := d.run(ctx)
+	err = errors.Join(err, d.stopLoad())
+	if ctx.Err() == nil && !d.AsPublished {
+		d.faults()
+	}
+	d.res.Seconds = time.Since(d.Scene.start).Seconds()
+	return d.res, d.end(ctx, err)
+}
+
+func newDemo(cfg Config) *demo {
 	if cfg.Clients == 0 {
 		cfg.Clients = 12
 	}
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
-	d := &demo{Config: cfg, dir: cfg.Orchestrator.Dir(), start: time.Now()}
+	if cfg.Scene == nil {
+		cfg.Scene = NewScene()
+	}
+	d := &demo{Config: cfg, dir: cfg.Orchestrator.Dir(), columns: columns}
 	d.ledger = filepath.Join(d.dir, "ledger.jsonl")
-	if err := d.claim(ctx); err != nil {
-		return d.res, err // the folder is not ours to clean up
+	if d.Screen != nil {
+		d.Out = d.Screen
+		width, _ := d.Screen.size()
+		d.columns = fitting(width)
 	}
-	err := d.run(ctx)
-	if d.load != nil && !d.stopped {
-		_, serr := d.load.Stop()
-		err = errors.Join(err, serr)
-	}
-	d.res.Seconds = time.Since(d.start).Seconds()
-	if d.Keep && ctx.Err() == nil {
-		return d.res, err
-	}
-	d.Progress("cleaning up")
-	return d.res, errors.Join(err, d.cleanUp(context.WithoutCancel(ctx)))
+	return d
 }
 
 func (d *demo) run(ctx context.Context) error {
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
+	d.walking = true
 	d.header()
 	for step := 1; step <= 8; step++ {
+		d.Scene.enter(step)
 		before := d.before
 		if d.AsPublished {
 			before = d.beforePublished
@@ -158,23 +177,30 @@ func (d *demo) run(ctx context.Context) error {
 	return d.conclude(ctx)
 }
 
+// say tells what goes on next, for good.
+func (d *demo) say(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	d.Scene.tell("%s", what)
+	d.Progress(what)
+}
+
 // prepare lays down the legacy database and starts everything but the load.
 func (d *demo) prepare(ctx context.Context) error {
 	db, err := d.Databases()
 	if err != nil {
 		return err
 	}
-	d.Progress(fmt.Sprintf("laying down a legacy database with %d tasks: %s", legacyTasks, db.SQLite))
+	d.say("laying down a legacy database with %d tasks: %s", legacyTasks, db.SQLite)
 	if d.legacy, err = layLegacy(ctx, db.SQLite, legacyTasks); err != nil {
 		return fmt.Errorf("lay down the legacy database: %w", err)
 	}
 	if d.StartMongo != nil {
-		d.Progress("starting the embedded MongoDB-compatible server")
+		d.say("starting the embedded MongoDB-compatible server")
 		if err := d.StartMongo(ctx); err != nil {
 			return err
 		}
 	}
-	d.Progress("starting nginx on " + d.URL)
+	d.say("starting nginx on %s", d.URL)
 	return d.Proxy.Start(ctx)
 }
 
@@ -185,8 +211,23 @@ func (d *demo) startLoad(ctx context.Context) error {
 		BaseURL: d.URL, Ledger: d.ledger, Clients: d.Clients, Own: d.legacy, MaxTasks: maxTasks, Think: 60 * time.Millisecond, Seed: 1,
 	})
 	if err == nil {
+		d.Scene.loaded(time.Now(), d.load.Total)
 		d.load.Start(ctx)
 	}
+	return err
+}
+
+// stopLoad ends it, if it goes on, and keeps its figures.
+func (d *demo) stopLoad() error {
+	if d.load == nil {
+		return nil
+	}
+	total, err := d.load.Stop()
+	d.load = nil
+	d.Scene.unloaded(time.Now())
+	d.res.Requests, d.res.Kinds, d.res.Faults = total.Requests, total.Kinds, d.Scene.faults
+	d.res.Lost, d.res.Stale, d.res.Failed = total.Lost, total.Stale, total.Failed
+	d.res.Problems = d.some(total.Problems)
 	return err
 }
 
@@ -206,6 +247,7 @@ func (d *demo) move(ctx context.Context, port, step int) error {
 	if err != nil {
 		return err
 	}
+	d.Scene.tell("asking the gates")
 	r, err := d.Orchestrator.Switch(ctx, orchestrator.SwitchOptions{To: port})
 	d.res.Cut += int64(r.Cut)
 	if err != nil {
@@ -217,6 +259,7 @@ func (d *demo) move(ctx context.Context, port, step int) error {
 		}
 	}
 	took := time.Since(began)
+	d.Scene.primary(primary(r.Primary, r.Epoch))
 	if err := d.dwell(ctx); err != nil {
 		return err
 	}
@@ -232,10 +275,12 @@ func (d *demo) move(ctx context.Context, port, step int) error {
 // dwell lets the load go on until this move has seen enough requests and its
 // share of the writes that are to be acknowledged.
 func (d *demo) dwell(ctx context.Context) error {
+	d.Scene.tell("under load, to %d requests", minRequests)
 	if err := d.load.Wait(ctx, minRequests); err != nil {
 		return fmt.Errorf("wait for %d requests: %w", minRequests, err)
 	}
 	share := int64(len(d.res.Moves)+1) * aimed / moves
+	d.Scene.tell("under load, to %s writes", count(share))
 	for d.load.Total().Acknowledged < share {
 		if err := d.load.Wait(ctx, d.load.Snapshot().Requests+10); err != nil {
 			return fmt.Errorf("wait for %d acknowledged writes: %w", share, err)
@@ -248,6 +293,7 @@ func (d *demo) dwell(ctx context.Context) error {
 // is stopped, its file moved away, and another instance put in place.
 func (d *demo) withoutOld(ctx context.Context) error {
 	last := d.FirstPort + 8
+	d.Scene.tell("ending %d, the last to hold the old database", last-2)
 	if err := d.stop(ctx, last-2); err != nil {
 		return err
 	}
@@ -258,7 +304,7 @@ func (d *demo) withoutOld(ctx context.Context) error {
 	if err := moveAway(db.SQLite); err != nil {
 		return err
 	}
-	d.Progress(fmt.Sprintf("stopped port %d and moved %s away", last-2, filepath.Base(db.SQLite)))
+	d.say("stopped port %d and moved %s away", last-2, filepath.Base(db.SQLite))
 	if err := d.move(ctx, last, 8); err != nil {
 		return err
 	}
@@ -274,32 +320,49 @@ func (d *demo) stop(ctx context.Context, port int) error {
 // conclude stops the load, reads every acknowledged write back through the
 // proxy, and says the last word.
 func (d *demo) conclude(ctx context.Context) error {
-	total, err := d.load.Stop()
-	d.stopped = true
-	if err != nil {
+	final := d.Scene.frame(time.Now())
+	if err := d.stopLoad(); err != nil {
 		return err
 	}
+	d.Scene.enter(0)
 	if d.BeforeCheck != nil {
 		if err := d.BeforeCheck(d.ledger); err != nil {
 			return err
 		}
 	}
-	d.Progress("reading every acknowledged write back")
-	rep, err := load.Check(ctx, load.CheckConfig{BaseURL: d.URL, Ledger: d.ledger, Min: MinChecked})
+	d.say("reading every acknowledged write back")
+	d.Scene.tell("reading back")
+	rep, err := load.Check(ctx, load.CheckConfig{
+		BaseURL: d.URL, Ledger: d.ledger, Min: MinChecked,
+		Progress: func(done, total int) { d.Scene.far(int64(done), int64(total)) },
+	})
 	if err != nil {
 		return fmt.Errorf("read back what was acknowledged: %w", err)
 	}
-	d.res.Check, d.res.Acknowledged, d.res.Requests = rep, rep.Acknowledged, total.Requests
-	d.res.Lost, d.res.Stale, d.res.Failed = total.Lost+int64(rep.Lost), total.Stale+int64(rep.Stale), total.Failed
-	d.res.Kinds = total.Kinds
-	d.res.Problems = append(d.some(total.Problems), d.some(rep.Problems)...)
-	d.last()
+	d.found(rep)
+	d.last(final)
 	if d.AsPublished {
 		d.compare()
 	}
+	return d.verdict()
+}
+
+// found adds what reading back has shown.
+func (d *demo) found(rep load.Report) {
+	d.res.Check, d.res.Acknowledged = rep, rep.Acknowledged
+	d.res.Lost, d.res.Stale = d.res.Lost+int64(rep.Lost), d.res.Stale+int64(rep.Stale)
+	d.res.Problems = append(d.res.Problems, d.some(rep.Problems)...)
+	for _, f := range []Fault{{What: "lost", Count: int64(rep.Lost)}, {What: "stale", Count: int64(rep.Stale)}} {
+		if f.Count > 0 {
+			d.res.Faults = append(d.res.Faults, f)
+		}
+	}
+}
+
+func (d *demo) verdict() error {
 	switch {
-	case rep.Err() != nil:
-		return fmt.Errorf("%w: %w", ErrDiffers, rep.Err())
+	case d.res.Check.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrDiffers, d.res.Check.Err())
 	case d.res.Lost+d.res.Stale > 0:
 		return fmt.Errorf("%w: %d lost, %d stale", ErrDiffers, d.res.Lost, d.res.Stale)
 	case d.res.Failed > d.res.Cut:
@@ -311,75 +374,4 @@ func (d *demo) conclude(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// marker tells a demonstration's folder from one that somebody uses.
-type marker struct {
-	Demo        bool `json:"demo"`
-	Kept        bool `json:"kept"`
-	AsPublished bool `json:"as_published,omitempty"`
-}
-
-func (d *demo) markerPath() string { return filepath.Join(d.dir, "demo.json") }
-
-func (d *demo) mark(kept bool) error {
-	b, err := json.Marshal(marker{Demo: true, Kept: kept, AsPublished: d.AsPublished})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(d.markerPath(), b, 0o600)
-}
-
-// claim takes the folder. What an earlier demonstration left there because it
-// was killed is ended and removed; what it was asked to keep is not touched.
-func (d *demo) claim(ctx context.Context) error {
-	b, err := os.ReadFile(d.markerPath())
-	var m marker
-	switch {
-	case err == nil && json.Unmarshal(b, &m) == nil && m.Demo:
-		if m.Kept {
-			return problem(fmt.Errorf("%w: an earlier demonstration was kept in %s", orchestrator.ErrUsage, d.dir),
-				"it goes on as it is", "migrate stop --all --yes --dir "+d.dir+", then remove the folder")
-		}
-		if m.AsPublished != d.AsPublished { // with another nginx
-			return problem(fmt.Errorf("%w: an earlier demonstration of the other kind was cut off in %s", orchestrator.ErrUsage, d.dir),
-				"what it left goes on as it is", "repeat that one, which ends it, or choose another folder with --dir")
-		}
-		d.Progress("an earlier demonstration was cut off: ending what it left")
-		if err := d.cleanUp(ctx); err != nil {
-			return err
-		}
-	case !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("look at %s: %w", d.markerPath(), err)
-	default:
-		st, err := d.Orchestrator.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if st.Databases != nil || len(st.Instances)+len(st.Daemons) > 0 {
-			return problem(fmt.Errorf("%w: %s is the state folder of a real migration", orchestrator.ErrUsage, d.dir),
-				"nothing was changed", "choose another folder with --dir")
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(d.dir, "data"), 0o700); err != nil {
-		return err
-	}
-	return d.mark(d.Keep)
-}
-
-// cleanUp ends everything that was started and removes the folder.
-func (d *demo) cleanUp(ctx context.Context) error {
-	_, err := d.Orchestrator.StopAll(ctx, orchestrator.StopOptions{Yes: true})
-	err = errors.Join(err, d.Proxy.Stop(ctx))
-	if d.StopMongo != nil {
-		err = errors.Join(err, d.StopMongo(ctx))
-	}
-	if err != nil {
-		return fmt.Errorf("clean up: %w", err) // the folder says what still runs
-	}
-	return os.RemoveAll(d.dir)
-}
-
-func problem(err error, state, next string) error {
-	return &orchestrator.Problem{Err: err, State: state, Next: next}
 }

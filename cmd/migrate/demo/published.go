@@ -22,6 +22,7 @@ func (d *demo) beforePublished(ctx context.Context, step int) error {
 	if err != nil {
 		return err
 	}
+	d.Scene.tell("copying what only the old database has")
 	tasks, err := published.Open(ctx, db, migration.Backfill, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
