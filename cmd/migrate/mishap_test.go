@@ -41,7 +41,7 @@ func TestMishaps(t *testing.T) {
 	if out := s.must("switch", "--to", port(0)); !strings.Contains(out, "already") {
 		t.Errorf("a switch to where traffic is:\n%s", out)
 	}
-	s.refused(1, []string{"migrate advance", "step 2"}, "backfill")
+	s.refused(2, []string{"migrate advance", "step 2"}, "backfill")
 
 	s.must("mongo", "stop")
 	s.refused(3, []string{"new database at mongodb://127.0.0.1:" + port(39), "migrate mongo start"}, "spawn", "--step", "2")

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"migrate/app/store/embeddedmongo"
@@ -86,10 +90,27 @@ func listenOf(d orchestrator.Daemon) string {
 	return defaultMongo
 }
 
-// embeddedURI is where the embedded server is, or would be.
+// embeddedURI is where the embedded server is, was last, or would be.
 func embeddedURI(o *orchestrator.Orchestrator) (string, error) {
+	address, err := embeddedAddress(o)
+	return "mongodb://" + address + "/", err
+}
+
+func embeddedAddress(o *orchestrator.Orchestrator) (string, error) {
 	d, _, err := o.DaemonStatus(mongoDaemon)
-	return "mongodb://" + listenOf(d) + "/", err
+	if err != nil || d.Name != "" {
+		return listenOf(d), err
+	}
+	b, err := os.ReadFile(listenFile(o))
+	if errors.Is(err, fs.ErrNotExist) {
+		return defaultMongo, nil
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// listenFile keeps the embedded server's address while it is stopped.
+func listenFile(o *orchestrator.Orchestrator) string {
+	return filepath.Join(o.Dir(), "data", mongoDaemon, "listen")
 }
 
 func runMongoStart(ctx context.Context, g *globals, listen string) error {
@@ -114,11 +135,11 @@ func runMongoStart(ctx context.Context, g *globals, listen string) error {
 func rememberedListen(o *orchestrator.Orchestrator) (string, error) {
 	kept, err := o.Databases()
 	if err != nil || kept == nil {
-		return defaultMongo, err
+		return embeddedAddress(o)
 	}
 	u, err := url.Parse(kept.MongoURI)
 	if err != nil || u.User != nil || u.Port() == "" || !net.ParseIP(u.Hostname()).IsLoopback() {
-		return defaultMongo, nil
+		return embeddedAddress(o)
 	}
 	return u.Host, nil
 }
@@ -143,6 +164,9 @@ func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, 
 			return err
 		},
 	})
+	if err == nil {
+		err = renameio.WriteFile(listenFile(o), []byte(listenOf(d)+"\n"), 0o600)
+	}
 	if err != nil {
 		return mongoAnswer{}, err
 	}

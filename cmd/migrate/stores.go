@@ -64,7 +64,7 @@ func begun(o *orchestrator.Orchestrator) error {
 	case kept == nil:
 		return next(usageError{errors.New("no instance of the ToDo service has run yet: there is nothing to copy or compare")}, "nothing was changed", "migrate advance --until 3")
 	case kept.Untouched:
-		return next(usageError{errors.New("no instance has held the new database yet: there is nothing to copy or compare")}, "nothing was changed", "migrate advance --until 3")
+		return next(usageError{errors.New("no instance has held the new database yet, step 2 is the first to: there is nothing to copy or compare")}, "nothing was changed", "migrate advance --until 3")
 	}
 	return nil
 }
