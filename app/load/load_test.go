@@ -180,6 +180,16 @@ func TestCheckReadsEverythingBack(t *testing.T) {
 		t.Fatal("there is no such task")
 		return ""
 	}
+	var far [2]int
+	r, err := Check(t.Context(), CheckConfig{BaseURL: s.URL, Ledger: ledger, Progress: func(done, total int) {
+		if done != far[0]+1 {
+			t.Errorf("task %d was told after %d", done, far[0])
+		}
+		far = [2]int{done, total}
+	}})
+	if want := [2]int{r.Tasks, r.Tasks}; err != nil || r.Tasks == 0 || far != want {
+		t.Errorf("told to have come to %v, want %v; %v", far, want, err)
+	}
 	live, gone := some(false), some(true)
 	lost := func(r Report) bool { return r.Lost == 1 && r.Stale == 0 }
 	stale := func(r Report) bool { return r.Lost == 0 && r.Stale == 1 }
