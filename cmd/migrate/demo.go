@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -186,16 +187,20 @@ func (g *globals) say(text string) {
 
 // tour says how to look at what was left running, and at what.
 func (g *globals) tour(url string) {
+	path := ""
+	if found, err := exec.LookPath("migrate"); err != nil || found != g.self {
+		path = fmt.Sprintf("\n  export PATH=%s:$PATH\n      first, so that your shell finds this migrate", filepath.Dir(g.self))
+	}
 	fmt.Fprintf(g.err, `
 It is still running, at step 8, on the new database alone:
 
   %[1]s/
-      the tasks; the panel shows step, port and primary, in a colour for each step
+      the tasks; the panel says which step serves, in a colour for each
   %[1]s/static/taskProducer.html
-      Bill and Jane; press Start, and the strip shows each second's requests
+      Bill and Jane: press Start, and the strip shows the requests each second%[3]s
   migrate load --check %[2]s/ledger.jsonl --dir %[2]s
-      reads every acknowledged write back; before you press Start: those two change
-      the same people's tasks, and then the check rightly says that the data differs
+      reads every acknowledged write back; do it before you press Start: those
+      two change the same tasks, and then the check says that the data differs
   migrate history --dir %[2]s
       what each switch did, and how long it took
 
@@ -205,7 +210,7 @@ There is no way back to step 7: the old database was moved away.
 
 When you have seen enough:
   migrate stop --all --yes --dir %[2]s && rm -r %[2]s
-`, url, g.Dir)
+`, url, g.Dir, path)
 }
 
 // demoProxy starts and stops nginx as the commands do, under the lock.
