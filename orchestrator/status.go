@@ -14,7 +14,7 @@ import (
 // nobody: its database may be down.
 const (
 	statusWait   = 5 * time.Second
-	instanceWait = 2 * time.Second
+	instanceWait = 3 * time.Second
 )
 
 // Roles of an instance.

@@ -160,7 +160,6 @@ func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason
 // it is for people and metrics, never for a decision.
 func (s *Service[B, F]) Status(ctx context.Context) Status {
 	st := Status{Step: s.step, StepName: s.step.Name(), Pending: -1}
-	st.Ready, st.Reason, st.Degraded = s.Ready(ctx)
 	var fence store.Fence
 	if s.step.ReadsFence() {
 		fence, _ = s.old.Fence(ctx)
@@ -168,6 +167,11 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 		fence, _, _ = s.view()
 	}
 	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
+	asking, cancel := context.WithTimeout(ctx, statusPatience)
+	st.Ready, st.Reason, st.Degraded = s.Ready(asking)
+	cancel()
+	ctx, cancel = context.WithTimeout(ctx, statusPatience)
+	defer cancel()
 	if n, err := s.countPending(ctx, fence); err == nil {
 		st.Pending, st.PendingAge = n, s.relay.age(n).Milliseconds()
 	}
@@ -187,6 +191,11 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 	}
 	return st
 }
+
+// statusPatience bounds how long a status waits, once to know whether this
+// instance is ready and once for what the databases hold: it is asked for most
+// urgently when one of them does not answer.
+const statusPatience = time.Second
 
 // countAge is how old a count of the backlog may be: counting can cost a look
 // at every record, and a status is asked for often while an instance drains.
