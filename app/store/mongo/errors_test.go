@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -205,28 +204,7 @@ func TestCancelledAfterSendingIsUnknown(t *testing.T) {
 }
 
 func TestUnreachableIsUnavailable(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	rude, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := rude.Accept()
-			if err != nil {
-				return
-			}
-			conn.Close()
-		}
-	}()
-	defer func() { rude.Close(); <-done }()
-	for what, address := range map[string]string{"refused": closed.Addr().String(), "closed at once": rude.Addr().String()} {
+	for what, address := range map[string]string{"refused": nobody(t), "closed at once": rude(t)} {
 		s := open(t, "mongodb://"+address+"/", "x", 100*time.Millisecond)
 		for name, w := range writes() {
 			wantOnly(t, what+", "+name, w.call(t.Context(), s), store.ErrUnavailable)
