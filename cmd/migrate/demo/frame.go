@@ -92,7 +92,8 @@ func (f Frame) totals(paint func(code, s string) string) string {
 }
 
 // strip is a bar for each beat, as high as its requests are many, and beneath
-// it a mark for each cut-over: one that has stopped the requests would show.
+// it a mark for each cut-over: one that has stopped the requests would show. So
+// does one that made some fail.
 func (f Frame) strip(width int, paint func(code, s string) string) []string {
 	const heights = "▁▂▃▄▅▆▇█"
 	beats := f.Beats[max(0, len(f.Beats)-min(longest, max(0, width-len(margin)-label))):]
@@ -107,8 +108,11 @@ func (f Frame) strip(width int, paint func(code, s string) string) []string {
 		if b.Requests > 0 {
 			bars[n] = []rune(heights)[int(math.Ceil(8*b.Requests/most))-1]
 		}
-		if b.CutOver != 0 {
+		switch {
+		case b.CutOver != 0:
 			marks[n], marks[n+1] = '▲', rune('0'+b.CutOver)
+		case b.Failed && marks[n] == ' ':
+			marks[n] = '×'
 		}
 	}
 	lead := func(s string) string { return fmt.Sprintf("%-*s", label, s) }

@@ -29,6 +29,7 @@ func walking() Frame {
 func TestFrame(t *testing.T) {
 	failed := walking()
 	failed.Load.Failed, failed.Load.Lost, failed.Load.Stale = 3, 1, 1
+	failed.Beats[6].Failed, failed.Beats[7].Failed, failed.Beats[8].Failed = true, true, true // at a cut-over, too
 	idle := walking()
 	idle.Beats = []Beat{{}, {}}
 	for name, c := range map[string]struct {
@@ -62,7 +63,7 @@ func TestFrame(t *testing.T) {
 			"  1 ━ 2 ━ [3] ─ 4 ─ 5 ─ 6 ─ 7 ─ 8   nginx → 8002   primary old (1)",
 			"  requests 1,234,567   acknowledged 890   failed 3   lost or stale 2   14.2 s",
 			"  50/s        ▂▃▄▅▆▇█ ▂▃▄▅",
-			"  cut-overs    ▲2   ▲3",
+			"  cut-overs    ▲2   ▲3×",
 		}},
 		"nothing answers": {idle, 80, []string{
 			"",

@@ -22,6 +22,7 @@ const (
 type Beat struct {
 	Requests float64 // answered or failed
 	CutOver  int     // step that traffic was moved to meanwhile; 0: it stayed
+	Failed   bool    // a request did
 }
 
 // Frame is one look at the demonstration while it runs.
@@ -181,6 +182,7 @@ func (s *Scene) tally(now time.Time) {
 	for n := s.counted; n <= last; n++ {
 		s.beats[n].Requests += share
 	}
+	s.beats[last].Failed = s.beats[last].Failed || f.Failed > before.Failed
 	s.counted, s.now.Load = last, f
 	for _, kind := range slices.Sorted(maps.Keys(f.Kinds)) {
 		s.fault(now, "failed", kind, f.Kinds[kind]-before.Kinds[kind])

@@ -52,10 +52,10 @@ func TestSceneBeats(t *testing.T) {
 	s.frame(s.after(1400 * time.Millisecond))
 	s.enter(2)
 	s.event(1600*time.Millisecond, "moved", 8001)
-	s.figures.Requests = 18
+	s.figures.Requests, s.figures.Failed = 18, 1
 	s.frame(s.after(1700 * time.Millisecond))
 	f := s.frame(s.after(2 * time.Second))
-	want := []Beat{{Requests: 13}, {Requests: 5, CutOver: 2}} // nobody looked at the turn: they share
+	want := []Beat{{Requests: 13}, {Requests: 5, CutOver: 2, Failed: true}} // nobody looked at the turn: they share
 	if diff := cmp.Diff(want, f.Beats); diff != "" {
 		t.Error(diff)
 	}
