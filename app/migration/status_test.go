@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,5 +66,39 @@ func TestStatusOutlivesADeafDatabase(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A probe touches each database that the step has, and no other.
+func TestProbeTouchesBothDatabases(t *testing.T) {
+	for step := DeployNew; step <= RemoveOld; step++ {
+		w := raisedTo(t, step, 0)
+		o, n := w.faulty()
+		s := w.at(t, step)
+		must(t, s.Probe(t.Context()))
+		o.fence = errDown
+		if err := s.Probe(t.Context()); errors.Is(err, errDown) != step.HasOld() {
+			t.Errorf("step %d, old out of reach: %v", step, err)
+		}
+		o.fence, n.probe = nil, errDown
+		if err := s.Probe(t.Context()); errors.Is(err, errDown) != step.HasNew() {
+			t.Errorf("step %d, new out of reach: %v", step, err)
+		}
+	}
+}
+
+// An instance above step 5 leaves nothing in a new database of another
+// migration, not even its registration.
+func TestStrangersAreNotRegisteredWith(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	var calls []string
+	w.new = &orderedNew{newStore: w.new, calls: &calls}
+	s, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new, Migration: "another"})
+	must(t, err)
+	if err := s.Start(t.Context()); err != nil && !errors.Is(err, store.ErrStranger) {
+		t.Fatal(err)
+	}
+	if err := s.adopt(t.Context()); !errors.Is(err, store.ErrStranger) || len(calls) > 0 {
+		t.Errorf("%v after %q; want ErrStranger before any call", err, calls)
 	}
 }
