@@ -17,9 +17,11 @@ type actions []string
 func (a *actions) add(format string, args ...any) { *a = append(*a, fmt.Sprintf(format, args...)) }
 
 func (a actions) print(w io.Writer) {
-	if len(a) > 0 {
-		fmt.Fprintln(w, "This would be done:")
+	if len(a) == 0 {
+		fmt.Fprintln(w, "Nothing would be done.")
+		return
 	}
+	fmt.Fprintln(w, "This would be done:")
 	for n, text := range a {
 		fmt.Fprintf(w, "%4d. %s\n", n+1, fold(w, text, 6))
 	}
@@ -82,7 +84,7 @@ type plan struct {
 }
 
 func (g *globals) answerPlan(p plan) error {
-	p.DryRun = true
+	p.DryRun, p.Actions = true, append(actions{}, p.Actions...)
 	return g.answer(p, func(w io.Writer) {
 		g.printGates(w, p.Gates)
 		p.Actions.print(w)

@@ -151,7 +151,7 @@ func TestFramesShowTrafficMove(t *testing.T) {
 	if f.pace(8000) != "15.0" || f.pace(8001) != "45.0" {
 		t.Errorf("paces %v, want 15 and 45", f.Paces)
 	}
-	if a, b := f.share(8000), f.share(8001); a != strings.Repeat("█", 5) || b != strings.Repeat("█", 15) {
+	if a, b := f.share(8000), f.share(8001); a != " 25 % ███░░░░░░░" || b != " 75 % ████████░░" {
 		t.Errorf("shares %q and %q", a, b)
 	}
 	// Another process on the same port has its own count.

@@ -31,7 +31,7 @@ func fromEnvironment(cmd *cobra.Command) error {
 	flags := cmd.Flags()
 	flags.VisitAll(func(f *pflag.Flag) {
 		v := os.Getenv(envName(f))
-		if v == "" || f.Changed || f.Name == "help" || f.Hidden {
+		if v == "" || f.Changed || f.Name == "help" || f.Name == "version" || f.Hidden {
 			return
 		}
 		if err := f.Value.Set(v); err != nil {

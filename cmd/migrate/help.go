@@ -97,7 +97,8 @@ func usage(cmd *cobra.Command, w io.Writer) error {
 		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
 		section("Flags of every command (see migrate --help)", indent(names))
 	} else {
-		section("Flags of every command", cmd.LocalFlags().FlagUsagesWrapped(helpWidth))
+		section("Flags", cmd.LocalNonPersistentFlags().FlagUsagesWrapped(helpWidth))
+		section("Flags of every command", cmd.PersistentFlags().FlagUsagesWrapped(helpWidth))
 	}
 	return nil
 }

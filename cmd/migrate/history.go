@@ -145,7 +145,7 @@ func (g *globals) printHistory(w io.Writer, ops []orchestrator.Operation, all in
 		}
 		rows = append(rows, row)
 	}
-	g.columns(w, header, rows)
+	g.columnsAndMore(w, header, rows)
 }
 
 func (g *globals) outcome(outcome string) string {

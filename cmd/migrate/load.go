@@ -134,7 +134,10 @@ func runCheck(ctx context.Context, g *globals, o loadOptions) error {
 	if err := o.complete(g); err != nil {
 		return err
 	}
-	r, err := load.Check(ctx, load.CheckConfig{BaseURL: o.BaseURL, Ledger: o.check, Min: o.min})
+	bar := g.bar("read back", "tasks", 1)
+	r, err := load.Check(ctx, load.CheckConfig{BaseURL: o.BaseURL, Ledger: o.check, Min: o.min,
+		Progress: func(done, total int) { bar.at(int64(done), int64(total)) }})
+	bar.end()
 	if err != nil {
 		return err
 	}

@@ -33,14 +33,14 @@ func newMongoCmd(g *globals) *cobra.Command {
 SQLite files, one command at a time. It outlives the command that starts it. For
 anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	})
-	listen := defaultMongo
+	listen, dryRun := defaultMongo, false
 	start := &cobra.Command{
 		Use: "start", Short: "Start it, detached", Example: "  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("mongo-listen") {
 				listen = "" // where it was before
 			}
-			return runMongoStart(cmd.Context(), g, listen)
+			return runMongoStart(cmd.Context(), g, listen, dryRun)
 		},
 	}
 	start.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
@@ -49,11 +49,14 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoServe(cmd.Context(), g, listen) },
 	}
 	serve.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
-	cmd.AddCommand(start, serve,
-		&cobra.Command{
-			Use: "stop", Example: "  migrate mongo stop", Short: "Stop it", Args: noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g) },
-		},
+	stop := &cobra.Command{
+		Use: "stop", Example: "  migrate mongo stop", Short: "Stop it; its data stays", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g, dryRun) },
+	}
+	for _, cmd := range []*cobra.Command{start, stop} {
+		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
+	}
+	cmd.AddCommand(start, serve, stop,
 		&cobra.Command{
 			Use: "status", Example: "  migrate mongo status", Short: "Say whether it runs; exits 3 if not", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },
@@ -113,7 +116,7 @@ func listenFile(o *orchestrator.Orchestrator) string {
 	return filepath.Join(o.Dir(), "data", mongoDaemon, "listen")
 }
 
-func runMongoStart(ctx context.Context, g *globals, listen string) error {
+func runMongoStart(ctx context.Context, g *globals, listen string, dry bool) error {
 	o, _, err := g.orchestrator()
 	if err != nil {
 		return err
@@ -123,11 +126,30 @@ func runMongoStart(ctx context.Context, g *globals, listen string) error {
 			return err
 		}
 	}
+	if dry {
+		return g.planMongoStart(o, listen)
+	}
 	a, err := g.startMongo(ctx, o, listen)
 	if err != nil {
 		return err
 	}
 	return g.answer(a, a.print)
+}
+
+func (g *globals) planMongoStart(o *orchestrator.Orchestrator, listen string) error {
+	d, running, err := o.DaemonStatus(mongoDaemon)
+	if err != nil {
+		return err
+	}
+	var p plan
+	if running {
+		p.Actions.add("keep the embedded server that runs at mongodb://%s/ (process %d)", listenOf(d), d.Process.PID)
+		return g.answerPlan(p)
+	}
+	if err = checkFree(listen, "--mongo-listen"); err == nil {
+		p.Actions.add("start the embedded server at mongodb://%s/", listen)
+	}
+	return errors.Join(g.answerPlan(p), err)
 }
 
 // rememberedListen is where the state folder's new database is, if that may be
@@ -216,15 +238,32 @@ func runMongoServe(ctx context.Context, g *globals, listen string) error {
 	}
 }
 
-func runMongoStop(ctx context.Context, g *globals) error {
+func runMongoStop(ctx context.Context, g *globals, dry bool) error {
 	o, _, err := g.begunFolder()
 	if err != nil {
 		return err
 	}
+	d, running, err := o.DaemonStatus(mongoDaemon)
+	if err != nil {
+		return err
+	}
+	if dry {
+		var p plan
+		if running {
+			p.Actions.add("stop the embedded server (process %d)", d.Process.PID)
+		}
+		return g.answerPlan(p)
+	}
 	if err := o.StopDaemon(ctx, mongoDaemon); err != nil {
 		return err
 	}
-	return g.answer(mongoAnswer{}, func(w io.Writer) { fmt.Fprintln(w, "The embedded server is stopped; its data stays.") })
+	return g.answer(mongoAnswer{}, func(w io.Writer) {
+		if !running {
+			fmt.Fprintln(w, "The embedded server did not run.")
+			return
+		}
+		fmt.Fprintln(w, "The embedded server is stopped; its data stays.")
+	})
 }
 
 func runMongoStatus(g *globals) error {

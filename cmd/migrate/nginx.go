@@ -29,12 +29,69 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 		cmd.AddCommand(sub)
 		return sub
 	}
-	g.cutoverFlag(sub("start", "Start it, detached", runNginxStart))
-	sub("stop", "Finish what is in flight and stop it", runNginxStop)
+	// planned is one that changes something.
+	planned := func(use, short string, plan, run func(context.Context, *globals) error) *cobra.Command {
+		var dryRun bool
+		cmd := sub(use, short, func(ctx context.Context, g *globals) error {
+			if dryRun {
+				return plan(ctx, g)
+			}
+			return run(ctx, g)
+		})
+		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
+		return cmd
+	}
+	g.cutoverFlag(planned("start", "Start it, detached", planNginxStart, runNginxStart))
+	planned("stop", "Finish what is in flight and stop it", planNginxStop, runNginxStop)
+	planned("reload", "Write the configuration anew and load it", planNginxReload, runNginxReload)
 	sub("test", "Have nginx check the configuration", runNginxTest)
-	sub("reload", "Write the configuration anew and load it", runNginxReload)
 	sub("show", "Print the configuration", runNginxShow)
 	return cmd
+}
+
+// planNginx looks at the proxy and says what would be done with it.
+func (g *globals) planNginx(ctx context.Context, would func(*actions, nginx.Status)) error {
+	proxy, err := g.proxy()
+	if err != nil {
+		return err
+	}
+	st, err := proxy.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var p plan
+	would(&p.Actions, st)
+	return g.answerPlan(p)
+}
+
+func planNginxStart(ctx context.Context, g *globals) error {
+	var taken error
+	err := g.planNginx(ctx, func(a *actions, st nginx.Status) {
+		if st.Running {
+			a.add("keep the nginx that runs (process %d), and load the configuration anew if it is another one", st.PID)
+			return
+		}
+		if taken = checkFree(st.Listen, "--nginx-listen"); taken == nil {
+			a.add("write the configuration and start nginx on http://%s", st.Listen)
+		}
+	})
+	return errors.Join(err, taken)
+}
+
+func planNginxStop(ctx context.Context, g *globals) error {
+	return g.planNginx(ctx, func(a *actions, st nginx.Status) {
+		if st.Running {
+			a.add("let nginx (process %d) finish what is in flight, and stop it", st.PID)
+		}
+	})
+}
+
+func planNginxReload(ctx context.Context, g *globals) error {
+	return g.planNginx(ctx, func(a *actions, st nginx.Status) {
+		if st.Running {
+			a.add("write the configuration anew, and have nginx (process %d) load it", st.PID)
+		}
+	})
 }
 
 func runNginxStart(ctx context.Context, g *globals) error {
@@ -89,10 +146,20 @@ func runNginxStop(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	st, err := proxy.Status(ctx)
+	if err != nil {
+		return err
+	}
 	if err := o.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
 		return err
 	}
-	return g.answer(map[string]bool{"running": false}, func(w io.Writer) { fmt.Fprintln(w, "nginx is stopped.") })
+	return g.answer(map[string]bool{"running": false}, func(w io.Writer) {
+		if !st.Running {
+			fmt.Fprintln(w, "nginx did not run.")
+			return
+		}
+		fmt.Fprintln(w, "nginx is stopped.")
+	})
 }
 
 func runNginxTest(ctx context.Context, g *globals) error {

@@ -86,6 +86,13 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
 	})
+	version := root.Flags().Bool("version", false, "print which migrate this is")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return runVersion(g)
+		}
+		return cmd.Help()
+	}
 	root.SetFlagErrorFunc(badFlag)
 	root.SetHelpFunc(help)
 	root.SetHelpCommand(newHelpCmd())
@@ -113,7 +120,7 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 	add(groupLook, newStatusCmd(g), newGatesCmd(g), newHistoryCmd(g))
 	add(groupData, newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
 	add(groupParts, newNginxCmd(g), newMongoCmd(g), newServeCmd(g))
-	add("", newCompletionCmd())
+	add("", newCompletionCmd(), newVersionCmd(g))
 	return root
 }
 

@@ -218,7 +218,8 @@ func reachNew(ctx context.Context, db app.Databases) error {
 	if err == nil {
 		return nil
 	}
-	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), err),
+	text, _, _ := strings.Cut(err.Error(), ", current topology") // which says it once more, at length
+	return next(fmt.Errorf("%w: the new database at %s can't be reached: %s", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), text),
 		"nothing was changed", startNew(db.MongoURI))
 }
 

@@ -100,7 +100,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 func (g *globals) printInstances(w io.Writer, f frame) {
 	header := []string{"PORT", "ROLE", "STEP", "READY", "PRIMARY", "EPOCH", "IN FLIGHT", "REQUESTS", "PENDING", "PID"}
 	if f.Paces != nil {
-		header = []string{"PORT", "ROLE", "STEP", "READY", "IN FLIGHT", "PENDING", "REQ/S", "TRAFFIC"}
+		header = []string{"PORT", "ROLE", "STEP", "READY", "IN FLIGHT", "PENDING", "REQ/S", "SHARE"}
 	}
 	var rows [][]string
 	for _, i := range f.Instances {
@@ -115,7 +115,7 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 	}
 	g.columns(w, header, rows)
 	if slices.ContainsFunc(f.Instances, kept) {
-		fmt.Fprintln(w, "kept: the old database lacks these changes, as it should; a way back would send them")
+		fmt.Fprintln(w, "kept: the old database lacks these, as it should; a way back would send them")
 	}
 	for _, i := range f.Instances {
 		if i.Reason != "" {

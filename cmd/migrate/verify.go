@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,6 +16,7 @@ type verifyOptions struct {
 	rate   float64
 	repair bool
 	drop   []string
+	dryRun bool
 }
 
 // verifyAnswer is what verify says in JSON.
@@ -22,6 +24,7 @@ type verifyAnswer struct {
 	migration.VerifyReport
 	Rows []store.Quarantined `json:"quarantined_rows,omitempty"`
 	Read []store.Quarantined `json:"converted_rows,omitempty"`
+	Plan *plan               `json:"plan,omitempty"` // of --dry-run
 }
 
 func newVerifyCmd(g *globals) *cobra.Command {
@@ -40,6 +43,7 @@ stale or different in the primary.`,
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
 	f.BoolVar(&o.repair, "repair", false, "send the newer copy to the database that lacks it; never guesses where contents differ")
 	f.StringArrayVar(&o.drop, "drop", nil, "decide on quarantined rows with this id: remove them for good")
+	f.BoolVar(&o.dryRun, "dry-run", false, "compare, and list what --repair and --drop would do")
 	return cmd
 }
 
@@ -49,13 +53,16 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 		return err
 	}
 	defer s.close()
+	if o.dryRun {
+		return dryVerify(ctx, g, s, o)
+	}
 	for _, id := range o.drop {
 		n, err := s.old.Drop(ctx, id)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return next(usageError{fmt.Errorf("no row with id %q is in quarantine", id)}, "the rows that were named before it are dropped", "migrate verify, which lists them")
+			return noSuchRow(id, "the rows that were named before it are dropped")
 		}
 		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", n, id))
 	}
@@ -71,6 +78,48 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 		return err
 	}
 	return differs(rep)
+}
+
+func noSuchRow(id, state string) error {
+	return next(usageError{fmt.Errorf("no row with id %q is in quarantine", id)}, state, "migrate verify, which lists them")
+}
+
+// dryVerify compares, and says what would be changed after that.
+func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) error {
+	repair := o.repair
+	o.repair = false
+	rep, err := compareAll(ctx, g, s, o)
+	if err != nil {
+		return err
+	}
+	ans := verifyAnswer{VerifyReport: rep, Plan: &plan{DryRun: true, Actions: actions{}}}
+	if err := ans.look(ctx, s); err != nil {
+		return err
+	}
+	for _, id := range o.drop {
+		n := 0
+		for _, q := range ans.Rows {
+			if q.ID == id {
+				n++
+			}
+		}
+		if n == 0 {
+			return noSuchRow(id, "nothing was changed")
+		}
+		ans.Plan.Actions.add("remove %d quarantined row(s) with id %q for good", n, id)
+	}
+	lacking := rep.Missing + rep.Stale
+	if rep.Primary == store.PrimaryOld {
+		lacking += rep.Behind
+	}
+	if repair && lacking > 0 {
+		ans.Plan.Actions.add("send the newer copy of %d records to the database that lacks it", lacking)
+	}
+	err = g.answer(ans, func(w io.Writer) {
+		ans.print(w)
+		ans.Plan.Actions.print(w)
+	})
+	return errors.Join(err, differs(rep))
 }
 
 // compareAll runs a verify.

@@ -29,17 +29,21 @@ func (f frame) pace(port int) string {
 	return fmt.Sprintf("%.1f", pace)
 }
 
-// share draws an instance's part of all requests.
+// share is an instance's part of all requests, in figures and drawn: how many
+// there are, the pace says.
 func (f frame) share(port int) string {
-	const width = 20
+	const width = 10
 	var all float64
 	for _, pace := range f.Paces {
 		all += pace
 	}
-	if all == 0 {
+	pace, known := f.Paces[port]
+	if all == 0 || !known {
 		return ""
 	}
-	return strings.Repeat("█", int(math.Round(width*f.Paces[port]/all)))
+	part := pace / all
+	full := int(math.Round(width * part))
+	return fmt.Sprintf("%3.0f %% %s%s", part*100, strings.Repeat("█", full), strings.Repeat("░", width-full))
 }
 
 // line is the frame for a pipe.
