@@ -40,7 +40,11 @@ func newDemoCmd(g *globals) *cobra.Command {
 		Long: `A legacy SQLite file with 1,000 tasks, nginx, and Bill and Jane who never pause;
 the service walks from step 1 to step 8 under their load, the old file is moved
 away, and every acknowledged write is read back. One row a move, and the last
-line says it all.
+line says it all; on a terminal, the lines at the end show the requests go on,
+and a mark at each cut-over.
+
+If a request fails or a write is lost, everything is stopped, and what there is
+to look at stays in the folder until the next demo: ledger, journal, logs.
 
 With --as-published it is the same walk under the same load, with the pattern as
 it is usually built: no fence, no order among copies, no tombstones, nginx
@@ -219,7 +223,13 @@ type demoProxy struct {
 	proxy *nginx.Server
 }
 
-func (p demoProxy) Start(ctx context.Context) error { return startNginx(ctx, p.orch, p.proxy) }
+func (p demoProxy) Start(ctx context.Context) error {
+	err := startNginx(ctx, p.orch, p.proxy)
+	if errors.Is(err, nginx.ErrNotInstalled) { // nobody should need to know more to see it
+		return next(err, "no proxy was started", "install it: scripts/install-nginx.sh, or apt-get install nginx; or name one with MIGRATE_NGINX")
+	}
+	return err
+}
 
 func (p demoProxy) Stop(ctx context.Context) error {
 	return p.orch.Exclusive(ctx, "nginx stop", p.proxy.Stop)

@@ -163,6 +163,15 @@ func TestDemoNamesTakenPorts(t *testing.T) {
 	s.gone("with ports taken")
 }
 
+// Before anything moved there is nothing to look at, and nothing stays.
+func TestDemoWithoutNginx(t *testing.T) {
+	s := newSite(t)
+	s.env = append(s.env, "MIGRATE_NGINX="+filepath.Join(t.TempDir(), "nginx"))
+	s.refused(1, []string{"not installed", "apt-get install nginx"}, "demo")
+	s.gone("without nginx")
+	s.portsFree("without nginx")
+}
+
 // One that runs is told from one that was kept, and one that was killed is
 // ended by the next.
 func TestDemoBesideAnother(t *testing.T) {
