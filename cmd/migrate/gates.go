@@ -15,9 +15,9 @@ func newGatesCmd(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "gates",
 		Short: "What the next move would be refused for",
-		Long: `Ask the instance that waits to take the traffic, or the active one about the
-next step, for what the move would be refused. Nothing is changed. Exits 4 if a
-gate refuses.`,
+		Long: `Show what the next move would be refused for: the instance that waits to take
+the traffic is asked or, when there is none, the active one about the next step.
+Nothing is changed. Exits 4 if a gate refuses.`,
 		Example: "  migrate gates\n  migrate gates --json | jq '.gates[] | select(.ok | not)'",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runGates(cmd.Context(), g) },

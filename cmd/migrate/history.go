@@ -56,7 +56,7 @@ for another command filters nothing.`,
 	f.IntVar(&o.limit, "limit", o.limit, "how many operations, the latest; 0 for all")
 	f.IntVar(&o.port, "port", 0, "only what had to do with this `port`")
 	f.IntVar(&o.step, "step", 0, "only what went from or to this `step`")
-	f.StringVar(&o.outcome, "outcome", "", "only what ended so: "+strings.Join(outcomes[:], ", "))
+	f.StringVar(&o.outcome, "outcome", "", "only what had this `outcome`: "+strings.Join(outcomes[:], ", "))
 	f.StringVar(&o.command, "command", "", "only commands that begin with these `words`")
 	f.StringVar(&o.since, "since", "", "only what began after this `time`, or within this duration")
 	for _, name := range []string{"limit", "port", "step", "outcome", "command", "since"} {

@@ -27,10 +27,10 @@ func newLoadCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Bill and Jane: load, with a ledger of every write",
-		Long: `Bill and Jane use the service through nginx, on connections that never repeat a
-request, and keep a ledger of every write that was acknowledged. With --check
-every one is read back: exits 7 if a write is lost or other than acknowledged,
-or the ledger was altered.`,
+		Long: `Two users, Bill and Jane, use the service through nginx, on connections that
+never repeat a request, and keep a ledger of every write that was acknowledged.
+With --check every one is read back: exits 7 if a write is lost or other than
+acknowledged, or the ledger was altered.`,
 		Example: "  migrate load --duration 30s --rate 100\n  migrate load --check .migrate/ledger.jsonl",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,13 +41,13 @@ or the ledger was altered.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.BaseURL, "url", "", "of the service (default: this state folder's nginx)")
+	f.StringVar(&o.BaseURL, "url", "", "`address` of the service (default: this state folder's nginx)")
 	f.Float64Var(&o.Rate, "rate", 100, "requests a second, all clients together; 0: as many as they can")
 	f.IntVar(&o.Clients, "clients", 16, "connections, half of them Bill's")
 	f.DurationVar(&o.Duration, "duration", 30*time.Second, "for how long; 0: until interrupted")
-	f.Uint64Var(&o.Seed, "seed", 1, "of every choice")
-	f.StringVar(&o.Ledger, "ledger", "", "file (default: ledger.jsonl in the state folder)")
-	f.StringVar(&o.check, "check", "", "read every acknowledged write of this ledger back")
+	f.Uint64Var(&o.Seed, "seed", 1, "start of the random choices: the same seed makes the same ones")
+	f.StringVar(&o.Ledger, "ledger", "", "`file` that keeps the ledger (default: ledger.jsonl in the state folder)")
+	f.StringVar(&o.check, "check", "", "read every acknowledged write of this `ledger` back")
 	f.IntVar(&o.min, "min", 1, "with --check: acknowledged writes that must have been checked")
 	return cmd
 }

@@ -33,24 +33,20 @@ func newMongoCmd(g *globals) *cobra.Command {
 SQLite files, one command at a time. It outlives the command that starts it. For
 anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	})
-	listen, dryRun := defaultMongo, false
+	var listen, serveOn string
+	var dryRun bool
 	start := &cobra.Command{
-		Use: "start", Short: "Start it, detached", Example: "  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("mongo-listen") {
-				listen = "" // where it was before
-			}
-			return runMongoStart(cmd.Context(), g, listen, dryRun)
-		},
+		Use: "start", Short: "Start the embedded server, detached", Example: "  migrate mongo start\n  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStart(cmd.Context(), g, listen, dryRun) },
 	}
-	start.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
+	start.Flags().StringVar(&listen, "mongo-listen", "", "`address` to listen on (default: where it was before, at first "+defaultMongo+")")
 	serve := &cobra.Command{
-		Use: "serve", Example: "  migrate mongo serve", Short: "Run it in the foreground", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoServe(cmd.Context(), g, listen) },
+		Use: "serve", Example: "  migrate mongo serve", Short: "Run the embedded server in the foreground", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoServe(cmd.Context(), g, serveOn) },
 	}
-	serve.Flags().StringVar(&listen, "mongo-listen", listen, "address to listen on")
+	serve.Flags().StringVar(&serveOn, "mongo-listen", defaultMongo, "`address` to listen on")
 	stop := &cobra.Command{
-		Use: "stop", Example: "  migrate mongo stop", Short: "Stop it; its data stays", Args: noArgs,
+		Use: "stop", Example: "  migrate mongo stop", Short: "Stop the embedded server; its data stays", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g, dryRun) },
 	}
 	for _, cmd := range []*cobra.Command{start, stop} {
@@ -58,7 +54,7 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	}
 	cmd.AddCommand(start, serve, stop,
 		&cobra.Command{
-			Use: "status", Example: "  migrate mongo status", Short: "Say whether it runs; exits 3 if not", Args: noArgs,
+			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server runs; exits 3 if not", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },
 		})
 	return cmd

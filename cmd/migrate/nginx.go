@@ -41,11 +41,13 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
 		return cmd
 	}
-	g.cutoverFlag(planned("start", "Start it, detached", planNginxStart, runNginxStart))
-	planned("stop", "Finish what is in flight and stop it", planNginxStop, runNginxStop)
-	planned("reload", "Write the configuration anew and load it", planNginxReload, runNginxReload)
+	start := planned("start", "Start nginx, detached", planNginxStart, runNginxStart)
+	start.Example += "\n  migrate nginx start --nginx-listen 127.0.0.1:8080"
+	g.cutoverFlag(start)
+	planned("stop", "Have nginx finish what is in flight, and stop it", planNginxStop, runNginxStop)
+	planned("reload", "Write the configuration anew and have nginx load it", planNginxReload, runNginxReload)
 	sub("test", "Have nginx check the configuration", runNginxTest)
-	sub("show", "Print the configuration", runNginxShow)
+	sub("show", "Print nginx's configuration", runNginxShow)
 	return cmd
 }
 

@@ -153,7 +153,7 @@ func (g *globals) proxy() (*nginx.Server, error) {
 
 // cutoverFlag is for the commands that choose how traffic moves.
 func (g *globals) cutoverFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&g.Cutover, "cutover", "", "how traffic moves from now on, by `link or reload` (default: as before)")
+	cmd.Flags().StringVar(&g.Cutover, "cutover", "", "`how` traffic moves from now on: link or reload (default: as before)")
 	g.complete(cmd, "cutover", func(scene) []cobra.Completion {
 		return []cobra.Completion{string(nginx.ByLink), string(nginx.ByReload)}
 	})

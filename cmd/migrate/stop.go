@@ -20,7 +20,7 @@ type stopOptions struct {
 func newStopCmd(g *globals) *cobra.Command {
 	var o stopOptions
 	cmd := &cobra.Command{
-		Use:   "stop PORT | stop --all",
+		Use:   "stop PORT | --all",
 		Short: "Retire instances",
 		Long: `Retire an instance: it finishes what it has (SIGTERM, a bounded grace, SIGKILL).
 The active one is refused without --yes. --all stops every instance, nginx and

@@ -42,7 +42,7 @@ stale or different in the primary.`,
 	f := cmd.Flags()
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
 	f.BoolVar(&o.repair, "repair", false, "send the newer copy to the database that lacks it; never guesses where contents differ")
-	f.StringArrayVar(&o.drop, "drop", nil, "decide on quarantined rows with this id: remove them for good")
+	f.StringArrayVar(&o.drop, "drop", nil, "remove the quarantined rows with this `id` for good")
 	f.BoolVar(&o.dryRun, "dry-run", false, "compare, and list what --repair and --drop would do")
 	return cmd
 }
