@@ -144,7 +144,7 @@ func (wk *walker) ahead(ctx context.Context, backfill bool) (orchestrator.Switch
 		return r, err
 	}
 	if !backfill {
-		return r, alsoNext(err, "migrate advance --backfill runs backfill and verify, and goes on")
+		return r, alsoNext(err, "migrate advance --backfill, which runs backfill and verify and goes on")
 	}
 	wk.g.say(fmt.Sprintf("the gates to step %d ask for a backfill and a verify", to))
 	if err := wk.g.settleData(ctx); err != nil {
@@ -156,11 +156,11 @@ func (wk *walker) ahead(ctx context.Context, backfill bool) (orchestrator.Switch
 	return wk.move(ctx, to, p.at(to))
 }
 
-// alsoNext adds another way on to an error that names one.
+// alsoNext names a better way on before the one that an error names.
 func alsoNext(err error, command string) error {
 	var p *orchestrator.Problem
 	if errors.As(err, &p) {
-		return next(err, p.State, p.Next+"; "+command)
+		return next(err, p.State, command+"; or "+p.Next)
 	}
 	return next(err, "", command)
 }

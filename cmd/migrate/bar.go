@@ -49,6 +49,7 @@ func (b *bar) draw() *progressbar.ProgressBar {
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(b.unit),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(20), progressbar.OptionUseANSICodes(true),
 		progressbar.OptionThrottle(drawEvery/4),
+		progressbar.OptionSetSpinnerChangeInterval(0), // else it goes on by itself after the end, over what comes next
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerHead: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
 }
 
