@@ -38,7 +38,7 @@ func (o *Orchestrator) Gates(ctx context.Context) (GatesResult, error) {
 	}
 	if r.To == 0 {
 		if !v.running {
-			return r, usage("migrate spawn --step N", v.where(), "there is no instance to ask")
+			return r, usage(Again(fmt.Sprintf("migrate spawn --step %d", max(1, r.From)), v.own()), v.where(), "there is no instance to ask")
 		}
 		if r.From >= lastStep {
 			r.To = r.From

@@ -268,7 +268,7 @@ func TestNewerState(t *testing.T) {
 	r := newRig(t)
 	o := r.open()
 	b, _ := json.Marshal(State{Schema: stateSchema + 1})
-	if err := os.WriteFile(o.statePath(), b, 0o600); err != nil {
+	if err := errors.Join(os.Mkdir(r.dir, 0o700), os.WriteFile(o.statePath(), b, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := o.Spawn(t.Context(), spawnOptions(r.first, 1, ""))

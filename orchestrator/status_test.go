@@ -58,3 +58,22 @@ func TestDoubts(t *testing.T) {
 	killHard(t, first)
 	says("migrate spawn --port") // nobody stands by any more
 }
+
+func TestLookingMakesNoFolder(t *testing.T) {
+	r := newRig(t)
+	o := r.open()
+	if s, err := o.Status(t.Context()); err != nil || len(s.Instances) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := o.Gates(t.Context()); err == nil {
+		t.Error("gates without an instance")
+	}
+	opts := spawnOptions(r.first, 1, "")
+	opts.DryRun = true
+	if _, err := o.Spawn(t.Context(), opts); err != nil {
+		t.Error(err)
+	}
+	if exists(r.dir) {
+		t.Error("to look has made the state folder")
+	}
+}

@@ -91,7 +91,11 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 		}
 		for _, i := range chosen {
 			if i.Port == live && i.Process.Alive() && !opts.Yes {
-				return usage(fmt.Sprintf("migrate switch first, or migrate %s --yes", command), nothingChanged,
+				next := fmt.Sprintf("migrate %s --yes", command)
+				if opts.Port != 0 { // else it ends all the same
+					next = "migrate switch first, or " + next
+				}
+				return usage(next, nothingChanged,
 					"the instance on port %d is the active one: clients would get 503", i.Port)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"migrate/app/migration"
@@ -45,6 +46,10 @@ func (w *walked) afterSwitch(o *orchestrator.Orchestrator, r orchestrator.Switch
 	if err != nil {
 		return err
 	}
+	if r.Fallback != 0 && r.From > r.Step {
+		w.Next = "migrate switch, which moves on to step " + strconv.Itoa(r.From) + " again"
+		return nil
+	}
 	if w.Done = r.Step == lastStep; !w.Done {
 		w.Next = orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", r.Step+1), own)
 		return nil
@@ -76,7 +81,7 @@ func ending(o *orchestrator.Orchestrator, standby []int, own []string) (string, 
 	if len(steps) == 0 {
 		return "", nil
 	}
-	return orchestrator.Again("migrate rollback", own) + ", or, once there is to be no way back: " + strings.Join(steps, ", then "), nil
+	return "once no way back is wanted: " + strings.Join(steps, ", then ") + "; until then " + orchestrator.Again("migrate rollback", own) + " goes back", nil
 }
 
 func (w walked) printNext(out io.Writer) {
