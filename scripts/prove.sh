@@ -8,6 +8,9 @@
 #       every interleaving of the shipped code's store calls, within bounds that
 #       grow for as long as there is time, and others at random; then each rule
 #       of the protocol switched off, and how that was caught
+#   scripts/prove.sh return
+#       from step 8 back to 1 under load; how long writes wait while the primary
+#       returns, with an empty backlog and with 1,000 records pending
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -43,6 +46,10 @@ fire)
 explore)
 	exec go test -count=1 -v -timeout 0 -run '^(TestExploreLong|TestEveryBrokenRuleIsCaught)$' \
 		./app/migration -minutes "$minutes" -seed "$seed"
+	;;
+return)
+	scripts/install-nginx.sh
+	exec go test -count=1 -v -run '^TestRollbackUnderLoad$' ./cmd/migrate
 	;;
 *) usage ;;
 esac
