@@ -10,11 +10,10 @@ import (
 // comparisons counts what reads found when they looked at both databases,
 // under one epoch.
 type comparisons struct {
-	mu      sync.Mutex
-	epoch   int64
-	counts  store.Compared
-	dirty   bool
-	example string // id of the last record that differed
+	mu     sync.Mutex
+	epoch  int64
+	counts store.Compared
+	dirty  bool
 }
 
 // relation is how two copies of a record stand to one another.
@@ -71,7 +70,6 @@ func (s *Service[B, F]) compare(epoch int64, o store.Record[B], inOld bool, n st
 		c.counts.Late++
 	case different:
 		c.counts.Different++
-		c.example = o.ID
 		s.log.Error("a record has other content in the new database under the same pair", "id", o.ID, "pair", o.Pair.String())
 	}
 }

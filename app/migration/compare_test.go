@@ -1,0 +1,90 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"migrate/app/store"
+)
+
+// mutedNew keeps no report while it is muted.
+type mutedNew struct {
+	newStore
+	muted bool
+}
+
+func (n *mutedNew) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+	if n.muted {
+		return errDown
+	}
+	return n.newStore.SaveCompared(ctx, epoch, instance, c)
+}
+
+// Each read at step 4 is counted as what it found, a report that could not be
+// left is left later, and another epoch begins at nought.
+func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	for _, c := range []struct {
+		id       string
+		old, new store.Record[journal]
+	}{
+		{"equal", copyOf("equal", 2, 1, "x"), copyOf("equal", 2, 0, "x")},
+		{"older", copyOf("older", 2, 1, "x"), copyOf("older", 1, 1, "x")},
+		{"missing", copyOf("missing", 2, 1, "x"), store.Record[journal]{}},
+		{"newer", copyOf("newer", 2, 1, "x"), copyOf("newer", 3, 1, "x")},
+		{"other body", copyOf("other body", 2, 1, "x"), copyOf("other body", 2, 1, "y")},
+		{"deleted there", copyOf("deleted there", 2, 1, "x"), copyOf("deleted there", 2, 1, "")},
+	} {
+		w.put(t, store.PrimaryOld, c.old)
+		if c.new.ID != "" {
+			w.put(t, store.PrimaryNew, c.new)
+		}
+	}
+	_, faulty := w.faulty()
+	muted := &mutedNew{newStore: faulty}
+	w.new = muted
+	s := w.at(t, ReadBoth)
+	read := func(id string) {
+		if _, _, err := s.Get(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"equal", "equal", "equal", "older", "missing", "newer", "other body", "deleted there", "nobody"} {
+		read(id)
+	}
+	faulty.get = errDown
+	read("equal")
+	faulty.get = nil
+
+	reported := func(epoch int64) store.Compared {
+		p, err := w.new.Progress(t.Context(), epoch)
+		must(t, err)
+		return p.Compared
+	}
+	muted.muted = true
+	s.reportCompared(t.Context())
+	if got := reported(1); got != (store.Compared{}) {
+		t.Errorf("a report was kept: %+v", got)
+	}
+	muted.muted = false
+	s.reportCompared(t.Context())
+	want := store.Compared{Equal: 3, Behind: 2, Late: 1, Different: 2, Errors: 1}
+	if d := cmp.Diff(want, reported(1), cmpopts.IgnoreFields(store.Compared{}, "OldP99", "NewP99")); d != "" {
+		t.Errorf("(-want +reported)\n%s", d)
+	}
+
+	must(t, w.at(t, NewPrimary).Advance(t.Context()))
+	if _, err := ReturnPrimary(t.Context(), w.old, w.new, ReturnOptions{Token: "t", Gone: func(store.Registration) error { return errors.New("alive") }}); err != nil {
+		t.Fatal(err)
+	}
+	read("equal")
+	read("equal") // the first found that the primary had moved
+	s.reportCompared(t.Context())
+	if got := reported(3); got.Equal == 0 || got.Equal > 2 || got.Different != 0 {
+		t.Errorf("under the next epoch of old: %+v", got)
+	}
+}

@@ -1,0 +1,212 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"migrate/app/store"
+	"migrate/app/store/memory"
+)
+
+func TestGates(t *testing.T) {
+	ok := func(t *testing.T, w *world, step Step, want map[string]bool) {
+		t.Helper()
+		gates, err := w.at(t, step).Gates(t.Context(), step)
+		must(t, err)
+		got := map[string]bool{}
+		for _, g := range gates {
+			got[g.Name] = g.OK
+			if !g.OK && g.Remedy == "" {
+				t.Errorf("gate %s names no remedy", g.Name)
+			}
+			if g.Detail == "" {
+				t.Errorf("gate %s says nothing", g.Name)
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("step %d: %v, want %v", step, got, want)
+		}
+	}
+	w := newWorld(t, 3)
+	ok(t, w, AddDAO, map[string]bool{GateNewReady: true})
+	ok(t, w, WriteBoth, map[string]bool{GateNewWrites: true})
+	ok(t, w, ReadBoth, map[string]bool{GateCleared: true})
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: false})
+	_, err := Verify(t.Context(), w.old, w.new, VerifyOptions{})
+	must(t, err)
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: false}) // a verify that compared nothing
+	_, err = CopyAll(t.Context(), w.old, w.new, BackfillOptions{})
+	must(t, err)
+	_, err = Verify(t.Context(), w.old, w.new, VerifyOptions{})
+	must(t, err)
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: true})
+	must(t, w.at(t, NewPrimary).Advance(t.Context()))
+	ok(t, w, StopOldWrites, map[string]bool{GateFence: true, GateCleared: true})
+	ok(t, w, Backfill, map[string]bool{GateMirror: true})
+	ok(t, w, RemoveOld, map[string]bool{GateComplete: false, GateVerified: false, GateQuarantine: false})
+	_, err = CopyAll(t.Context(), w.old, w.new, BackfillOptions{})
+	must(t, err)
+	ok(t, w, RemoveOld, map[string]bool{GateComplete: true, GateVerified: false, GateQuarantine: false})
+	_, err = Verify(t.Context(), w.old, w.new, VerifyOptions{})
+	must(t, err)
+	ok(t, w, RemoveOld, map[string]bool{GateComplete: true, GateVerified: true, GateQuarantine: true})
+}
+
+// A thousand reads that agree open the gate to 5 without a verify; one that
+// differs shuts it.
+func TestComparedReadsOpenTheGate(t *testing.T) {
+	w := raisedTo(t, NewPrimary, 1)
+	s := w.at(t, ReadBoth)
+	must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
+	for range 1000 {
+		_, _, err := s.Get(t.Context(), w.ids[0])
+		must(t, err)
+	}
+	s.reportCompared(t.Context())
+	next := w.at(t, NewPrimary)
+	if g := next.gateCompared(t.Context()); !g.OK {
+		t.Errorf("after 1000 equal reads: %s", g.Detail)
+	}
+	w.put(t, store.PrimaryOld, copyOf("odd", 1, 1, "x"))
+	w.put(t, store.PrimaryNew, copyOf("odd", 1, 1, "y"))
+	_, _, err := s.Get(t.Context(), "odd")
+	must(t, err)
+	s.reportCompared(t.Context())
+	if g := next.gateCompared(t.Context()); g.OK {
+		t.Error("the gate holds although a read differed")
+	}
+}
+
+func TestGatesToSixNeedTheFenceMoved(t *testing.T) {
+	w := newWorld(t, 0)
+	must(t, w.at(t, AddDAO).Prepare(t.Context()))
+	s, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new})
+	must(t, err)
+	if g := s.gateFence(t.Context()); g.OK {
+		t.Errorf("the gate holds under old: %s", g.Detail)
+	}
+}
+
+// markedNew shows another progress or mirror than it has.
+type markedNew struct {
+	newStore
+	progress store.Progress
+	mirror   store.Mirror
+	err      error
+}
+
+func (n markedNew) Progress(context.Context, int64) (store.Progress, error) { return n.progress, n.err }
+func (n markedNew) Mirror(context.Context) (store.Mirror, error)            { return n.mirror, n.err }
+
+// The gates to step 8 tell what is missing from one another.
+func TestGatesToTheEnd(t *testing.T) {
+	clean := store.VerifyResult{Clean: true, Equal: 5}
+	undecided := store.VerifyResult{Clean: true, Quarantine: 2}
+	dirty := store.VerifyResult{Stale: 1}
+	isNew := store.Mirror{Migration: "m", Epoch: 2, Primary: store.PrimaryNew}
+	isOld := store.Mirror{Migration: "m", Epoch: 3, Primary: store.PrimaryOld}
+	for _, c := range []struct {
+		name     string
+		progress store.Progress
+		mirror   store.Mirror
+		err      error
+		refused  []string
+	}{
+		{"all is done", store.Progress{Complete: true, Verify: &clean}, isNew, nil, nil},
+		{"not copied", store.Progress{Verify: &clean}, isNew, nil, []string{GateComplete}},
+		{"not verified", store.Progress{Complete: true}, isNew, nil, []string{GateVerified, GateQuarantine}},
+		{"not clean", store.Progress{Complete: true, Verify: &dirty}, isNew, nil, []string{GateVerified}},
+		{"not decided", store.Progress{Complete: true, Verify: &undecided}, isNew, nil, []string{GateQuarantine}},
+		{"old is primary", store.Progress{Complete: true, Verify: &clean}, isOld, nil, []string{GateComplete, GateVerified, GateQuarantine}},
+		{"out of reach", store.Progress{Complete: true, Verify: &clean}, isNew, errDown, []string{GateComplete, GateVerified, GateQuarantine}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := raisedTo(t, RemoveOld, 0)
+			s := w.at(t, RemoveOld)
+			s.new = markedNew{w.new, c.progress, c.mirror, c.err}
+			if got := refused(t, s, RemoveOld); !slices.Equal(got, c.refused) {
+				t.Errorf("refused by %v, want %v", got, c.refused)
+			}
+		})
+	}
+}
+
+func refused(t *testing.T, s *service, to Step) []string {
+	t.Helper()
+	gates, err := s.Gates(t.Context(), to)
+	must(t, err)
+	var names []string
+	for _, g := range gates {
+		if !g.OK {
+			names = append(names, g.Name)
+		}
+	}
+	return names
+}
+
+// unguardedOld has lost its triggers.
+type unguardedOld struct{ oldStore }
+
+func (unguardedOld) Guarded(context.Context) error { return errors.New("the triggers are gone") }
+
+// brokenNew takes no reserved record.
+type brokenNew struct{ newStore }
+
+func (brokenNew) ProbeRecord(context.Context) error { return errDown }
+
+// Each gate refuses for what it is there for, and for no more.
+func TestGatesRefuse(t *testing.T) {
+	verified := func(v store.VerifyResult) func(*service) {
+		return func(s *service) { s.new = markedNew{newStore: s.new, progress: store.Progress{Verify: &v}} }
+	}
+	compared := func(c store.Compared) func(*service) {
+		return func(s *service) {
+			s.new = markedNew{newStore: s.new, progress: store.Progress{Compared: c, Verify: &store.VerifyResult{Clean: true, Equal: 1}}}
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		at      Step
+		spoil   func(s *service)
+		refused []string
+	}{
+		{"new has no collection", AddDAO, func(s *service) { s.new = memory.NewNew[journal, any_]() }, []string{GateNewReady}},
+		{"new takes no write", WriteBoth, func(s *service) { s.new = brokenNew{s.new} }, []string{GateNewWrites}},
+		{"the triggers are gone", NewPrimary, func(s *service) { s.old = unguardedOld{s.old} }, []string{GateTriggers, GateCompared}},
+		{"an unclean verify", NewPrimary, verified(store.VerifyResult{Equal: 5, Different: 1}), []string{GateCompared}},
+		{"a clean verify", NewPrimary, verified(store.VerifyResult{Clean: true, Equal: 5}), nil},
+		{"a clean verify of nothing", NewPrimary, verified(store.VerifyResult{Clean: true}), nil},
+		{"a clean verify, but nothing has arrived", NewPrimary, verified(store.VerifyResult{Clean: true, Behind: 1}), []string{GateCompared}},
+		{"a clean verify of late copies alone", NewPrimary, verified(store.VerifyResult{Clean: true, Late: 1}), []string{GateCompared}},
+		{"a read differed", NewPrimary, compared(store.Compared{Equal: 5000, Different: 1}), []string{GateCompared}},
+		{"the mirror shows old", Backfill, func(s *service) {
+			s.new = markedNew{newStore: s.new, mirror: store.Mirror{Migration: "m", Epoch: 3, Primary: store.PrimaryOld}}
+		}, []string{GateMirror}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := raisedTo(t, c.at, 0)
+			s := w.at(t, c.at)
+			c.spoil(s)
+			if got := refused(t, s, c.at); !slices.Equal(got, c.refused) {
+				t.Errorf("refused by %v, want %v", got, c.refused)
+			}
+		})
+	}
+}
+
+// An instance answers for its own step and for the next one.
+func TestGatesThatMakeNoSense(t *testing.T) {
+	for step := DeployNew; step <= RemoveOld; step++ {
+		s := raisedTo(t, step, 0).at(t, step)
+		for to := DeployNew; to <= RemoveOld; to++ {
+			_, err := s.Gates(t.Context(), to)
+			sensible := to == step || to == step+1 && step.HasNew()
+			if (err == nil) != sensible {
+				t.Errorf("step %d asked for the gates to %d: %v", step, to, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package migration
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"migrate/app/store"
+)
+
+// More records than a page of either store holds, some in one of them alone,
+// some deleted in the other: every list shows each once and in order, whatever
+// its limit and wherever it begins.
+func TestListsLongerThanAPage(t *testing.T) {
+	for _, step := range []Step{ReadBoth, NewPrimary, StopOldWrites, Backfill} {
+		w := raisedTo(t, StopOldWrites, 0)
+		var want []string
+		for i := range 4 * leastPage {
+			id := fmt.Sprintf("r-%03d", i)
+			switch {
+			case i < leastPage+5: // new has a full page before old has a record
+				w.put(t, store.PrimaryNew, copyOf(id, 1, 2, "new"))
+			case i%5 == 0:
+				w.put(t, store.PrimaryNew, copyOf(id, 2, 2, ""))
+				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "deleted since"))
+				continue
+			case i%5 == 1:
+				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, ""))
+				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "deleted before"))
+				continue
+			case i%5 == 2:
+				w.put(t, store.PrimaryNew, copyOf(id, 1, 2, "new"))
+			default: // and then old has full pages where new has few
+				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "old"))
+			}
+			want = append(want, id)
+		}
+		s := w.at(t, step)
+		for _, limit := range []int{1, leastPage - 1, leastPage, leastPage + 1, len(want), 1000} {
+			for _, from := range []int{0, 1, leastPage, len(want) - 1, len(want)} {
+				after := ""
+				if from > 0 {
+					after = want[from-1]
+				}
+				recs, err := s.List(t.Context(), any_{}, after, limit)
+				must(t, err)
+				var got []string
+				for _, r := range recs {
+					got = append(got, r.ID)
+				}
+				if left := want[from:]; !slices.Equal(got, left[:min(limit, len(left))]) {
+					t.Fatalf("step %d, %d after %q: %v", step, limit, after, got)
+				}
+			}
+		}
+	}
+}
