@@ -101,9 +101,15 @@ func (s *Service[B, F]) deregister(ctx context.Context) {
 	}
 }
 
+// readyPatience bounds how long readiness waits for the primary, so that who
+// asks is told why before he gives up; the other database gets half of it.
+const readyPatience = 2 * time.Second
+
 // Ready reports whether this instance can serve: a legal step for the fence,
 // and the primary in reach. degraded says what is wrong although it can.
 func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded string) {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
 	if !s.step.ReadsFence() {
 		return s.readyRegistered(ctx)
 	}
@@ -122,8 +128,7 @@ func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded
 	}
 	if fence.Primary == store.PrimaryOld {
 		// Readiness doesn't depend on new: who asks must not wait for it.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Second)
+		ctx, cancel = context.WithTimeout(ctx, readyPatience/2)
 		defer cancel()
 	}
 	err = s.checkPrepared(ctx)

@@ -218,8 +218,7 @@ func reachNew(ctx context.Context, db app.Databases) error {
 	if err == nil {
 		return nil
 	}
-	text, _, _ := strings.Cut(err.Error(), ", current topology") // which says it once more, at length
-	return next(fmt.Errorf("%w: the new database at %s can't be reached: %s", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), text),
+	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), err),
 		"nothing was changed", startNew(db.MongoURI))
 }
 

@@ -121,6 +121,9 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 		if i.Reason != "" {
 			fmt.Fprintf(w, "port %d: %s\n", i.Port, i.Reason)
 		}
+		if i.Told != nil && i.Told.Degraded != "" {
+			fmt.Fprintf(w, "port %d serves, but: %s\n", i.Port, i.Told.Degraded)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -103,10 +104,25 @@ func (c *call) unread(err error) error {
 
 func (c *call) wrap(sentinel, err error) error {
 	if ended := c.Err(); ended != nil && !errors.Is(err, ended) {
-		return fmt.Errorf("%w: %w (%w)", sentinel, err, ended)
+		return fmt.Errorf("%w: %w (%w)", sentinel, terse{err}, ended)
 	}
-	return fmt.Errorf("%w: %w", sentinel, err)
+	return fmt.Errorf("%w: %w", sentinel, terse{err})
 }
+
+// terse is an error of the driver that leaves out the topology, but for what
+// was last found wrong with it: the reason why no server can be selected.
+type terse struct{ error }
+
+func (t terse) Error() string {
+	text, topology, _ := strings.Cut(t.error.Error(), ", current topology: ")
+	if _, last, ok := strings.Cut(topology, "Last error: "); ok {
+		last, _, _ = strings.Cut(last, " }")
+		text += ": " + last
+	}
+	return text
+}
+
+func (t terse) Unwrap() error { return t.error }
 
 // refusal returns what it means that the server answered and did nothing; nil
 // if that isn't sure.

@@ -215,6 +215,18 @@ func TestUnreachableIsUnavailable(t *testing.T) {
 	}
 }
 
+// Who can't reach it is told why, and not the driver's view of the deployment.
+func TestUnreachableSaysWhy(t *testing.T) {
+	s := open(t, "mongodb://bill:secret@"+nobody(t)+"/", "x", 300*time.Millisecond)
+	_, err := s.Prepared(t.Context())
+	if text := fmt.Sprint(err); !strings.Contains(text, "connection refused") || strings.Contains(text, "opology") || strings.Contains(text, "secret") {
+		t.Errorf("%s", text)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v no longer is what it wraps", err)
+	}
+}
+
 // reads are the calls that change no record.
 func reads() map[string]func(context.Context, *taskStore) error {
 	return map[string]func(context.Context, *taskStore) error{
