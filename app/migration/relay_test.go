@@ -1,0 +1,90 @@
+package migration
+
+import (
+	"fmt"
+	"testing"
+
+	"migrate/app/store"
+)
+
+// A backlog longer than the relay's batch goes over in one flush, in either
+// direction, and nothing is pending then.
+func TestFlushSendsMoreThanABatch(t *testing.T) {
+	const many = 2*relayBatch + 5
+	for _, primary := range []store.Primary{store.PrimaryOld, store.PrimaryNew} {
+		t.Run(string(primary), func(t *testing.T) {
+			w := raisedTo(t, NewPrimary, 0)
+			s := w.at(t, ReadBoth)
+			epoch := int64(1)
+			if primary == store.PrimaryNew {
+				must(t, w.at(t, NewPrimary).Advance(t.Context()))
+				epoch = 2
+			}
+			var ids []string
+			for i := range many {
+				rec := copyOf(fmt.Sprintf("p-%03d", i), 1, epoch, "x")
+				rec.Pending = true
+				ids = append(ids, rec.ID)
+				if primary == store.PrimaryNew {
+					must(t, w.new.CompareAndSwap(t.Context(), rec, store.Pair{}))
+				} else {
+					must(t, w.old.CompareAndSwap(t.Context(), epoch, rec, store.Pair{}))
+				}
+			}
+			must(t, s.Flush(t.Context()))
+			var got map[string]store.Record[journal]
+			var left int64
+			var err error
+			if primary == store.PrimaryNew {
+				got, _, err = w.old.Get(t.Context(), ids...)
+				must(t, err)
+				left, err = w.new.CountPending(t.Context())
+			} else {
+				got, err = w.new.Get(t.Context(), ids...)
+				must(t, err)
+				left, err = w.old.CountPending(t.Context())
+			}
+			must(t, err)
+			if len(got) != many || left != 0 {
+				t.Errorf("%d of %d went over, %d are still pending", len(got), many, left)
+			}
+			if moved, failed := s.relay.status(); moved < many || failed != "" {
+				t.Errorf("the relay says it carried %d (%s)", moved, failed)
+			}
+		})
+	}
+}
+
+// A record that new can't hold leaves the others no longer pending, and its own
+// tombstone still to be sent.
+func TestFlushGoesOnPastAnUnfitRecord(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 0)
+	w.new = picky{w.new}
+	for id, body := range map[string]string{"a": "fit", "b": "unfit", "c": "fit"} {
+		rec := copyOf(id, 1, 1, body)
+		rec.Pending = true
+		must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
+	}
+	must(t, w.at(t, WriteBoth).relayPass(t.Context()))
+	recs, _, err := w.old.Pending(t.Context(), "", 10)
+	must(t, err)
+	if len(recs) != 1 || recs[0].ID != "b" || !recs[0].Deleted {
+		t.Errorf("pending after one pass: %+v; want b's tombstone alone", recs)
+	}
+}
+
+// A tombstone that the backfill leaves of an unfit record is final under the
+// epoch of its page, as the other copies are.
+func TestTheTombstoneOfAnUnfitRecordIsFinal(t *testing.T) {
+	w := raisedTo(t, NewPrimary, 0)
+	must(t, w.old.CompareAndSwap(t.Context(), 1, copyOf("b", 1, 1, "unfit"), store.Pair{}))
+	must(t, w.at(t, NewPrimary).Advance(t.Context()))
+	w.new = picky{w.new}
+	res, err := CopyAll(t.Context(), w.old, w.new, BackfillOptions{})
+	must(t, err)
+	recs, err := w.new.Get(t.Context(), "b")
+	must(t, err)
+	if b := recs["b"]; !res.Complete || !b.Deleted || b.Epoch != 2 {
+		t.Errorf("%+v, and new holds %+v", res, b)
+	}
+}
