@@ -106,7 +106,7 @@ func (o *Orchestrator) prove(ctx context.Context, i Instance) (Instance, []strin
 	var doubts []string
 	switch {
 	case !known:
-		doubts = append(doubts, fmt.Sprintf("the instance on port %d answers no /config: its step and build can't be checked", i.Port))
+		doubts = append(doubts, fmt.Sprintf("the instance on port %d tells neither migration_step nor instance at /config: its step and build can't be checked", i.Port))
 	case f.Step == nil:
 		doubts = append(doubts, fmt.Sprintf("the instance on port %d does not say its migration_step: it can't be checked", i.Port))
 	case int(*f.Step) != i.Step:

@@ -49,7 +49,12 @@ func (s *Service[B, F]) Gates(ctx context.Context, to Step) ([]Gate, error) {
 	return []Gate{}, nil
 }
 
+// gate turns what was found into an answer. A database that could not be asked
+// calls for another remedy than what it might have answered.
 func gate(name, held string, err error, remedy string) Gate {
+	if errors.Is(err, store.ErrUnavailable) {
+		remedy = "bring the database back into reach (migrate doctor says which), then ask again"
+	}
 	if err != nil {
 		return Gate{Name: name, Detail: err.Error(), Remedy: remedy}
 	}
@@ -59,7 +64,7 @@ func gate(name, held string, err error, remedy string) Gate {
 func (s *Service[B, F]) gateNewReady(ctx context.Context) Gate {
 	err := s.checkPrepared(ctx)
 	return gate(GateNewReady, "the new database answers; collection, indexes and migration id are in place", err,
-		"start the new database, or correct --mongo-uri; a database of another migration must not be used")
+		"correct --mongo-uri; a database of another migration must not be used")
 }
 
 func (s *Service[B, F]) gateNewWrites(ctx context.Context) Gate {
@@ -69,7 +74,7 @@ func (s *Service[B, F]) gateNewWrites(ctx context.Context) Gate {
 
 func (s *Service[B, F]) gateCleared(ctx context.Context) Gate {
 	return gate(GateCleared, "all that was pending has been replicated", s.cleared(ctx),
-		"bring the database that lags behind back into reach and ask again; the relay catches up by itself")
+		"ask again: the relay catches up by itself")
 }
 
 func (s *Service[B, F]) gateTriggers(ctx context.Context) Gate {

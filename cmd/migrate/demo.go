@@ -191,9 +191,13 @@ func (g *globals) say(text string) {
 
 // tour says how to look at what was left running, and at what.
 func (g *globals) tour(url string) {
-	path := ""
+	dir, err := filepath.Abs(g.Dir)
+	if err != nil {
+		dir = g.Dir
+	}
+	variables := "MIGRATE_DIR=" + dir
 	if found, err := exec.LookPath("migrate"); err != nil || found != g.self {
-		path = fmt.Sprintf("\n  export PATH=%s:$PATH\n      first, so that your shell finds this migrate", filepath.Dir(g.self))
+		variables = fmt.Sprintf("PATH=%s:$PATH %s", filepath.Dir(g.self), variables)
 	}
 	fmt.Fprintf(g.err, `
 It is still running, at step 8, on the new database alone:
@@ -201,20 +205,23 @@ It is still running, at step 8, on the new database alone:
   %[1]s/
       the tasks; the panel says which step serves, in a colour for each
   %[1]s/static/taskProducer.html
-      Bill and Jane: press Start, and the strip shows the requests each second%[3]s
-  migrate load --check %[2]s/ledger.jsonl --dir %[2]s
+      Bill and Jane: press Start, and the strip shows the requests each second
+
+  export %[3]s
+      first, so that your shell finds this migrate, and that finds this service
+  migrate load --check %[2]s
       reads every acknowledged write back; do it before you press Start: those
       two change the same tasks, and then the check says that the data differs
-  migrate history --dir %[2]s
+  migrate history
       what each switch did, and how long it took
 
 Try it: press Start, then make one more cut-over, and see it in the strip:
-  migrate spawn --step 8 --dir %[2]s && migrate switch --dir %[2]s
+  migrate spawn --step 8 && migrate switch
 There is no way back to step 7: the old database was moved away.
 
 When you have seen enough:
-  migrate stop --all --yes --dir %[2]s && rm -r %[2]s
-`, url, g.Dir, path)
+  migrate stop --all --yes && rm -r %[4]s && unset MIGRATE_DIR
+`, url, filepath.Join(dir, "ledger.jsonl"), variables, dir)
 }
 
 // demoProxy starts and stops nginx as the commands do, under the lock.
