@@ -244,11 +244,9 @@ func (s *switching) judge(gates []Gate, force []string) error {
 	if len(failed) == 0 {
 		return nil
 	}
-	next := fmt.Sprintf("migrate switch --to %d once it holds, or with", s.next.Port)
-	for _, g := range failed {
-		next += " --force " + g.Name
-	}
-	return problem(&GateError{To: s.next.Step, Failed: failed}, s.view.where(), next)
+	// No hint offers --force: pasted, it would leave records behind.
+	return problem(&GateError{To: s.next.Step, Failed: failed}, s.view.where(),
+		fmt.Sprintf("migrate switch --to %d, once what refuses holds", s.next.Port))
 }
 
 // probe makes sure of the next instance and of the proxy.

@@ -53,11 +53,13 @@ which runs both when they are asked for.`,
 	return cmd
 }
 
+const forceUsage = "move although this `gate` refuses, on your word, which the journal keeps; records that only the old database has are then left behind"
+
 // flags binds what advance and rollback share.
 func (wk *walker) flags(cmd *cobra.Command, dryRun *bool) {
 	f := cmd.Flags()
 	f.StringVar(&wk.ready, "ready-url", "/readyz", "`path` that answers 200 once an instance is ready")
-	f.StringSliceVar(&wk.force, "force", nil, "override a `gate` by name; the journal keeps who and when")
+	f.StringSliceVar(&wk.force, "force", nil, forceUsage)
 	f.BoolVar(dryRun, "dry-run", false, "list each action, and do nothing")
 	wk.g.complete(cmd, "force", gateNames)
 }

@@ -54,14 +54,27 @@ func runStatus(ctx context.Context, g *globals, o statusOptions) error {
 	if err != nil {
 		return err
 	}
+	look := func(ctx context.Context) (orchestrator.Status, error) { return look(ctx, orch) }
 	if o.watch {
-		return g.watch(ctx, orch.Status, o.interval)
+		return g.watch(ctx, look, o.interval)
 	}
-	st, err := orch.Status(ctx)
+	st, err := look(ctx)
 	if err != nil {
 		return err
 	}
 	return g.answer(st, func(w io.Writer) { g.printStatus(w, frame{Status: st}) })
+}
+
+// look is the status, with what only who knows the eight steps can tell of it.
+func look(ctx context.Context, orch *orchestrator.Orchestrator) (orchestrator.Status, error) {
+	st, err := orch.Status(ctx)
+	if err != nil {
+		return st, err
+	}
+	if text := leftBehind(st); text != "" {
+		st.Warnings = append(st.Warnings, text+"; "+backBelow(st, activeOf(st).Own)+" goes back")
+	}
+	return st, nil
 }
 
 func (g *globals) printStatus(w io.Writer, f frame) {
@@ -235,12 +248,14 @@ func newDatabase(d *orchestrator.Databases) string {
 // copied says how far backfill and verify are under the present epoch, as the
 // active instance knows it.
 func copied(st orchestrator.Status) string {
-	var raw struct{ Progress *migration.ProgressView }
 	a := activeOf(st)
-	if a == nil || json.Unmarshal(a.Raw, &raw) != nil || raw.Progress == nil {
+	if a == nil {
 		return ""
 	}
-	p := raw.Progress
+	p := progress(*a)
+	if p == nil {
+		return ""
+	}
 	text := fmt.Sprintf("%d records copied under epoch %d", p.Copied, p.Epoch)
 	if p.Complete {
 		text += ", complete"
@@ -254,4 +269,14 @@ func copied(st orchestrator.Status) string {
 		text += "; verify found differences at " + v.At.Local().Format("15:04:05")
 	}
 	return text
+}
+
+// progress is what an instance of the ToDo service says of backfill and
+// verify; nil if it doesn't.
+func progress(i orchestrator.InstanceStatus) *migration.ProgressView {
+	var raw struct{ Progress *migration.ProgressView }
+	if json.Unmarshal(i.Raw, &raw) != nil {
+		return nil
+	}
+	return raw.Progress
 }

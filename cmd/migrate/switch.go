@@ -26,7 +26,7 @@ back (exit 6).`,
 	f := cmd.Flags()
 	g.cutoverFlag(cmd)
 	f.IntVar(&o.To, "to", 0, "`port` to move traffic to (default: the other live instance)")
-	f.StringSliceVar(&o.Force, "force", nil, "override a `gate` by name; the journal keeps who and when")
+	f.StringSliceVar(&o.Force, "force", nil, forceUsage)
 	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates, probe, list each action, and do nothing")
 	g.complete(cmd, "to", portsOf(inactive))
 	g.complete(cmd, "force", gateNames)
@@ -53,7 +53,7 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 		}
 	}
 	then := walked{Step: r.Step}
-	if err := then.afterSwitch(orch, r); err != nil {
+	if err := then.afterSwitch(ctx, orch, r); err != nil {
 		return next(err, "traffic has moved", "migrate status")
 	}
 	return g.answer(r, func(w io.Writer) {
