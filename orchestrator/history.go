@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -58,12 +59,14 @@ func operations(entries []Entry) []Operation {
 	return ops
 }
 
-// unfinished returns the last operation if it has no end.
+// unfinished returns the last operation if it has no end. What was noted
+// beside it, without the lock, is not meant.
 func (o *Orchestrator) unfinished() (*Operation, error) {
 	entries, _, err := o.journal.read()
 	if err != nil {
 		return nil, err
 	}
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Kind == kindPass })
 	ops := operations(entries)
 	if len(ops) == 0 || ops[len(ops)-1].Outcome != "unfinished" {
 		return nil, nil

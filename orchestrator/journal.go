@@ -34,6 +34,9 @@ func endPhase(phase string) bool {
 	return false
 }
 
+// kindPass is work that others may go on beside: it has one entry, at its end.
+const kindPass = "pass"
+
 const (
 	journalSize = 1 << 20 // bytes, at which it is rotated
 	journalKeep = 3       // older files
@@ -46,7 +49,7 @@ type Entry struct {
 	Who       string           `json:"who"` // user@host
 	PID       int              `json:"pid"` // the command's process
 	Command   string           `json:"command"`
-	Kind      string           `json:"kind,omitempty"` // spawn, switch, stop, daemon
+	Kind      string           `json:"kind,omitempty"` // spawn, switch, stop, daemon, pass
 	Name      string           `json:"name,omitempty"` // of a daemon
 	Phase     string           `json:"phase"`
 	Port      int              `json:"port,omitempty"`

@@ -136,6 +136,39 @@ func TestFailureIsJournalled(t *testing.T) {
 	}
 }
 
+// A pass notes its end while another command is at work, and even when that
+// one is then killed: it must not be taken for what there is to settle.
+func TestNoteBesideACommand(t *testing.T) {
+	r := newRig(t)
+	o := r.open()
+	began := time.Now().Add(-time.Minute)
+	err := o.Exclusive(t.Context(), "return the primary", func(context.Context) error {
+		if err := o.Note("backfill --rate 10", began, "7 records", nil); err != nil {
+			return err
+		}
+		if open, err := o.unfinished(); err != nil || open == nil || open.Command != "return the primary" {
+			t.Errorf("what is not finished: %+v, %v", open, err)
+		}
+		return o.Note("verify", began, "", errors.New("no answer of mongodb://bill:hunter2@db/"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops, _, err := o.History(0)
+	if err != nil || len(ops) != 3 {
+		t.Fatalf("%d operations, %v", len(ops), err)
+	}
+	if p := ops[1]; p.Outcome != phaseDone || p.Took < 60_000 || p.Who != o.who || p.Last.Detail != "7 records" {
+		t.Errorf("%+v", p)
+	}
+	if p := ops[2]; p.Outcome != phaseFailed || p.Last.Error != "no answer of mongodb://bill:xxxxx@db/" {
+		t.Errorf("%+v", p)
+	}
+	if open, err := o.unfinished(); err != nil || open != nil {
+		t.Errorf("what is not finished: %+v, %v", open, err)
+	}
+}
+
 func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
 		"mongodb://u:p@h1:1,h2:2/db":                 "mongodb://u:xxxxx@h1:1,h2:2/db",

@@ -249,6 +249,21 @@ func (o *Orchestrator) Exclusive(ctx context.Context, command string, work func(
 	})
 }
 
+// Note keeps in the journal that a pass over the databases has ended, without
+// the lock: whoever must go back meanwhile need not wait for it.
+func (o *Orchestrator) Note(command string, began time.Time, detail string, cause error) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an id for the journal: %w", err)
+	}
+	e := Entry{Op: id.String(), Time: began, Who: o.who, PID: os.Getpid(), Command: command, Kind: kindPass,
+		Phase: phaseDone, Took: millis(time.Since(began)), Detail: detail}
+	if cause != nil {
+		e.Phase, e.Error = phaseFailed, cause.Error()
+	}
+	return o.journal.append(e)
+}
+
 // phase writes down what is about to be done.
 func (op *operation) phase(name, detail string) error {
 	op.o.hook("before " + name)

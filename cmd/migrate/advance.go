@@ -174,12 +174,12 @@ func (g *globals) settleData(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
-	res, err := copyAll(ctx, g, s, backfillOptions{batch: defaultBatch})
+	res, err := copyAll(ctx, g, s, backfillOptions{batch: defaultBatch, within: "advance --backfill"})
 	if err != nil {
 		return err
 	}
 	g.say(fmt.Sprintf("backfill: %d records under epoch %d", res.Copied, res.Epoch))
-	rep, err := compareAll(ctx, g, s, verifyOptions{})
+	rep, err := verifyAll(ctx, g, s, verifyOptions{within: "advance --backfill"})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,23 @@ type backfillOptions struct {
 	rate   float64
 	batch  int
 	rescan bool
+	within string // the command that runs it; empty if it is the command
+}
+
+// command is what the journal calls it.
+func (o backfillOptions) command() string {
+	text := "backfill"
+	if o.rescan {
+		text += " --rescan"
+	}
+	return text + inside(o.within)
+}
+
+func inside(command string) string {
+	if command == "" {
+		return ""
+	}
+	return " (" + command + ")"
 }
 
 func newBackfillCmd(g *globals) *cobra.Command {
@@ -67,6 +85,7 @@ func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 
 // copyAll runs a backfill.
 func copyAll(ctx context.Context, g *globals, s *stores, o backfillOptions) (migration.BackfillResult, error) {
+	began := time.Now()
 	bar := g.bar("backfill", "records", o.batch)
 	res, err := migration.CopyAll(ctx, s.old, s.new, migration.BackfillOptions{
 		Batch: o.batch, Throttle: throttle(o.rate, o.batch), Rescan: o.rescan,
@@ -74,7 +93,11 @@ func copyAll(ctx context.Context, g *globals, s *stores, o backfillOptions) (mig
 	})
 	bar.end()
 	if err != nil {
-		return res, passFailed(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate doctor; then migrate backfill, which goes on where this one stopped")
+		err = passFailed(err, fmt.Sprintf("%d records were copied; what was copied stays", res.Copied), "migrate doctor; then migrate backfill, which goes on where this one stopped")
 	}
-	return res, nil
+	result := fmt.Sprintf("%d records under epoch %d", res.Copied, res.Epoch)
+	if res.Complete {
+		result += ", complete"
+	}
+	return res, s.noted(o.command(), began, result, err)
 }

@@ -65,7 +65,7 @@ for another command filters nothing.`,
 	g.complete(cmd, "port", portsOf(anyInstance))
 	g.complete(cmd, "step", allSteps)
 	g.complete(cmd, "outcome", words(outcomes[:]...))
-	g.complete(cmd, "command", words("spawn", "switch", "stop", "nginx", "mongo"))
+	g.complete(cmd, "command", words("spawn", "switch", "stop", "backfill", "verify", "nginx", "mongo"))
 	return cmd
 }
 
@@ -102,6 +102,8 @@ func runHistory(g *globals, o historyOptions) error {
 	if err != nil {
 		return err
 	}
+	// A pass over the databases is noted when it has ended.
+	slices.SortStableFunc(all, func(a, b orchestrator.Operation) int { return a.Began.Compare(b.Began) })
 	ops := []orchestrator.Operation{}
 	for _, op := range all {
 		if o.match(op) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -21,6 +22,8 @@ type stores struct {
 	old store.Old[task.Task, task.Filter]
 	new store.New[task.Task, task.Filter]
 	db  app.Databases
+
+	orch *orchestrator.Orchestrator // whose journal has the passes
 }
 
 // stores opens both databases of the state folder. They must have been in
@@ -45,7 +48,7 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 		return nil, err
 	}
 	db.Timeout = app.PageTimeout
-	opened := &stores{db: db}
+	opened := &stores{db: db, orch: o}
 	if opened.old, err = app.OpenOld(ctx, db, g.logger(slog.LevelWarn)); err != nil {
 		return nil, err
 	}
@@ -76,6 +79,14 @@ func passFailed(err error, state, again string) error {
 		return next(usageError{err}, "nothing was changed", belongTogether)
 	}
 	return next(err, state, again)
+}
+
+// noted keeps in the journal how a pass has ended, and returns its error.
+func (s *stores) noted(command string, began time.Time, result string, err error) error {
+	if lost := s.orch.Note(command, began, result, err); lost != nil {
+		return errors.Join(err, lost)
+	}
+	return err
 }
 
 func (s *stores) close() { _ = errors.Join(s.new.Close(), s.old.Close()) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,19 @@ type verifyOptions struct {
 	repair bool
 	drop   []string
 	dryRun bool
+	within string // the command that runs it; empty if it is the command
+}
+
+// command is what the journal calls it.
+func (o verifyOptions) command() string {
+	text := "verify"
+	if o.repair {
+		text += " --repair"
+	}
+	for _, id := range o.drop {
+		text += " --drop " + id
+	}
+	return text + inside(o.within)
 }
 
 // verifyAnswer is what verify says in JSON.
@@ -56,17 +70,7 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 	if o.dryRun {
 		return dryVerify(ctx, g, s, o)
 	}
-	for _, id := range o.drop {
-		n, err := s.old.Drop(ctx, id)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return noSuchRow(id, "the rows that were named before it are dropped")
-		}
-		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", n, id))
-	}
-	rep, err := compareAll(ctx, g, s, o)
+	rep, err := verifyAll(ctx, g, s, o)
 	if err != nil {
 		return err
 	}
@@ -78,6 +82,37 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 		return err
 	}
 	return differs(rep)
+}
+
+// verifyAll drops what is to be dropped, compares, and keeps in the journal
+// what came of it.
+func verifyAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (rep migration.VerifyReport, err error) {
+	began := time.Now()
+	if err = dropAll(ctx, g, s, o.drop); err == nil {
+		rep, err = compareAll(ctx, g, s, o)
+	}
+	if err != nil {
+		return rep, s.noted(o.command(), began, "", err)
+	}
+	result := fmt.Sprintf("clean: %d equal, %d behind", rep.Equal, rep.Behind)
+	if rep.Repaired > 0 {
+		result += fmt.Sprintf(", %d repaired", rep.Repaired)
+	}
+	return rep, s.orch.Note(o.command(), began, result, differs(rep))
+}
+
+func dropAll(ctx context.Context, g *globals, s *stores, ids []string) error {
+	for _, id := range ids {
+		n, err := s.old.Drop(ctx, id)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return noSuchRow(id, "the rows that were named before it are dropped")
+		}
+		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", n, id))
+	}
+	return nil
 }
 
 func noSuchRow(id, state string) error {
