@@ -228,11 +228,14 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 	if err == nil || dry || op.ended {
 		return err
 	}
-	phase := phaseFailed
+	phase, cause := phaseFailed, err
 	if !op.intent {
 		phase = phaseRefused
 	}
-	return errors.Join(err, op.end(phase, err.Error(), err))
+	if errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, ErrPutBack) {
+		cause = errInterrupted // whatever that has made fail
+	}
+	return errors.Join(err, op.end(phase, "", cause))
 }
 
 // Exclusive does work that must not run beside another command, such as

@@ -24,6 +24,9 @@ var (
 // for the next command to settle by what it finds.
 var errOpen = errors.New("not finished")
 
+// errInterrupted is what the journal keeps of a command whose context ended.
+var errInterrupted = errors.New("interrupted")
+
 // Problem is an error fit for people: what happened, what state things are in
 // now, and which command comes next.
 type Problem struct {

@@ -99,5 +99,5 @@ func copyAll(ctx context.Context, g *globals, s *stores, o backfillOptions) (mig
 	if res.Complete {
 		result += ", complete"
 	}
-	return res, s.noted(o.command(), began, result, err)
+	return res, s.noted(ctx, o.command(), began, result, err)
 }

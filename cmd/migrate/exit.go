@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"migrate/app"
 	"migrate/app/store"
@@ -34,6 +36,31 @@ const belongTogether = "leave the database flags out, or give the --sqlite, --mo
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// errInterrupted: a signal has ended the command.
+var errInterrupted = errors.New("interrupted")
+
+// unlessInterrupted is the error of a command: once a signal has ended it,
+// that is what happened, and whatever that made fail on its way is noise. What
+// the command had found out before stays.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if err == nil || !errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	switch exitCode(err) {
+	case exitUsage, exitDiffers, exitPutBack:
+		return err
+	}
+	if strings.HasPrefix(err.Error(), errInterrupted.Error()) { // it says so itself, and what it left
+		return err
+	}
+	state := "what was done stays, and the next command settles what is half done"
+	var p *orchestrator.Problem
+	if errors.As(err, &p) && p.State != "" {
+		state = p.State
+	}
+	return next(errInterrupted, state, "migrate status; the same command again goes on from there")
+}
 
 func exitCode(err error) int {
 	var usage usageError

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What goes wrong in an operator's day: mistyped paths, a database that is
@@ -110,4 +112,33 @@ func TestAdvanceLeavesAServiceOfYourOwnAlone(t *testing.T) {
 	s.must("spawn", "--port", fmt.Sprint(s.first), "--step", "1", "--", "/usr/bin/env", s.bin, "serve", "--port", "{port}", "--step", "{step}")
 	s.must("switch")
 	s.refused(2, []string{"a service of your own", "-- /usr/bin/env"}, "advance")
+}
+
+// Ctrl-C is what happened, not what it made fail on its way.
+func TestInterrupted(t *testing.T) {
+	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "todo.sqlite")
+	legacy(t, file)
+	s.must("mongo", "start")
+	s.must("nginx", "start")
+	interrupted := func(state string, args ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, errs, code := s.runContext(ctx, args...)
+		if code != 1 || !strings.Contains(errs, "migrate: interrupted\n  now:  "+state) || strings.Contains(errs, "context canceled") {
+			t.Errorf("%q, interrupted: exit %d, want 1 and %q\n%s", args, code, state, errs)
+		}
+		var ops []struct {
+			Outcome string
+			Last    struct{ Error string }
+		}
+		s.json(&ops, "history", "--command", args[0], "--limit", "1")
+		if len(ops) != 1 || ops[0].Outcome != "failed" || ops[0].Last.Error != "interrupted" {
+			t.Errorf("%q in the journal: %+v", args, ops)
+		}
+	}
+	interrupted("the new instance was ended; no instance is active", "spawn", "--step", "1", "--", "sleep", "60")
+	s.must("advance", "--until", "3", "--sqlite", file)
+	interrupted("1 records were copied", "backfill", "--rate", "0.1", "--batch", "1")
 }

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err = root.ExecuteContext(ctx)
+	err = unlessInterrupted(ctx, root.ExecuteContext(ctx))
 	if err != nil {
 		g.JSON = g.JSON || wantsJSON(args)
 		g.report(err)

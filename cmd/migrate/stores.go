@@ -82,8 +82,8 @@ func passFailed(err error, state, again string) error {
 }
 
 // noted keeps in the journal how a pass has ended, and returns its error.
-func (s *stores) noted(command string, began time.Time, result string, err error) error {
-	if lost := s.orch.Note(command, began, result, err); lost != nil {
+func (s *stores) noted(ctx context.Context, command string, began time.Time, result string, err error) error {
+	if lost := s.orch.Note(command, began, result, unlessInterrupted(ctx, err)); lost != nil {
 		return errors.Join(err, lost)
 	}
 	return err

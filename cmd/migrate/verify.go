@@ -92,7 +92,7 @@ func verifyAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (rep
 		rep, err = compareAll(ctx, g, s, o)
 	}
 	if err != nil {
-		return rep, s.noted(o.command(), began, "", err)
+		return rep, s.noted(ctx, o.command(), began, "", err)
 	}
 	result := fmt.Sprintf("clean: %d equal, %d behind", rep.Equal, rep.Behind)
 	if rep.Repaired > 0 {
