@@ -54,13 +54,21 @@ var ErrNoFile = errors.New("there is no such file")
 var ErrUnsuited = errors.New("this file can't be migrated")
 
 // CheckOld returns ErrNoFile when the old database's file should be there and
-// is not: an empty one would look like a fresh start.
-func CheckOld(db Databases) error {
+// is not, and store.ErrStranger when another one is in its place, if only a
+// copy from before first contact: either would look like a fresh start.
+func CheckOld(ctx context.Context, db Databases) error {
+	begun := db.Migration != ""
 	_, err := os.Stat(db.SQLite)
-	if errors.Is(err, fs.ErrNotExist) && !db.Create {
+	if errors.Is(err, fs.ErrNotExist) && (begun || !db.Create) {
 		return fmt.Errorf("the old database %s: %w", db.SQLite, ErrNoFile)
 	}
-	return nil // what else is wrong with it, opening it tells better
+	if err != nil || !begun {
+		return nil // what else is wrong with it, opening it tells better
+	}
+	if found, err := sqlite.Identify(ctx, db.SQLite); err == nil && found != db.Migration {
+		return fmt.Errorf("%w: %s is not the old database that this migration began with", store.ErrStranger, db.SQLite)
+	}
+	return nil
 }
 
 // CheckNew returns an error when the new database can't be reached. It says
@@ -226,7 +234,7 @@ func openOld(ctx context.Context, cfg Config) (*sqlite.Store, *web.FirstContact,
 		}
 	}
 	if cfg.Step.ReadsFence() {
-		if err := CheckOld(cfg.Databases); err != nil {
+		if err := CheckOld(ctx, cfg.Databases); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,13 +160,11 @@ const (
 // gate would let traffic move to. Going back, or starting the same step again,
 // must be possible without the new database as long as it isn't primary.
 func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, step int) error {
-	if err := wayBack(db, from, step); err != nil {
+	if err := wayBack(ctx, db, from, step); err != nil {
 		return err
 	}
-	if migration.Step(step).ReadsFence() {
-		if err := app.CheckOld(db); err != nil {
-			return noFile(err)
-		}
+	if err := checkOld(ctx, db, from, step); err != nil {
+		return err
 	}
 	if !migration.Step(from).HasNew() && g.MongoURI != "" { // one that somebody has named, so that it should be theirs
 		ctx, cancel := context.WithTimeout(ctx, pairTimeout)
@@ -185,15 +181,36 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 
 // wayBack refuses to leave the last step when the old database was moved away:
 // with an empty one in its place it would look as if there were nothing to send.
-func wayBack(db app.Databases, from, to int) error {
+func wayBack(ctx context.Context, db app.Databases, from, to int) error {
 	if from != lastStep || to >= from {
 		return nil
 	}
-	if _, err := os.Stat(db.SQLite); errors.Is(err, fs.ErrNotExist) {
-		return next(fmt.Errorf("%w: the old database %s is not there, and without it there is no way back from step %d", orchestrator.ErrGate, db.SQLite, from),
-			"nothing was changed", "put the file back where it was, and repeat the command")
+	if err := app.CheckOld(ctx, db); err != nil {
+		return next(fmt.Errorf("%w: without the old database there is no way back from step %d: %w", orchestrator.ErrGate, from, err),
+			"nothing was changed", "put that file back where it was, as it was last and with its -wal file if there is one, and repeat the command")
 	}
-	return nil // what else is wrong with it, opening it tells better
+	return nil
+}
+
+// checkOld refuses a step whose old database is not there or is another one.
+// At steps 6 and 7 what is final needs none, so that an instance that serves
+// can be started anew; but nothing goes on to the next step without it.
+func checkOld(ctx context.Context, db app.Databases, from, to int) error {
+	if !migration.Step(to).HasOld() {
+		return nil
+	}
+	err := app.CheckOld(ctx, db)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, app.ErrNoFile):
+		return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "put the right file back where it was, as it was last: what was written to it since is in no other one")
+	case migration.Step(to).ReadsFence() && db.Migration == "":
+		return noFile(err)
+	case migration.Step(to).ReadsFence() || from > 0 && to > from:
+		return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "put the file back where it was, and repeat the command")
+	}
+	return nil
 }
 
 // switchTo moves traffic to the instance on the port, 0: to the other one.
@@ -203,8 +220,8 @@ func (g *globals) switchTo(ctx context.Context, o *orchestrator.Orchestrator, op
 		return orchestrator.SwitchResult{}, err
 	}
 	if kept != nil {
-		opts.Check = func(_ context.Context, from, to int) error {
-			return wayBack(app.Databases{SQLite: kept.SQLite}, from, to)
+		opts.Check = func(ctx context.Context, from, to int) error {
+			return wayBack(ctx, app.Databases{SQLite: kept.SQLite, Migration: kept.Migration}, from, to)
 		}
 	}
 	return o.Switch(ctx, opts)
