@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -172,14 +171,11 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 		fence, _, _ = s.view()
 	}
 	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
-	asking, cancel := context.WithTimeout(ctx, statusPatience)
-	st.Ready, st.Reason, st.Degraded = s.Ready(asking)
-	cancel()
-	ctx, cancel = context.WithTimeout(ctx, statusPatience)
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
 	defer cancel()
-	if n, err := s.countPending(ctx, fence); err == nil {
-		st.Pending, st.PendingAge = n, s.relay.age(n).Milliseconds()
-	}
+	asking, done := context.WithTimeout(ctx, readyPatience/2)
+	st.Ready, st.Reason, st.Degraded = s.Ready(asking)
+	done()
 	st.Relayed, st.RelayError = s.relay.status()
 	s.compared.mu.Lock()
 	st.Compared = s.compared.counts
@@ -187,28 +183,38 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 	if s.old != nil {
 		st.Stores = append(st.Stores, s.meter.old.status(store.PrimaryOld))
 	}
-	if s.new == nil {
-		return st
+	if s.new != nil {
+		st.Stores = append(st.Stores, s.meter.new.status(store.PrimaryNew))
+		st.Progress = s.progress(ctx, fence.Epoch)
 	}
-	st.Stores = append(st.Stores, s.meter.new.status(store.PrimaryNew))
-	if p, err := s.new.Progress(ctx, fence.Epoch); err == nil && fence.Epoch > 0 {
-		st.Progress = &ProgressView{Epoch: fence.Epoch, Copied: p.Copied, Complete: p.Complete, Verify: p.Verify}
+	if n, err := s.countPending(ctx, fence); err == nil { // last: it can take long
+		st.Pending, st.PendingAge = n, s.relay.age(n).Milliseconds()
 	}
 	return st
 }
 
-// statusPatience bounds how long a status waits, once to know whether this
-// instance is ready and once for what the databases hold: it is asked for most
-// urgently when one of them does not answer.
-const statusPatience = time.Second
+func (s *Service[B, F]) progress(ctx context.Context, epoch int64) *ProgressView {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience/2)
+	defer cancel()
+	p, err := s.new.Progress(ctx, epoch)
+	if err != nil || epoch == 0 {
+		return nil
+	}
+	return &ProgressView{Epoch: epoch, Copied: p.Copied, Complete: p.Complete, Verify: p.Verify}
+}
+
+// statusPatience bounds how long a status waits: it is asked for most urgently
+// when a database does not answer.
+const statusPatience = 2500 * time.Millisecond
 
 // countAge is how old a count of the backlog may be: counting can cost a look
 // at every record, and a status is asked for often while an instance drains.
 const countAge = time.Second
 
-// backlog is the last count of what is pending in the primary.
+// backlog is the last count of what is pending in the primary. Whoever counts
+// holds the turn.
 type backlog struct {
-	mu    sync.Mutex
+	turn  chan struct{}
 	at    time.Time
 	epoch int64
 	n     int64
@@ -216,8 +222,12 @@ type backlog struct {
 
 func (s *Service[B, F]) countPending(ctx context.Context, fence store.Fence) (int64, error) {
 	b := &s.backlog
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return -1, ctx.Err()
+	}
 	if b.epoch == fence.Epoch && s.cfg.Now().Sub(b.at) < countAge {
 		return b.n, nil
 	}

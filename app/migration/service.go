@@ -85,6 +85,7 @@ func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
 	}
 	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
 	s.relay.wake = make(chan struct{}, 1)
+	s.backlog.turn = make(chan struct{}, 1)
 	if cfg.Old != nil {
 		s.old = meteredOld[B, F]{cfg.Old, s.meter}
 	}

@@ -55,7 +55,7 @@ func TestStatusOutlivesADeafDatabase(t *testing.T) {
 			}
 			s.new = deafNew{w.new}
 			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), 2900*time.Millisecond)
 				defer cancel()
 				st := s.Status(ctx)
 				if ctx.Err() != nil {
