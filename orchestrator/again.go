@@ -10,13 +10,17 @@ func Again(command string, own []string) string {
 	}
 	words := make([]string, len(own))
 	for n, word := range own {
-		words[n] = quoted(word)
+		words[n] = Quoted(word)
 	}
-	return command + " -- " + strings.Join(words, " ")
+	command += " -- " + strings.Join(words, " ")
+	if strings.Contains(command, hidden) {
+		command += " # " + hidden + " stands for a password, which is not kept"
+	}
+	return command
 }
 
-// quoted is a word as every shell takes it for one.
-func quoted(word string) string {
+// Quoted is a word as every shell takes it for one.
+func Quoted(word string) string {
 	plain := strings.NewReplacer("{port}", "", "{step}", "").Replace(word)
 	odd := func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%", r)
@@ -32,14 +36,10 @@ func (opts SpawnOptions) own() []string {
 	if !opts.Own {
 		return nil
 	}
-	own := make([]string, len(opts.Command))
-	for n, word := range opts.Command {
-		own[n] = redact(word)
-	}
-	return own
+	return redactWords(opts.Command)
 }
 
-// own is the command of the service that runs, if it is the user's.
+// own is the command of the service that runs, or ran last, if it is the user's.
 func (v view) own() []string {
 	if v.active != nil {
 		return v.active.Own
@@ -47,15 +47,18 @@ func (v view) own() []string {
 	if len(v.others) > 0 {
 		return v.others[0].Own
 	}
-	return nil
+	return v.last
 }
 
 // Own is the command of the user's own that was given for the instance on the
-// port; empty if there is none.
+// port, or for the one that was stopped last; empty if there is none.
 func (o *Orchestrator) Own(port int) ([]string, error) {
 	s, _, err := o.load()
 	if err != nil {
 		return nil, err
 	}
-	return s.Instances[port].Own, nil
+	if i, known := s.Instances[port]; known {
+		return i.Own, nil
+	}
+	return s.Own, nil
 }

@@ -99,6 +99,11 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 		return err
 	}
 	if kept := op.kept(opts); kept != nil {
+		if opts.Databases != nil {
+			if _, err := op.state.agree(*opts.Databases); err != nil {
+				return err
+			}
+		}
 		op.ended = true // in the journal under the command that it was
 		r.Instance, r.Gates = *kept, op.outlook(ctx, v, *kept)
 		return nil
@@ -160,12 +165,8 @@ func named(word, value string) string {
 // plan says what will be started, without passwords.
 func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 	dir := o.instanceDir(opts.Port)
-	args := make([]string, len(opts.Command))
-	for n, arg := range expand(opts) {
-		args[n] = redact(arg)
-	}
 	return Instance{
-		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: args, Own: opts.own(), ReadyURL: opts.ReadyURL,
+		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redactWords(expand(opts)), Own: opts.own(), ReadyURL: opts.ReadyURL,
 		Socket: filepath.Join(dir, "admin.sock"), Log: filepath.Join(dir, "log"),
 	}
 }

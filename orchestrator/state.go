@@ -26,6 +26,7 @@ type State struct {
 	Instances  map[int]Instance  `json:"instances,omitempty"` // by port
 	Daemons    map[string]Daemon `json:"daemons,omitempty"`   // by name
 	Active     *Active           `json:"active,omitempty"`
+	Own        []string          `json:"own,omitempty"` // the user's command of the instance that was stopped last, without passwords
 	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
 }
 

@@ -150,6 +150,7 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 		return err
 	}
 	delete(op.state.Instances, i.Port)
+	op.state.Own = i.Own
 	return op.save()
 }
 

@@ -11,7 +11,8 @@ type view struct {
 	active   *Instance // named by the live link, running or not; nil without one
 	running  bool      // the active one runs
 	others   []Instance
-	fallback int // port
+	fallback int      // port
+	last     []string // the user's command of the instance that was stopped last
 }
 
 func (op *operation) view(ctx context.Context) (view, error) {
@@ -23,6 +24,7 @@ func (op *operation) view(ctx context.Context) (view, error) {
 	if v.fallback, err = op.o.cfg.Traffic.Fallback(); err != nil {
 		return v, err
 	}
+	v.last = op.state.Own
 	for _, i := range op.state.running() {
 		if i.Port == live {
 			v.running = true
