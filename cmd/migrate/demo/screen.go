@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -25,11 +26,20 @@ type Screen struct {
 	size   func() (columns, rows int)
 	colour bool
 	lines  []string // as they were drawn
+	ctx    context.Context
+	torn   bool // the lines can't be found again
 }
 
 // NewScreen draws on a terminal; its size is asked anew each time.
 func NewScreen(out io.Writer, size func() (columns, rows int), colour bool) *Screen {
-	return &Screen{out: out, size: size, colour: colour}
+	return &Screen{out: out, size: size, colour: colour, ctx: context.Background()}
+}
+
+// until names the context that an interrupt ends.
+func (s *Screen) until(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ctx = ctx
 }
 
 // Show draws a frame of the demonstration.
@@ -84,7 +94,11 @@ func (s *Screen) update(stays string, lines []string) error {
 	columns, rows := s.size()
 	lines = lines[:min(len(lines), max(0, rows-1))] // of what has left the screen nothing can be changed
 	page := beginDrawing + "\r"
-	if up := s.height(columns); up > 0 {
+	if !s.torn && s.ctx.Err() != nil {
+		// With Ctrl-C a terminal throws away what it has not shown yet, so nobody
+		// knows how far up the lines begin: they stay, and it goes on beneath.
+		s.torn, page = true, page+"\n"
+	} else if up := s.height(columns); up > 0 {
 		page += fmt.Sprintf("\x1b[%dA", min(up, rows-1))
 	}
 	page += clearRest

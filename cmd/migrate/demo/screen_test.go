@@ -1,7 +1,9 @@
 package demo
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -154,6 +156,34 @@ func TestScreen(t *testing.T) {
 	fmt.Fprintln(s, "row 3")
 	v.shows("after that", "$ migrate demo", "row 1", "row 2 is wider than the terminal", "row 3")
 }
+
+// With Ctrl-C a terminal throws away what it was about to show. No finished row
+// may be drawn over for that.
+func TestScreenInterrupted(t *testing.T) {
+	v := newTerminal(t, 20, 10)
+	var out io.Writer = v
+	ctx, interrupt := context.WithCancel(t.Context())
+	s := NewScreen(writer(func(p []byte) (int, error) { return out.Write(p) }), v.size, false)
+	s.until(ctx)
+	fmt.Fprintln(s, "row 1")
+	fmt.Fprintln(s, "row 2")
+	out = io.Discard
+	s.Draw([]string{"", "a", "b"})
+	fmt.Fprint(v, "^C")
+	out = v
+	interrupt()
+	s.Draw([]string{"", "cleaning up"})
+	v.shows("interrupted", "row 1", "row 2", "^C", "", "cleaning up")
+	s.Draw([]string{"", "cleaned up"})
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	v.shows("closed", "row 1", "row 2", "^C")
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // On a terminal that is too low for all of them, the first lines are drawn.
 func TestScreenLow(t *testing.T) {
