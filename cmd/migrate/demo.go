@@ -106,8 +106,8 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 			_, err := g.startMongo(ctx, orch, mongo)
 			return err
 		}
-		cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) }
 	}
+	cfg.StopMongo = func(ctx context.Context) error { return orch.StopDaemon(ctx, mongoDaemon) } // or an earlier demonstration's
 	cfg.Free = func() error { return demoPorts(proxy.Config().Listen, mongo, cfg.FirstPort) }
 	cfg.Databases = func() (app.Databases, error) { return g.databases(orch) }
 	cfg.Instance = func(port, step int) (orchestrator.SpawnOptions, error) {
@@ -195,9 +195,9 @@ func (g *globals) tour(url string) {
 	if err != nil {
 		dir = g.Dir
 	}
-	variables := "MIGRATE_DIR=" + dir
+	variables := "MIGRATE_DIR=" + orchestrator.Quoted(dir)
 	if found, err := exec.LookPath("migrate"); err != nil || found != g.self {
-		variables = fmt.Sprintf("PATH=%s:$PATH %s", filepath.Dir(g.self), variables)
+		variables = fmt.Sprintf("PATH=%s:$PATH %s", orchestrator.Quoted(filepath.Dir(g.self)), variables)
 	}
 	fmt.Fprintf(g.err, `
 It is still running, at step 8, on the new database alone:
@@ -221,7 +221,7 @@ There is no way back to step 7: the old database was moved away.
 
 When you have seen enough:
   migrate stop --all --yes && rm -r %[4]s && unset MIGRATE_DIR
-`, url, filepath.Join(dir, "ledger.jsonl"), variables, dir)
+`, url, orchestrator.Quoted(filepath.Join(dir, "ledger.jsonl")), variables, orchestrator.Quoted(dir))
 }
 
 // demoProxy starts and stops nginx as the commands do, under the lock.

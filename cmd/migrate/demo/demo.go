@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"migrate/app"
 	"migrate/app/load"
 	"migrate/orchestrator"
@@ -54,7 +56,7 @@ type Config struct {
 	Databases    func() (app.Databases, error)                           // as they are remembered now
 	Instance     func(port, step int) (orchestrator.SpawnOptions, error) // how to start one
 	StartMongo   func(context.Context) error                             // the embedded server; nil: a real one is there
-	StopMongo    func(context.Context) error
+	StopMongo    func(context.Context) error                             // even if only an earlier demonstration has started it
 
 	AsPublished bool // the pattern as it is usually built, to compare with
 	Clients     int  // 12 if zero
@@ -102,6 +104,7 @@ type demo struct {
 	Config
 	dir     string
 	ledger  string
+	held    *flock.Flock // the folder
 	marker  marker
 	legacy  []string // ids
 	load    *load.Generator
@@ -116,11 +119,13 @@ type demo struct {
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	d := newDemo(cfg)
 	if d.Screen != nil {
+		d.Screen.until(ctx)
 		defer d.Screen.Close()
 	}
 	if err := d.claim(ctx); err != nil {
 		return d.res, err // the folder is not ours to clean up
 	}
+	defer d.leave()
 	end := d.Scene.watch(d.show)
 	defer end()
 	err := d.run(ctx)
