@@ -299,3 +299,17 @@ func TestHiddenFlagsHaveNoVariable(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A command that is killed while the primary returns leaves the writes waiting
+// for a moment, which only the fence knows.
+func TestClosingIsSeen(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`{"primary":"new","epoch":2,"closing":true}`: true,
+		`{"primary":"new","epoch":2}`:                false,
+		``:                                           false,
+	} {
+		if got := closing(orchestrator.InstanceStatus{Raw: []byte(raw)}); got != want {
+			t.Errorf("%q: %v, want %v", raw, got, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"migrate/app"
+	"migrate/app/load"
 	"migrate/app/store"
 	"migrate/cmd/migrate/demo"
 	"migrate/nginx"
@@ -69,7 +70,7 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.As(err, &usage), errors.Is(err, orchestrator.ErrUsage), errors.Is(err, nginx.ErrAddressTaken):
 		return exitUsage
-	case errors.Is(err, errDiffers), errors.Is(err, demo.ErrDiffers):
+	case errors.Is(err, errDiffers), errors.Is(err, demo.ErrDiffers), errors.Is(err, load.ErrDiffers):
 		return exitDiffers
 	case errors.Is(err, orchestrator.ErrPutBack):
 		return exitPutBack

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ func newLoadCmd(g *globals) *cobra.Command {
 		Short: "Bill and Jane: load, with a ledger of every write",
 		Long: `Two users, Bill and Jane, use the service through nginx, on connections that
 never repeat a request, and keep a ledger of every write that was acknowledged.
+Their tasks are real ones, written into the live service's database; they stay.
 With --check every one is read back: exits 7 if a write is lost or other than
 acknowledged, or the ledger was altered.`,
 		Example: "  migrate load --duration 30s --rate 100\n  migrate load --check .migrate/ledger.jsonl",
@@ -80,7 +82,19 @@ func runLoad(ctx context.Context, g *globals, o loadOptions) error {
 	if f.Lost+f.Stale > 0 {
 		return next(fmt.Errorf("%w: %d lost, %d stale", errDiffers, f.Lost, f.Stale), "the ledger is kept in "+o.Ledger, "migrate verify")
 	}
+	if f.Requests > 0 && f.Failed == f.Requests {
+		return next(fmt.Errorf("no request of %d succeeded at %s: %s", f.Requests, o.BaseURL, kinds(f)), "nothing was acknowledged, so nothing can be lost", "migrate status")
+	}
 	return nil
+}
+
+// kinds is what failed, and how often.
+func kinds(f load.Figures) string {
+	var all []string
+	for _, kind := range slices.Sorted(maps.Keys(f.Kinds)) {
+		all = append(all, fmt.Sprintf("%d × %s", f.Kinds[kind], kind))
+	}
+	return strings.Join(all, ", ")
 }
 
 // drawEvery is how often the bar of a load moves.
@@ -152,7 +166,7 @@ func runCheck(ctx context.Context, g *globals, o loadOptions) error {
 		return err
 	}
 	if err := r.Err(); err != nil {
-		return next(fmt.Errorf("%w: %w", errDiffers, err), "the databases were only read", "migrate verify")
+		return next(err, "the databases were only read", "migrate verify")
 	}
 	return nil
 }

@@ -74,7 +74,38 @@ func look(ctx context.Context, orch *orchestrator.Orchestrator) (orchestrator.St
 	if text := leftBehind(st); text != "" {
 		st.Warnings = append(st.Warnings, text+"; "+backBelow(st, activeOf(st).Own)+" goes back")
 	}
-	return st, nil
+	if slices.ContainsFunc(st.Instances, closing) {
+		st.Warnings = append(st.Warnings, "writes wait while the old database becomes primary again; should that command have ended, they go on by themselves within 5 s")
+	}
+	missing, err := stoppedMongo(orch, st)
+	if err == nil && missing {
+		st.Daemons = append(st.Daemons, orchestrator.DaemonView{Daemon: orchestrator.Daemon{Name: mongoDaemon}})
+	}
+	return st, err
+}
+
+// closing says whether an instance sees the fence closed to all writers, as it
+// is while the primary returns.
+func closing(i orchestrator.InstanceStatus) bool {
+	var raw struct{ Closing bool }
+	return json.Unmarshal(i.Raw, &raw) == nil && raw.Closing
+}
+
+// stoppedMongo says whether an instance that runs needs the embedded server,
+// which was stopped: the state has forgotten it then.
+func stoppedMongo(orch *orchestrator.Orchestrator, st orchestrator.Status) (bool, error) {
+	needs := func(i orchestrator.InstanceStatus) bool {
+		return i.Running && i.Step >= int(migration.AddDAO)
+	}
+	known := func(d orchestrator.DaemonView) bool { return d.Name == mongoDaemon }
+	if st.Databases == nil || !slices.ContainsFunc(st.Instances, needs) || slices.ContainsFunc(st.Daemons, known) {
+		return false, nil
+	}
+	if _, err := os.Stat(listenFile(orch)); err != nil { // it never ran
+		return false, nil
+	}
+	uri, err := embeddedURI(orch)
+	return uri == st.Databases.MongoURI, err
 }
 
 func (g *globals) printStatus(w io.Writer, f frame) {
@@ -89,7 +120,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 		fmt.Fprintf(w, "old database: %s\nnew database: %s\n", oldDatabase(d), newDatabase(d))
 	}
 	for _, d := range f.Daemons {
-		state := "stopped"
+		state := fmt.Sprintf("stopped; migrate %s start", d.Name)
 		if d.Running {
 			state = fmt.Sprintf("runs (process %d)", d.Process.PID)
 		}
@@ -218,7 +249,7 @@ func whereWeAre(st orchestrator.Status) string {
 func served(st orchestrator.Status) string {
 	switch {
 	case st.Served == nil:
-		return "nginx does not answer (" + st.ServedError + ")"
+		return "nginx does not answer (" + st.ServedError + "): migrate nginx start"
 	case st.Served.Live == 0:
 		return "nginx has no live instance"
 	case st.Served.Fallback == 0:
