@@ -88,9 +88,10 @@ func (a admin) gates(ctx context.Context, to int) ([]Gate, error) {
 	return answer.Gates, nil
 }
 
-// drained is the answer to POST /drain.
+// drained is the answer to POST /drain. Ours answers once nothing is left; a
+// service of somebody's own may answer sooner, and say what is.
 type drained struct {
-	Pending  int64 `json:"pending"` // of what was pending when it was asked
+	Pending  int64 `json:"pending"`
 	InFlight int64 `json:"in_flight"`
 }
 

@@ -76,6 +76,9 @@ func (w *walkback) back(what string) {
 		w.t.Fatalf("the primary did not return: %+v", r.Returned)
 	}
 	f := w.load.Mark()
+	if r.Returned.Pause <= 0 || r.Returned.Pause >= 5*time.Second {
+		w.t.Errorf("writes waited %v; past 5 s any instance reopens the fence", r.Returned.Pause)
+	}
 	w.t.Logf("return of the primary, %s: writes waited %v; %d records were sent back before that, %d meanwhile; %d requests in %v, the slowest %v",
 		what, r.Returned.Pause.Round(time.Millisecond), r.Returned.Before, r.Returned.Closed,
 		f.Requests, time.Since(began).Round(time.Millisecond), f.Worst.Round(time.Millisecond))
@@ -92,7 +95,10 @@ func (w *walkback) block(records int64) {
 	if _, err := foreign.ExecContext(w.t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		w.t.Fatal(err)
 	}
-	for w.pending() < records {
+	for deadline := time.Now().Add(3 * time.Minute); w.pending() < records; {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("after three minutes %d records are pending, %d wanted", w.pending(), records)
+		}
 		if err := w.load.Wait(w.t.Context(), w.load.Snapshot().Requests+100); err != nil {
 			w.t.Fatal(err)
 		}
@@ -113,8 +119,8 @@ func (w *walkback) end(ledger string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := rep.Err(); err != nil || f.Lost+f.Stale > 0 {
-		w.t.Errorf("%v; %d lost and %d stale on the way\n%s", err, f.Lost, f.Stale, strings.Join(append(f.Problems, rep.Problems...), "\n"))
+	if err := rep.Err(); err != nil || f.Lost+f.Stale+f.Failed > 0 {
+		w.t.Errorf("%v; %d lost, %d stale and %d failed on the way\n%s", err, f.Lost, f.Stale, f.Failed, strings.Join(append(f.Problems, rep.Problems...), "\n"))
 	}
 	w.t.Logf("acknowledged %d, lost %d, stale %d, failed %d %v", rep.Acknowledged, f.Lost+int64(rep.Lost), f.Stale+int64(rep.Stale), f.Failed, f.Kinds)
 }
