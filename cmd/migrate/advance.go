@@ -53,7 +53,7 @@ which runs both when they are asked for.`,
 	return cmd
 }
 
-const forceUsage = "move although this `gate` refuses, on your word, which the journal keeps; records that only the old database has are then left behind"
+const forceUsage = "move although this `gate` refuses, on your word, which the journal keeps; records may then be left behind in the old database"
 
 // flags binds what advance and rollback share.
 func (wk *walker) flags(cmd *cobra.Command, dryRun *bool) {

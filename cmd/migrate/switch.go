@@ -19,7 +19,7 @@ func newSwitchCmd(g *globals) *cobra.Command {
 through nginx. The previous instance finishes what it has, sends on what is
 pending, and stands by as the fallback. A move that can't be confirmed is put
 back (exit 6).`,
-		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001 --force compared\n  migrate switch --cutover reload",
+		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001\n  migrate switch --cutover reload",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runSwitch(cmd.Context(), g, o) },
 	}
