@@ -150,7 +150,9 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 		return err
 	}
 	delete(op.state.Instances, i.Port)
-	op.state.Own = i.Own
+	if op.state.Active != nil && op.entry.Kind == kindStop { // a spawn that failed has served nobody
+		op.state.Own = i.Own
+	}
 	return op.save()
 }
 
