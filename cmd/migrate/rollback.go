@@ -46,17 +46,20 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 	if finished != nil && finished.Step <= finished.From { // the move that is asked for
 		return wk.answerRollback(walked{}, *finished)
 	}
-	p, err := wk.position(ctx)
-	if err != nil {
-		return err
+	p, refusal := wk.position(ctx)
+	if p.step == 0 && refusal != nil {
+		return refusal
 	}
 	step, port := p.below()
-	if step < 1 {
+	if step < 1 && !errors.Is(refusal, orchestrator.ErrNotReady) {
 		return p.nothingBelow()
 	}
 	// An active instance that is too busy to say who is primary may be under the
 	// new one; where the old one is, the return finds that out.
-	returns := step == int(migration.WriteBoth) && p.step == int(migration.ReadBoth) && p.primary != string(store.PrimaryOld) && len(wk.command) == 0
+	returns := step == int(migration.WriteBoth) && p.step == int(migration.ReadBoth) && p.primary != string(store.PrimaryOld) && len(wk.command) == 0 && !p.own
+	if refusal != nil && (port == 0 || returns) {
+		return refusal // to what stands by there is a way all the same
+	}
 	if dry {
 		var into plan
 		if returns {

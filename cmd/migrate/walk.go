@@ -27,10 +27,12 @@ type position struct {
 	back   int                           // port that stands by
 
 	primary string // as the active instance says; empty if it doesn't
+	own     bool   // the active one is a service of the user's own
 }
 
-// position finds out where the service stands; it refuses to go anywhere from
-// a place that only a person can judge.
+// position finds out where the service stands; it refuses to start anything
+// from a place that only a person can judge. Where the active instance is known
+// all the same, the position is told with the refusal.
 func (wk *walker) position(ctx context.Context) (position, error) {
 	var p position
 	st, err := wk.orch.Status(ctx)
@@ -54,17 +56,21 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 	case a == nil:
 		return p, next(fmt.Errorf("%w: traffic is sent to port %d, where no instance of ours is known", orchestrator.ErrNotReady, st.Live),
 			"nothing was changed", "migrate status")
-	case !a.Running:
-		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port),
-			"nothing was changed", orchestrator.Again(fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step), a.Own))
 	}
-	if len(wk.command) == 0 && len(a.Own) > 0 {
-		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own, and the next one would be the ToDo service", a.Port)},
-			"nothing was changed", "the same command, with yours behind it:"+orchestrator.Again("", a.Own))
-	}
-	p.step, p.port = a.Step, a.Port
+	p.step, p.port, p.own = a.Step, a.Port, len(a.Own) > 0
 	if a.Told != nil {
 		p.primary = a.Told.Primary
+	}
+	if !a.Running {
+		again := orchestrator.Again(fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step), a.Own)
+		if slices.ContainsFunc(p.others, func(i orchestrator.InstanceStatus) bool { return i.Port == p.back }) {
+			again = fmt.Sprintf("migrate switch --to %d, which stands by; or %s", p.back, again)
+		}
+		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port), "nothing was changed", again)
+	}
+	if len(wk.command) == 0 && p.own {
+		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own, and the next one would be the ToDo service", a.Port)},
+			"nothing was changed", "the same command, with yours behind it:"+orchestrator.Again("", a.Own))
 	}
 	return p, nil
 }
