@@ -240,6 +240,9 @@ func (op *operation) abandon(ctx context.Context, v view, i Instance, cause erro
 	if err := op.retire(ctx, i); err != nil {
 		return problem(errors.Join(cause, err), fmt.Sprintf("the new instance may still run; %s", v.where()), "migrate status")
 	}
-	return problem(cause, fmt.Sprintf("the new instance was ended; %s", v.where()),
-		fmt.Sprintf("see %s, then ", i.Log)+Again(fmt.Sprintf("migrate spawn --port %d --step %d", i.Port, i.Step), i.Own))
+	again := Again(fmt.Sprintf("migrate spawn --port %d --step %d", i.Port, i.Step), i.Own)
+	if len(i.Own) == 0 && op.state.Databases == nil {
+		again = "repeat the command as it was: its databases are not remembered yet"
+	}
+	return problem(cause, fmt.Sprintf("the new instance was ended; %s", v.where()), fmt.Sprintf("see %s, then %s", i.Log, again))
 }
