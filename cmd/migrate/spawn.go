@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,6 +77,7 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		return err
 	}
 	opts.ReadyURL, opts.Force, opts.DryRun = o.readyURL, o.force, o.dryRun
+	empty := opts.Databases != nil && missing(opts.Databases.SQLite)
 	r, err := orch.Spawn(ctx, opts)
 	if err != nil {
 		return err
@@ -84,7 +87,17 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		p.Actions.spawn(r)
 		return g.answerPlan(p)
 	}
-	return g.answer(r, func(w io.Writer) { g.printSpawn(w, r) })
+	return g.answer(r, func(w io.Writer) {
+		if empty && !missing(opts.Databases.SQLite) {
+			fmt.Fprintf(w, "The old database was made just now, and is empty: %s\n", opts.Databases.SQLite)
+		}
+		g.printSpawn(w, r)
+	})
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // stepNeeded says which steps there could be.
