@@ -70,6 +70,12 @@ func setUp(env *testscript.Env, bin, fickle string) error {
 		if h.lock != nil {
 			_ = h.lock.Close()
 		}
+		others, _ := filepath.Glob(filepath.Join(env.WorkDir, "*", "state.json"))
+		for _, state := range others {
+			if other := filepath.Dir(state); other != dir { // it may have been broken on purpose
+				_ = exec.Command(bin, "stop", "--all", "--yes", "--dir", other).Run()
+			}
+		}
 		if _, err := os.Stat(dir); err != nil {
 			return
 		}
