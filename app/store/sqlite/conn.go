@@ -40,13 +40,17 @@ type pool struct {
 	closed chan struct{}
 }
 
+func openFile(path string, query url.Values) (*sql.DB, error) {
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
+	return sql.Open("sqlite", name.String())
+}
+
 func newPool(path string, n int, pragmas ...string) (*pool, error) {
 	query := url.Values{"mode": {"rw"}}
 	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "synchronous(full)", "foreign_keys(on)") {
 		query.Add("_pragma", p)
 	}
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite", name.String())
+	db, err := openFile(path, query)
 	if err != nil {
 		return nil, err
 	}

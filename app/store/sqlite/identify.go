@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/url"
 
@@ -13,9 +12,7 @@ import (
 // if it is none's. It changes nothing in the file or beside it, so that a wrong
 // one may be asked.
 func Identify(ctx context.Context, path string) (migration string, err error) {
-	query := url.Values{"mode": {"ro"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds())}}
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite", name.String())
+	db, err := openFile(path, url.Values{"mode": {"ro"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds())}})
 	if err != nil {
 		return "", fmt.Errorf("sqlite: %w: %w", store.ErrUnavailable, err)
 	}
