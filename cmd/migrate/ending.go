@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,13 +64,7 @@ func (w *walked) end(o *orchestrator.Orchestrator, st orchestrator.Status, own [
 		w.Next = backBelow(st, own) + ", then " + orchestrator.Again("migrate advance --backfill", own)
 		return nil
 	}
-	var standby []int
-	for _, i := range st.Instances {
-		if i.Running && i.Role != orchestrator.RoleActive {
-			standby = append(standby, i.Port)
-		}
-	}
-	w.Next, err = ending(o, standby, own)
+	w.Next, err = ending(o, st, own)
 	return err
 }
 
@@ -122,25 +115,28 @@ func leftBehind(st orchestrator.Status) string {
 }
 
 // ending says what may be done once the last step has the traffic; nothing,
-// when it is done.
-func ending(o *orchestrator.Orchestrator, standby []int, own []string) (string, error) {
+// when it is done. Without the old database's file there is no way back.
+func ending(o *orchestrator.Orchestrator, st orchestrator.Status, own []string) (string, error) {
 	kept, err := o.Databases()
 	if err != nil {
 		return "", err
 	}
 	var steps []string
-	for _, port := range standby {
-		steps = append(steps, fmt.Sprintf("migrate stop %d", port))
+	for _, i := range st.Instances {
+		if i.Running && i.Role != orchestrator.RoleActive {
+			steps = append(steps, fmt.Sprintf("migrate stop %d", i.Port))
+		}
+	}
+	if kept != nil && missing(kept.SQLite) {
+		return strings.Join(steps, ", then "), nil
 	}
 	if kept != nil {
-		if _, err := os.Stat(kept.SQLite); err == nil {
-			steps = append(steps, "archive "+kept.SQLite)
-		}
+		steps = append(steps, "archive "+kept.SQLite)
 	}
 	if len(steps) == 0 {
 		return "", nil
 	}
-	return "once no way back is wanted: " + strings.Join(steps, ", then ") + "; until then " + orchestrator.Again("migrate rollback", own) + " goes back", nil
+	return "once no way back is wanted: " + strings.Join(steps, ", then ") + "; until then " + backBelow(st, own) + " goes back", nil
 }
 
 func (w walked) printNext(out io.Writer) {
