@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,31 +46,35 @@ func (s *Server) letGo(ctx context.Context, running []byte) (left int, err error
 	if err := os.WriteFile(s.path(filepath.Join("closing", generation)), nil, 0o600); err != nil {
 		return 0, fmt.Errorf("nginx: closing window: %w", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, window, errWindow)
-	defer cancel()
-	before, err := connections(s.cfg.Listen)
-	for err == nil && len(before) > 0 {
-		if !pause(ctx, 25*time.Millisecond) {
-			break
-		}
-		var now map[string]bool
-		now, err = connections(s.cfg.Listen)
-		for conn := range before {
-			if !now[conn] {
-				delete(before, conn)
-			}
-		}
-	}
-	if err != nil {
+	if left, err = drop(ctx, func() (map[string]bool, error) { return connections(s.cfg.Listen) }); err != nil {
 		return 0, fmt.Errorf("nginx: closing window: %w", err)
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errWindow) {
-		return 0, fmt.Errorf("nginx: closing window: %w", cause)
+	return left, nil
+}
+
+// drop returns when none of the connections that look shows first is left, or
+// the window is over, and how many are left: by a look after the window, for on
+// a machine that stood still the one before it may be as old as the first.
+func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, err error) {
+	within, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	before, err := look()
+	if err != nil {
+		return 0, err
+	}
+	for over := false; len(before) > 0 && !over; {
+		over = !pause(within, 25*time.Millisecond)
+		if err := ctx.Err(); err != nil {
+			return 0, context.Cause(ctx)
+		}
+		now, err := look()
+		if err != nil {
+			return 0, err
+		}
+		maps.DeleteFunc(before, func(conn string, _ bool) bool { return !now[conn] })
 	}
 	return len(before), nil
 }
-
-var errWindow = errors.New("the closing window is over")
 
 // endWindow lets the answers of all configurations keep connections again.
 func (s *Server) endWindow() error {

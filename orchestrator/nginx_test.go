@@ -69,8 +69,9 @@ func walkBehindNginx(t *testing.T, by nginx.Cutover) {
 		if done.Port != r.first+(step-1)%3 || !done.Drained || done.Fallback != done.Previous {
 			t.Errorf("%+v", done)
 		}
-		// By reload an upper bound: what was busy all through the window is counted, and unharmed.
-		if by == nginx.ByLink && done.Cut != 0 || done.Cut > connections {
+		// By reload an upper bound: what was busy all through the window is counted, and unharmed,
+		// by each of a switch's two reloads.
+		if by == nginx.ByLink && done.Cut != 0 || done.Cut > 2*connections {
 			t.Errorf("step %d: %d connections cut", step, done.Cut)
 		}
 		t.Logf("step %d: move %.2f ms, drain %.0f ms, switch %.0f ms, %d in flight, %d requests meanwhile", step,
