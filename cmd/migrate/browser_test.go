@@ -119,7 +119,7 @@ func TestProducerThroughTheWalk(t *testing.T) {
 	// Would it be noticed?
 	tab.Click("#run")
 	tab.Wait(`document.querySelectorAll('.person[data-state="good"]').length === 2`)
-	s.must("nginx", "stop")
+	s.must("nginx", "stop", "--yes")
 	tab.Wait(`window.red > 0 && document.querySelector("#failures").textContent > 0`)
 	tab.Text(`#panel[data-state="unreachable"] h2`, "no answer")
 }

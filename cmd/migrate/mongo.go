@@ -19,6 +19,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"migrate/app/store"
 	"migrate/app/store/embeddedmongo"
 	"migrate/orchestrator"
 )
@@ -34,7 +35,7 @@ SQLite files, one command at a time. It outlives the command that starts it. For
 anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	})
 	var listen, serveOn string
-	var dryRun bool
+	var dryRun, yes bool
 	start := &cobra.Command{
 		Use: "start", Short: "Start the embedded server, detached", Example: "  migrate mongo start\n  migrate mongo start --mongo-listen 127.0.0.1:27018", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStart(cmd.Context(), g, listen, dryRun) },
@@ -47,8 +48,9 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	serve.Flags().StringVar(&serveOn, "mongo-listen", defaultMongo, "`address` to listen on")
 	stop := &cobra.Command{
 		Use: "stop", Example: "  migrate mongo stop", Short: "Stop the embedded server; its data stays", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g, dryRun) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStop(cmd.Context(), g, dryRun, yes) },
 	}
+	stop.Flags().BoolVarP(&yes, "yes", "y", false, "even while the active instance can't do without it")
 	for _, cmd := range []*cobra.Command{start, stop} {
 		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
 	}
@@ -234,7 +236,7 @@ func runMongoServe(ctx context.Context, g *globals, listen string) error {
 	}
 }
 
-func runMongoStop(ctx context.Context, g *globals, dry bool) error {
+func runMongoStop(ctx context.Context, g *globals, dry, yes bool) error {
 	o, _, err := g.begunFolder()
 	if err != nil {
 		return err
@@ -250,6 +252,11 @@ func runMongoStop(ctx context.Context, g *globals, dry bool) error {
 		}
 		return g.answerPlan(p)
 	}
+	if running && !yes {
+		if err := dispensable(ctx, o, listenOf(d)); err != nil {
+			return err
+		}
+	}
 	if err := o.StopDaemon(ctx, mongoDaemon); err != nil {
 		return err
 	}
@@ -260,6 +267,30 @@ func runMongoStop(ctx context.Context, g *globals, dry bool) error {
 		}
 		fmt.Fprintln(w, "The embedded server is stopped; its data stays.")
 	})
+}
+
+// dispensable refuses to stop the embedded server while it is the primary of
+// the active instance. Under the old one requests go on without it.
+func dispensable(ctx context.Context, o *orchestrator.Orchestrator, listen string) error {
+	served, err := active(ctx, o)
+	if err != nil || served == nil {
+		return err
+	}
+	kept, err := o.Databases()
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		if u, err := url.Parse(kept.MongoURI); err == nil && u.Host != listen {
+			return nil // another server
+		}
+	}
+	const either = 4 // the step that works under either primary
+	if served.Step < either || served.Step == either && served.Told != nil && served.Told.Primary == string(store.PrimaryOld) {
+		return nil
+	}
+	return next(fmt.Errorf("%w: the instance on port %d (step %d) takes traffic and reads and writes in the embedded server: its requests would fail",
+		orchestrator.ErrUsage, served.Port, served.Step), "nothing was changed", "migrate mongo stop --yes")
 }
 
 func runMongoStatus(g *globals) error {

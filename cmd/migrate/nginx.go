@@ -44,7 +44,10 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 	start := planned("start", "Start nginx, detached", planNginxStart, runNginxStart)
 	start.Example += "\n  migrate nginx start --nginx-listen 127.0.0.1:8080"
 	g.cutoverFlag(start)
-	planned("stop", "Have nginx finish what is in flight, and stop it", planNginxStop, runNginxStop)
+	var yes bool
+	stop := planned("stop", "Have nginx finish what is in flight, and stop it", planNginxStop,
+		func(ctx context.Context, g *globals) error { return runNginxStop(ctx, g, yes) })
+	stop.Flags().BoolVarP(&yes, "yes", "y", false, "even while an instance takes traffic through it")
 	planned("reload", "Write the configuration anew and have nginx load it", planNginxReload, runNginxReload)
 	sub("test", "Have nginx check the configuration", runNginxTest)
 	sub("show", "Print nginx's configuration", runNginxShow)
@@ -143,7 +146,7 @@ func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server) error {
 	})
 }
 
-func runNginxStop(ctx context.Context, g *globals) error {
+func runNginxStop(ctx context.Context, g *globals, yes bool) error {
 	o, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
@@ -152,7 +155,16 @@ func runNginxStop(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	if err := o.Exclusive(ctx, "nginx stop", proxy.Stop); err != nil {
+	err = o.Exclusive(ctx, "nginx stop", func(ctx context.Context) error {
+		if served, err := active(ctx, o); err != nil {
+			return err
+		} else if st.Running && served != nil && !yes {
+			return next(fmt.Errorf("%w: the instance on port %d (step %d) takes traffic through this nginx: clients would reach nobody",
+				orchestrator.ErrUsage, served.Port, served.Step), "nothing was changed", "migrate nginx stop --yes")
+		}
+		return proxy.Stop(ctx)
+	})
+	if err != nil {
 		return err
 	}
 	return g.answer(map[string]bool{"running": false}, func(w io.Writer) {
@@ -162,6 +174,20 @@ func runNginxStop(ctx context.Context, g *globals) error {
 		}
 		fmt.Fprintln(w, "nginx is stopped.")
 	})
+}
+
+// active is the instance that takes the traffic; nil when none runs.
+func active(ctx context.Context, o *orchestrator.Orchestrator) (*orchestrator.InstanceStatus, error) {
+	s, err := o.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range s.Instances {
+		if i.Role == orchestrator.RoleActive && i.Running {
+			return &i, nil
+		}
+	}
+	return nil, nil
 }
 
 func runNginxTest(ctx context.Context, g *globals) error {

@@ -38,7 +38,7 @@ func (x *examination) served(ctx context.Context) {
 	route, err := x.Proxy.Served(ctx)
 	switch {
 	case err != nil:
-		x.fail("proxy", "see nginx/logs/error.log in the state folder; migrate nginx stop, then start", "process %d runs, but %v", st.PID, err)
+		x.fail("proxy", "see nginx/logs/error.log in the state folder; migrate nginx stop --yes, then start", "process %d runs, but %v", st.PID, err)
 	case route.Live == 0 && st.Live != 0:
 		x.fail("proxy", "let nginx's user walk to it: every folder above nginx/ needs the x permission for it",
 			"its workers can't follow the link %s/live", x.Proxy.Config().Dir)
