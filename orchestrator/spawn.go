@@ -57,6 +57,7 @@ type SpawnResult struct {
 	Retired  []int         `json:"retired,omitempty"`       // ports of those that were ended to make room
 	Gates    []Gate        `json:"gates,omitempty"`         // of the switch to it, as they stand
 	First    *FirstContact `json:"first_contact,omitempty"` // made by it
+	Next     string        `json:"next,omitempty"`          // command that moves traffic to it
 	Phases   []Phase       `json:"phases,omitempty"`
 	Cut      int           `json:"cut,omitempty"` // clients' connections that reloads of the proxy cut
 	Took     Millis        `json:"ms"`
@@ -105,7 +106,7 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 			}
 		}
 		op.ended = true // in the journal under the command that it was
-		r.Instance, r.Gates = *kept, op.outlook(ctx, v, *kept)
+		r.Instance, r.Gates, r.Next = *kept, op.outlook(ctx, v, *kept), switchTo(v, kept.Port)
 		return nil
 	}
 	retire, err := op.place(ctx, v, &opts)
@@ -150,8 +151,19 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err := op.phase(phaseReady, strings.TrimSpace(named("instance", i.ID)+named("build", i.Build))); err != nil {
 		return err
 	}
-	r.Gates, r.First = op.outlook(ctx, v, i), op.firstContact(ctx, i)
+	r.Gates, r.First, r.Next = op.outlook(ctx, v, i), op.firstContact(ctx, i), switchTo(v, i.Port)
 	return op.end(op.success, "", nil)
+}
+
+// switchTo is the command that moves traffic to a new instance, by its port
+// where another one waits beside it.
+func switchTo(v view, port int) string {
+	for _, other := range v.others {
+		if !v.running && other.Port != port { // else it was ended to make room
+			return fmt.Sprintf("migrate switch --to %d", port)
+		}
+	}
+	return "migrate switch"
 }
 
 // named is a word and what it names; nothing without that.

@@ -142,7 +142,9 @@ func TestSpawnRefusals(t *testing.T) {
 	r.spawn(0, 1, "")
 	try(r.first, 1, "taken by our instance at step 1")
 	try(r.first+1, 3, "more than one away from step 1")
-	r.spawn(1, 1, "")
+	if got := r.spawn(1, 1, ""); got.Next != fmt.Sprintf("migrate switch --to %d", r.first+1) {
+		t.Errorf("beside one that waits, too: next is %q", got.Next)
+	}
 	try(r.first+2, 1, "neither is active")
 	if _, err := o.Switch(t.Context(), SwitchOptions{}); err == nil {
 		t.Error("a switch chose between two")

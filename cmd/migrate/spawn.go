@@ -282,10 +282,10 @@ func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
 	}
 	g.printGates(w, r.Gates)
 	if slices.ContainsFunc(r.Gates, func(gate orchestrator.Gate) bool { return !gate.OK }) {
-		fmt.Fprintln(w, "Next: migrate gates, until each holds; then migrate switch")
+		fmt.Fprintf(w, "Next: migrate gates, until each holds; then %s\n", r.Next)
 		return
 	}
-	fmt.Fprintln(w, "Next: migrate switch")
+	fmt.Fprintln(w, "Next:", r.Next)
 }
 
 func (g *globals) printGates(w io.Writer, gates []orchestrator.Gate) {
