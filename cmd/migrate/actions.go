@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -81,6 +82,16 @@ type plan struct {
 	DryRun  bool                `json:"dry_run"`
 	Actions actions             `json:"actions"`
 	Gates   []orchestrator.Gate `json:"gates,omitempty"` // of the first move, as they stand
+}
+
+// stop ends a plan at an error; where gates refuse, it says which.
+func (p *plan) stop(err error) error {
+	var refused *orchestrator.GateError
+	if errors.As(err, &refused) {
+		p.Gates = refused.Failed
+		p.Actions.add("ask the gates to step %d, which refuse: stop", refused.To)
+	}
+	return err
 }
 
 func (g *globals) answerPlan(p plan) error {

@@ -27,7 +27,7 @@ func newAdvanceCmd(g *globals) *cobra.Command {
 		Long: `Start an instance at the next step on the next free port and switch to it; with
 --until, again and again. An instance that waits at the next step is taken as it
 is. It stops at the first gate that refuses (exit 4), with the service where it
-is: repeat the command to go on.
+is and the previous instance standing by: repeat the command to go on.
 
 Gates that ask for a backfill and a clean verify are answered by --backfill,
 which runs both when they are asked for.`,

@@ -91,7 +91,37 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool) (orchestrator.S
 		return orchestrator.SpawnResult{}, err
 	}
 	opts.ReadyURL, opts.DryRun = wk.ready, dry
+	check := opts.Check
+	opts.Check = func(ctx context.Context, from int) error {
+		if check != nil {
+			if err := check(ctx, from); err != nil {
+				return err
+			}
+		}
+		return wk.lookAhead(ctx, from, step)
+	}
 	return wk.orch.Spawn(ctx, opts)
+}
+
+// lookAhead asks the active instance for the gates that don't come to hold by
+// themselves, before what stands by is ended to make room for the next step.
+func (wk *walker) lookAhead(ctx context.Context, from, to int) error {
+	if to <= from {
+		return nil
+	}
+	_, err := wk.orch.Gates(ctx)
+	var refused *orchestrator.GateError
+	if !errors.As(err, &refused) || refused.To != to {
+		return nil // the switch asks for itself
+	}
+	ignored := func(g orchestrator.Gate) bool {
+		return slices.Contains(wk.force, g.Name) || !slices.Contains(askData[:], g.Name) && g.Name != migration.GateQuarantine && g.Name != migration.GateTriggers
+	}
+	failed := slices.DeleteFunc(slices.Clone(refused.Failed), ignored)
+	if len(failed) == 0 {
+		return nil
+	}
+	return next(&orchestrator.GateError{To: to, Failed: failed}, "", "the same command, once what refuses holds")
 }
 
 // move moves traffic to the step: to the port if one is given, else to an
@@ -112,19 +142,16 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 	if port == 0 {
 		r, err := wk.spawn(ctx, step, true)
 		if err != nil {
-			return err
+			return into.stop(err)
 		}
 		port = r.Instance.Port
 		into.Actions.spawn(r)
 	} else {
 		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
-		into.Gates = r.Gates
 		if err != nil {
-			if errors.Is(err, orchestrator.ErrGate) {
-				into.Actions.add("ask the gates to step %d, which refuse: stop", step)
-			}
-			return err
+			return into.stop(err)
 		}
+		into.Gates = r.Gates
 	}
 	into.Actions.move(p.step, step, portName(p.port), portName(port))
 	return nil
