@@ -13,9 +13,13 @@ import (
 	"time"
 )
 
-// window is how long clients have, at most, to let go of their connections
-// before a reload.
-const window = 2 * time.Second
+// The closing window is how long clients have, at most, to let go of their
+// connections before a reload: about two seconds, counted in looks at them and
+// not by the clock, for while the machine stands still nobody can.
+const (
+	lookEvery = 25 * time.Millisecond
+	maxLooks  = 80
+)
 
 // TakeCut returns how many connections of clients were cut by reloads since it
 // was last asked: those that were open before the answers began to say
@@ -53,18 +57,14 @@ func (s *Server) letGo(ctx context.Context, running []byte) (left int, err error
 }
 
 // drop returns when none of the connections that look shows first is left, or
-// the window is over, and how many are left: by a look after the window, for on
-// a machine that stood still the one before it may be as old as the first.
+// the window is over, and how many are left.
 func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, err error) {
-	within, cancel := context.WithTimeout(ctx, window)
-	defer cancel()
 	before, err := look()
 	if err != nil {
 		return 0, err
 	}
-	for over := false; len(before) > 0 && !over; {
-		over = !pause(within, 25*time.Millisecond)
-		if err := ctx.Err(); err != nil {
+	for n := 0; n < maxLooks && len(before) > 0; n++ {
+		if !pause(ctx, lookEvery) {
 			return 0, context.Cause(ctx)
 		}
 		now, err := look()

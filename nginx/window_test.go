@@ -8,53 +8,60 @@ import (
 	"time"
 )
 
-// A machine that stands still for the whole of the window: what let go
-// meanwhile is not counted.
-func TestDropLooksAfterTheWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const idle, gone = "idle", "gone"
-		looks := 0
-		left, err := drop(t.Context(), func() (map[string]bool, error) {
-			looks++
-			if looks == 1 {
-				time.Sleep(2 * window)
-				return map[string]bool{idle: true, gone: true}, nil
-			}
-			return map[string]bool{idle: true, "opened since": true}, nil
+// The window ends with the last connection from before; what idles is left
+// when it is over. While the machine stands still it does not run out.
+func TestDrop(t *testing.T) {
+	const enough = lookEvery * maxLooks
+	for name, c := range map[string]struct {
+		stall time.Duration // of the second look
+		gone  int           // look that doesn't show the busy one any more
+		idle  bool
+		left  int
+		took  time.Duration
+	}{
+		"let go":         {gone: 3, took: 3 * lookEvery},
+		"idle":           {gone: 3, idle: true, left: 1, took: enough},
+		"late":           {gone: maxLooks, took: enough},
+		"too late":       {gone: maxLooks + 1, left: 1, took: enough},
+		"standing still": {gone: 3, stall: 2 * enough, took: 3*lookEvery + 2*enough},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, looks := time.Now(), -1
+				left, err := drop(t.Context(), func() (map[string]bool, error) {
+					looks++
+					if looks == 1 {
+						time.Sleep(c.stall)
+					}
+					open := map[string]bool{}
+					if looks > 0 {
+						open["opened since"] = true
+					}
+					if looks < c.gone {
+						open["busy"] = true
+					}
+					if c.idle {
+						open["idle"] = true
+					}
+					return open, nil
+				})
+				if left != c.left || err != nil || time.Since(began) != c.took {
+					t.Errorf("%d left after %v, %v; want %d after %v", left, time.Since(began), err, c.left, c.took)
+				}
+			})
 		})
-		if left != 1 || err != nil {
-			t.Errorf("%d left, %v; want the one that is still there", left, err)
-		}
-	})
+	}
 }
 
-// It ends with the last connection, at the window's end, or when it is told to.
-func TestDropEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		open := func(d time.Duration) func() (map[string]bool, error) {
-			return func() (map[string]bool, error) {
-				return map[string]bool{"one": true, "two": time.Since(began) < d}, nil
-			}
-		}
-		if left, err := drop(t.Context(), open(time.Hour)); left != 2 || err != nil || time.Since(began) < window || time.Since(began) > window+time.Second {
-			t.Errorf("%d left after %v, %v", left, time.Since(began), err)
-		}
-		ends := began.Add(2 * window)
-		left, err := drop(t.Context(), func() (map[string]bool, error) {
-			if time.Now().Before(ends.Add(-window / 2)) {
-				return map[string]bool{"one": true}, nil
-			}
-			return nil, nil
-		})
-		if left != 0 || err != nil || time.Now().After(ends) {
-			t.Errorf("%d left, %v; at the end of the window: %v", left, err, time.Now().After(ends))
-		}
-		reason := errors.New("interrupted")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(reason)
-		if _, err := drop(ctx, open(time.Hour)); !errors.Is(err, reason) {
-			t.Errorf("told to end: %v", err)
-		}
-	})
+func TestDropStops(t *testing.T) {
+	reason := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	idle := func() (map[string]bool, error) { return map[string]bool{"idle": true}, nil }
+	if _, err := drop(ctx, idle); !errors.Is(err, reason) {
+		t.Errorf("told to end: %v", err)
+	}
+	if _, err := drop(t.Context(), func() (map[string]bool, error) { return nil, reason }); !errors.Is(err, reason) {
+		t.Errorf("nothing to see: %v", err)
+	}
 }
