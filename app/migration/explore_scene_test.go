@@ -211,7 +211,8 @@ func memoryOf(svc *service) uint64 {
 		h = mix(h, uint64(m.Epoch))
 		h = mixString(h, string(m.Primary))
 	}
-	h = mix(h, uint64(svc.breaker.failures))
+	h = mix(h, uint64(svc.newBreaker.failures))
+	h = mix(h, uint64(svc.oldBreaker.failures))
 	if svc.wasNew.Load() {
 		h++
 	}

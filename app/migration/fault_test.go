@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"migrate/app/store"
@@ -208,6 +209,45 @@ func TestTheFenceComesLastBeforeAWriteIsAcknowledged(t *testing.T) {
 	}
 }
 
+// While new is primary, old's copy is kept up for the way back: a write waits
+// for it no longer than the budget, and not at all once it has failed three
+// times, but for one try each half second. What old lacks stays pending.
+func TestWritesUnderNewDoNotWaitForOld(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 1)
+	o, n := w.faulty()
+	s := w.at(t, ReadBoth)
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		o.onPut, o.put = func() { asked++; time.Sleep(s.cfg.Budget) }, store.ErrUnavailable // locked by somebody
+		write := func(entry string, took time.Duration, tries int) {
+			t.Helper()
+			began := time.Now()
+			must(t, w.appendTo(t.Context(), s, w.ids[0], entry))
+			if got := time.Since(began); got != took || asked != tries {
+				t.Errorf("%s took %v, old was asked %d times; want %v, %d", entry, got, asked, took, tries)
+			}
+		}
+		for n := range 3 {
+			write(fmt.Sprint("w", n), s.cfg.Budget, n+1)
+		}
+		write("w3", 0, 3)
+		time.Sleep(breakerPause)
+		write("w4", s.cfg.Budget, 4)
+		write("w5", 0, 4)
+		if got, err := n.CountPending(t.Context()); got != 1 || err != nil {
+			t.Errorf("%d pending, %v; want the one record", got, err)
+		}
+		o.onPut, o.put = func() { asked++ }, nil
+		must(t, s.Flush(t.Context()))
+		write("w6", 0, 6) // the flush has found old well again
+	})
+	got, _, err := w.old.Scan(t.Context(), "", 10)
+	must(t, err)
+	if len(got) != 1 || got[0].Body.Entries != "0;w0;w1;w2;w3;w4;w5;w6;" {
+		t.Errorf("old has %+v", got)
+	}
+}
+
 // Reads, and writes that commit nothing, wait while the fence is closing, and a
 // fence whose closer has died is reopened past its deadline.
 func TestClosingIsWaitedForAndReopened(t *testing.T) {
@@ -247,7 +287,7 @@ func TestStepFiveGoesOnAsFourWhileTheProbeFails(t *testing.T) {
 		t.Fatalf("the fence moved to %+v although new takes no write", f)
 	}
 	n.probe, n.put = nil, nil
-	s.breaker = breaker{}
+	s.newBreaker = breaker{}
 	must(t, w.appendTo(t.Context(), s, w.ids[0], "y"))
 	if f, _ := w.old.Fence(t.Context()); f.Primary != store.PrimaryNew || f.Epoch != 2 {
 		t.Errorf("the first write did not make new primary: %+v", f)

@@ -75,14 +75,14 @@ func (s *Service[B, F]) lookNewWithin(ctx context.Context, id string) (store.Rec
 	if s.wasNew.Load() {
 		return s.lookNew(ctx, id, false)
 	}
-	if !s.breaker.closed() {
+	if !s.newBreaker.closed() {
 		return store.Record[B]{}, false, errSkipped
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
 	rec, found, err := s.lookNew(bounded, id, false)
 	if ctx.Err() == nil { // a client that went away says nothing about the database
-		s.breaker.note(err)
+		s.newBreaker.note(err)
 	}
 	if err != nil {
 		err = errSkipped

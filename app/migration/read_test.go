@@ -68,7 +68,7 @@ func TestClientsThatLeaveDoNotOpenTheBreaker(t *testing.T) {
 		cancel()
 		_, _, _ = s.Get(ctx, w.ids[0])
 	}
-	if !s.breaker.closed() {
+	if !s.newBreaker.closed() {
 		t.Error("it has opened")
 	}
 }

@@ -152,7 +152,7 @@ func (s *Service[B, F]) relayRound(ctx context.Context, after string) (n int, la
 
 func (s *Service[B, F]) relayToNew(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {
 	sent, err := putOrIsolate(ctx, s.old, s.new, fence.Epoch, recs)
-	s.breaker.note(err)
+	s.newBreaker.note(err)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,9 @@ func (s *Service[B, F]) relayToNew(ctx context.Context, fence store.Fence, recs 
 }
 
 func (s *Service[B, F]) relayToOld(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {
-	if err := s.old.PutIfNewer(ctx, fence.Epoch, recs...); err != nil {
+	err := s.old.PutIfNewer(ctx, fence.Epoch, recs...)
+	s.oldBreaker.note(err)
+	if err != nil {
 		return err
 	}
 	return s.new.ClearPending(ctx, marks(recs)...)

@@ -45,9 +45,11 @@ type Service[B comparable, F Filter[B]] struct {
 
 	meter    *meter
 	compared comparisons
-	breaker  breaker // of new, while old is primary
 	relay    relay
 	backlog  backlog
+
+	newBreaker breaker // while old is primary
+	oldBreaker breaker // of writes, while new is
 
 	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
 	adopted  atomic.Pointer[store.Mirror]

@@ -58,12 +58,12 @@ func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, 
 		return o, nerr
 	case plan.Primary == store.PrimaryNew:
 		return s.applyNew(ctx, fence, plan, id, n, inNew, o, inOld, change)
-	case plan.Advance && s.breaker.closed():
+	case plan.Advance && s.newBreaker.closed():
 		err := s.Advance(ctx)
 		if !errors.Is(err, errProbe) {
 			return o, errAgain // whatever became of the fence, the next look tells
 		}
-		s.breaker.failed()
+		s.newBreaker.failed()
 	}
 	return s.applyOld(ctx, fence, plan, id, o, inOld, change)
 }
@@ -99,14 +99,14 @@ func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Pl
 
 // replicate sends a commit of old to new. What fails here the relay does later.
 func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
-	if !s.isPrepared() || !s.breaker.closed() {
+	if !s.isPrepared() || !s.newBreaker.closed() {
 		s.relay.nudge()
 		return
 	}
 	ctx, cancel := s.background(ctx)
 	defer cancel()
 	err := s.new.PutIfNewer(ctx, rec)
-	s.breaker.note(err)
+	s.newBreaker.note(err)
 	if err == nil {
 		err = s.old.ClearPending(ctx, rec.Mark())
 	}
@@ -142,7 +142,11 @@ func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Pl
 func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
 	ctx, cancel := s.background(ctx)
 	defer cancel()
-	err := s.old.PutIfNewer(ctx, fence.Epoch, rec)
+	err := errSkipped
+	if s.oldBreaker.closed() {
+		err = s.old.PutIfNewer(ctx, fence.Epoch, rec)
+		s.oldBreaker.note(err)
+	}
 	if err == nil {
 		if err := s.new.ClearPending(ctx, rec.Mark()); err != nil {
 			s.relay.nudge()
