@@ -84,7 +84,16 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			named := cmd.Flags().Changed("dir") // who has the variable set needs it in no command
+			if err := fromEnvironment(cmd); err != nil {
+				return err
+			}
+			if named && !g.JSON {
+				g.address(cmd.Root())
+			}
+			return nil
+		},
 	})
 	version := root.Flags().Bool("version", false, "print which migrate this is")
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
