@@ -14,11 +14,12 @@ import (
 )
 
 // The closing window is how long clients have, at most, to let go of their
-// connections before a reload: about two seconds, counted in looks at them and
-// not by the clock, for while the machine stands still nobody can.
+// connections before a reload. Of what passes between two looks at them no more
+// than longLook counts: while the machine stands still nobody can let go.
 const (
+	window    = 2 * time.Second
 	lookEvery = 25 * time.Millisecond
-	maxLooks  = 80
+	longLook  = 4 * lookEvery
 )
 
 // TakeCut returns how many connections of clients were cut by reloads since it
@@ -63,7 +64,8 @@ func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, 
 	if err != nil {
 		return 0, err
 	}
-	for n := 0; n < maxLooks && len(before) > 0; n++ {
+	for spent := time.Duration(0); spent < window && len(before) > 0; {
+		began := time.Now()
 		if !pause(ctx, lookEvery) {
 			return 0, context.Cause(ctx)
 		}
@@ -72,6 +74,7 @@ func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, 
 			return 0, err
 		}
 		maps.DeleteFunc(before, func(conn string, _ bool) bool { return !now[conn] })
+		spent += min(time.Since(began), longLook)
 	}
 	return len(before), nil
 }

@@ -42,6 +42,9 @@ func parseConnections(all map[string]bool, table, listen string) error {
 	}
 	for line := range strings.Lines(table) {
 		const local, remote, state, established = 1, 2, 3, "01"
+		if !strings.Contains(line, end) || !strings.Contains(line, " "+established+" ") {
+			continue // of a busy proxy there are tens of thousands that have ended
+		}
 		fields := strings.Fields(line)
 		if len(fields) > state && fields[state] == established && strings.HasSuffix(fields[local], end) {
 			all[fields[local]+" "+fields[remote]] = true

@@ -11,33 +11,38 @@ import (
 // The window ends with the last connection from before; what idles is left
 // when it is over. While the machine stands still it does not run out.
 func TestDrop(t *testing.T) {
-	const enough = lookEvery * maxLooks
+	const looks = int(window / lookEvery)
 	for name, c := range map[string]struct {
 		stall time.Duration // of the second look
+		slow  time.Duration // every other one
 		gone  int           // look that doesn't show the busy one any more
 		idle  bool
 		left  int
 		took  time.Duration
 	}{
-		"let go":         {gone: 3, took: 3 * lookEvery},
-		"idle":           {gone: 3, idle: true, left: 1, took: enough},
-		"late":           {gone: maxLooks, took: enough},
-		"too late":       {gone: maxLooks + 1, left: 1, took: enough},
-		"standing still": {gone: 3, stall: 2 * enough, took: 3*lookEvery + 2*enough},
+		"let go":               {gone: 3, took: 3 * lookEvery},
+		"idle":                 {gone: 3, idle: true, left: 1, took: window},
+		"late":                 {gone: looks, took: window},
+		"too late":             {gone: looks + 1, left: 1, took: window},
+		"standing still":       {gone: looks / 2, stall: 2 * window, took: window/2 + 2*window},
+		"many to look through": {slow: longLook, idle: true, left: 1, took: (longLook + lookEvery) * (window / longLook)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				began, looks := time.Now(), -1
+				began, look := time.Now(), -1
 				left, err := drop(t.Context(), func() (map[string]bool, error) {
-					looks++
-					if looks == 1 {
-						time.Sleep(c.stall)
+					look++
+					switch {
+					case look == 1:
+						time.Sleep(c.stall + c.slow)
+					case look > 1:
+						time.Sleep(c.slow)
 					}
-					open := map[string]bool{}
-					if looks > 0 {
+					open := make(map[string]bool)
+					if look > 0 {
 						open["opened since"] = true
 					}
-					if looks < c.gone {
+					if look < c.gone {
 						open["busy"] = true
 					}
 					if c.idle {
