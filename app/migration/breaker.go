@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -38,14 +39,14 @@ func (b *breaker) closed() bool {
 }
 
 // note takes in how a call went. A conflict or an unfit record says nothing
-// about the database's health.
+// about the database's health; a time limit does, since it is ours.
 func (b *breaker) note(err error) {
 	switch {
 	case err == nil:
 		b.mu.Lock()
 		b.failures = 0
 		b.mu.Unlock()
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUnknown):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
 		b.failed()
 	}
 }

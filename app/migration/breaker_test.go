@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +26,11 @@ func TestBreaker(t *testing.T) {
 		b.note(nil)
 		b.note(store.ErrUnknown)
 		b.note(store.ErrUnavailable)
+		b.note(context.Canceled) // a client that went away
 		b.note(store.ErrUnfit)
 		b.note(store.ErrConflict)
 		want(true, "two failures in a row, and answers that tell nothing of the database's health")
-		b.failed()
+		b.note(context.DeadlineExceeded)
 		want(false, "three in a row")
 		time.Sleep(breakerPause - time.Nanosecond)
 		want(false, "just before the pause is over")

@@ -218,7 +218,7 @@ func TestWritesUnderNewDoNotWaitForOld(t *testing.T) {
 	s := w.at(t, ReadBoth)
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		o.onPut, o.put = func() { asked++; time.Sleep(s.cfg.Budget) }, store.ErrUnavailable // locked by somebody
+		o.onPut, o.put = func() { asked++; time.Sleep(s.cfg.Budget) }, context.DeadlineExceeded // locked by somebody
 		write := func(entry string, took time.Duration, tries int) {
 			t.Helper()
 			began := time.Now()
