@@ -139,13 +139,18 @@ func (op *operation) endDaemon(ctx context.Context, d Daemon) error {
 }
 
 // StopDaemon ends a daemon; one that doesn't run is no error.
-func (o *Orchestrator) StopDaemon(ctx context.Context, name string) error {
+func (o *Orchestrator) StopDaemon(ctx context.Context, name string, checks ...Check) error {
 	return o.exclusive(ctx, name+" stop", false, func(ctx context.Context, op *operation) error {
 		op.entry.Kind, op.entry.Name = kindDaemon, name
 		d, known := op.state.Daemons[name]
 		if !known {
 			op.ended = true // nothing to journal
 			return nil
+		}
+		for _, check := range checks {
+			if err := check(ctx); err != nil {
+				return err
+			}
 		}
 		if err := op.phase(phaseStopping, fmt.Sprintf("process %d", d.Process.PID)); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,14 @@ func TestFailureIsJournalled(t *testing.T) {
 	}
 	ops, _, _ := o.History(0)
 	if len(ops) != 1 || ops[0].Outcome != phaseFailed || !strings.Contains(ops[0].Last.Error, "no such thing at mongodb://bill:xxxxx@db/") {
+		t.Errorf("%+v", ops)
+	}
+	idle := func(context.Context) error { t.Error("it was done all the same"); return nil }
+	if err := o.Exclusive(t.Context(), "nginx stop", idle, func(context.Context) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	ops, _, _ = o.History(0)
+	if len(ops) != 2 || !slices.ContainsFunc(ops, func(op Operation) bool { return op.Outcome == phaseRefused }) {
 		t.Errorf("%+v", ops)
 	}
 }

@@ -310,6 +310,26 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// The one that stands by is not ended unasked, either, once clients reach it alone.
+func TestStopWhileTheFallbackServes(t *testing.T) {
+	r := newRig(t)
+	r.spawn(0, 1, "")
+	r.change()
+	active := r.spawn(1, 2, "")
+	r.change()
+	killHard(t, active.Instance.Process.PID)
+	_, err := r.open().Stop(t.Context(), StopOptions{Port: r.first})
+	refused(t, err, ErrUsage, "the active instance has ended")
+	_, err = r.open().StopAll(t.Context(), StopOptions{})
+	refused(t, err, ErrUsage, "the active instance has ended")
+	if got, err := r.open().Stop(t.Context(), StopOptions{Port: r.first + 1}); err != nil || len(got.Stopped) != 1 {
+		t.Errorf("the one that has ended: %+v, %v", got, err)
+	}
+	if got, err := r.open().Stop(t.Context(), StopOptions{Port: r.first, Yes: true}); err != nil || len(got.Stopped) != 1 {
+		t.Errorf("asked to: %+v, %v", got, err)
+	}
+}
+
 func TestDaemon(t *testing.T) {
 	r := newRig(t)
 	o := r.open()
@@ -332,6 +352,10 @@ func TestDaemon(t *testing.T) {
 	}
 	if _, running, err := o.DaemonStatus("mongo"); !running || err != nil {
 		t.Errorf("running %v, %v", running, err)
+	}
+	needed := errors.New("somebody needs it")
+	if err := o.StopDaemon(t.Context(), "mongo", func(context.Context) error { return needed }); !errors.Is(err, needed) || !d.Process.Alive() {
+		t.Errorf("refused: %v; it runs: %v", err, d.Process.Alive())
 	}
 	if err := o.StopDaemon(t.Context(), "mongo"); err != nil || d.Process.Alive() {
 		t.Errorf("stopped: %v, alive %v", err, d.Process.Alive())

@@ -89,6 +89,10 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 		if err != nil {
 			return err
 		}
+		fallback, err := o.cfg.Traffic.Fallback()
+		if err != nil {
+			return err
+		}
 		for _, i := range chosen {
 			if i.Port == live && i.Process.Alive() && !opts.Yes {
 				next := fmt.Sprintf("migrate %s --yes", command)
@@ -97,6 +101,10 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 				}
 				return usage(next, nothingChanged,
 					"the instance on port %d is the active one: clients would get 503", i.Port)
+			}
+			if active := op.state.Instances[live]; i.Port == fallback && live != 0 && !active.Process.Alive() && i.Process.Alive() && !opts.Yes {
+				return usage(fmt.Sprintf("migrate switch --to %d, or migrate %s --yes", i.Port, command), nothingChanged,
+					"the active instance has ended, and clients reach the one on port %d alone: they would get 503", i.Port)
 			}
 		}
 		return op.stopEach(ctx, chosen, &r)

@@ -84,6 +84,11 @@ type plan struct {
 	Gates   []orchestrator.Gate `json:"gates,omitempty"` // of the first move, as they stand
 }
 
+// fill is what gates that ask for data are answered by.
+func (p *plan) fill(step int) {
+	p.Actions.add("run backfill and verify, which the gates to step %d ask for; stop if they still refuse", step)
+}
+
 // stop ends a plan at an error; where gates refuse, it says which.
 func (p *plan) stop(err error) error {
 	var refused *orchestrator.GateError

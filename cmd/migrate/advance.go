@@ -13,9 +13,8 @@ import (
 )
 
 type advanceOptions struct {
-	until    int
-	backfill bool
-	dryRun   bool
+	until  int
+	dryRun bool
 }
 
 func newAdvanceCmd(g *globals) *cobra.Command {
@@ -46,7 +45,7 @@ which runs both when they are asked for.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.until, "until", 0, "go on until this `step` (default: the next one)")
-	f.BoolVar(&o.backfill, "backfill", false, "run backfill and verify where a gate asks for them")
+	f.BoolVar(&wk.backfill, "backfill", false, "run backfill and verify where a gate asks for them")
 	wk.flags(cmd, &o.dryRun)
 	g.mayCreate(cmd)
 	g.complete(cmd, "until", laterSteps)
@@ -99,11 +98,14 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 	if o.dryRun {
 		var into plan
 		err := wk.planAhead(ctx, p, until, &into)
+		if wantsData(err) {
+			err = alsoNext(err, withBackfill)
+		}
 		return errors.Join(wk.g.answerPlan(into), err)
 	}
 	for err == nil && done.Step < until {
 		var r orchestrator.SwitchResult
-		if r, err = wk.ahead(ctx, o.backfill); err == nil {
+		if r, err = wk.ahead(ctx); err == nil {
 			done.Step, done.Moves = r.Step, append(done.Moves, r)
 			wk.printMove(r)
 		}
@@ -134,8 +136,11 @@ func (wk *walker) alreadyThere(ctx context.Context, p position, until int) error
 	})
 }
 
+// withBackfill is the way on where gates ask for data.
+const withBackfill = "migrate advance --backfill, which runs backfill and verify and goes on"
+
 // ahead moves by one step.
-func (wk *walker) ahead(ctx context.Context, backfill bool) (orchestrator.SwitchResult, error) {
+func (wk *walker) ahead(ctx context.Context) (orchestrator.SwitchResult, error) {
 	p, err := wk.position(ctx)
 	if err != nil {
 		return orchestrator.SwitchResult{}, err
@@ -145,8 +150,8 @@ func (wk *walker) ahead(ctx context.Context, backfill bool) (orchestrator.Switch
 	if !wantsData(err) {
 		return r, err
 	}
-	if !backfill {
-		return r, alsoNext(err, "migrate advance --backfill, which runs backfill and verify and goes on")
+	if !wk.backfill {
+		return r, alsoNext(err, withBackfill)
 	}
 	wk.g.say(fmt.Sprintf("the gates to step %d ask for a backfill and a verify", to))
 	if err := wk.g.settleData(ctx); err != nil {

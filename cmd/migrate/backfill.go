@@ -76,7 +76,7 @@ func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 		case res.Already:
 			fmt.Fprintf(w, "Already complete under epoch %d: %d records.\n", res.Epoch, res.Copied)
 		case res.Complete:
-			fmt.Fprintf(w, "Complete under epoch %d: %d records. Next: migrate verify\n", res.Epoch, res.Copied)
+			fmt.Fprintf(w, "Complete under epoch %d: %d records. Next: %s\n", res.Epoch, res.Copied, g.hint("migrate verify"))
 		default:
 			fmt.Fprintf(w, "Copied %d records. The old database is still primary (epoch %d): run it again from step 5 on, to complete it.\n", res.Copied, res.Epoch)
 		}

@@ -313,3 +313,18 @@ func TestClosingIsSeen(t *testing.T) {
 		}
 	}
 }
+
+func TestMayBeOnThisMachine(t *testing.T) {
+	for uri, want := range map[string]bool{
+		"mongodb://127.0.0.1:27117/":                   true,
+		"mongodb://localhost:27117/":                   true,
+		"mongodb://me:a%40b@host:1,other:27117/db?x=y": true,
+		"mongodb://127.0.0.1:2711/":                    false,
+		"mongodb://127.0.0.1/27117":                    false,
+		"mongodb+srv://cluster.example/":               false,
+	} {
+		if got := mayBe(uri, "127.0.0.1:27117"); got != want {
+			t.Errorf("%s: %v", uri, got)
+		}
+	}
+}

@@ -70,7 +70,7 @@ func (g *globals) printChecks(w io.Writer, checks []doctor.Check) {
 	for _, c := range checks {
 		text := c.Detail
 		if c.Remedy != "" {
-			text += fmt.Sprintf(" → %s", c.Remedy)
+			text += fmt.Sprintf(" → %s", g.hint(c.Remedy))
 		}
 		rows = append(rows, []string{g.paint(g.out, marks[c.Verdict], string(c.Verdict)), c.Name, text})
 	}

@@ -24,6 +24,7 @@ type walked struct {
 
 // whatNext says how to go on; after the last step, how to end.
 func (wk *walker) whatNext(ctx context.Context, w *walked) error {
+	defer func() { w.Next = wk.g.hint(w.Next) }()
 	w.Done = w.Step == lastStep
 	if !w.Done {
 		w.Next = orchestrator.Again("migrate advance", wk.command)

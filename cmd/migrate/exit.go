@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"migrate/app"
 	"migrate/app/load"
@@ -84,6 +87,27 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
+// inHints matches a command of ours in a hint, in two parts: the state
+// folder belongs between them. An instance is never started by hand.
+func inHints(root *cobra.Command) *regexp.Regexp {
+	var names []string
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "serve" {
+			names = append(names, regexp.QuoteMeta(cmd.Name()))
+		}
+	}
+	return regexp.MustCompile(`((?:^|[\s(])migrate)( (?:` + strings.Join(names, "|") + `)\b)`)
+}
+
+// hint has the commands in a hint name the state folder, if its flag named it:
+// pasted without it they would act on another one.
+func (g *globals) hint(text string) string {
+	if g.offered == nil {
+		return text
+	}
+	return g.offered.ReplaceAllString(text, "$1 --dir "+strings.ReplaceAll(orchestrator.Quoted(g.Dir), "$", "$$")+"$2")
+}
+
 // report says what happened, what state things are in and what comes next.
 func (g *globals) report(err error) {
 	var state, next string
@@ -100,13 +124,15 @@ func (g *globals) report(err error) {
 	if next == "" && exitCode(err) == exitFailed {
 		next = "migrate status shows what runs, migrate doctor looks for the cause"
 	}
+	message := g.hint(err.Error())
+	next = g.hint(next)
 	if g.JSON {
 		_ = json.NewEncoder(g.err).Encode(map[string]any{"error": map[string]any{
-			"code": exitCode(err), "message": err.Error(), "state": state, "next": next,
+			"code": exitCode(err), "message": message, "state": state, "next": next,
 		}})
 		return
 	}
-	fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, red, "migrate:"), fold(g.err, err.Error(), 9))
+	fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, red, "migrate:"), fold(g.err, message, 9))
 	if state != "" {
 		fmt.Fprintf(g.err, "  now:  %s\n", fold(g.err, state, 8))
 	}

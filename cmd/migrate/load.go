@@ -76,7 +76,7 @@ func runLoad(ctx context.Context, g *globals, o loadOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := g.answer(f, func(w io.Writer) { printFigures(w, f, o.Ledger) }); err != nil {
+	if err := g.answer(f, func(w io.Writer) { printFigures(w, f, g.hint("migrate load --check "+o.Ledger)) }); err != nil {
 		return err
 	}
 	if f.Lost+f.Stale > 0 {
@@ -132,7 +132,7 @@ func (g *globals) makeLoad(ctx context.Context, cfg load.Config) (load.Figures, 
 	}
 }
 
-func printFigures(w io.Writer, f load.Figures, ledger string) {
+func printFigures(w io.Writer, f load.Figures, next string) {
 	fmt.Fprintf(w, "%d requests in %.1f s, %d writes acknowledged; p50 %.1f ms, p99 %.1f ms, worst %.1f ms\n",
 		f.Requests, f.Elapsed.Seconds(), f.Acknowledged, f.P50.Seconds()*1000, f.P99.Seconds()*1000, f.Worst.Seconds()*1000)
 	for _, kind := range slices.Sorted(maps.Keys(f.Kinds)) {
@@ -141,7 +141,7 @@ func printFigures(w io.Writer, f load.Figures, ledger string) {
 	for _, p := range f.Problems {
 		fmt.Fprintf(w, "  %s\n", p)
 	}
-	fmt.Fprintf(w, "acknowledged %d, lost %d, stale %d, failed %d. Next: migrate load --check %s\n", f.Acknowledged, f.Lost, f.Stale, f.Failed, ledger)
+	fmt.Fprintf(w, "acknowledged %d, lost %d, stale %d, failed %d. Next: %s\n", f.Acknowledged, f.Lost, f.Stale, f.Failed, next)
 }
 
 func runCheck(ctx context.Context, g *globals, o loadOptions) error {

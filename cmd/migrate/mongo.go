@@ -70,12 +70,14 @@ type mongoAnswer struct {
 	Log     string `json:"log,omitempty"`
 }
 
-func (a mongoAnswer) print(w io.Writer) {
-	if !a.Running {
-		fmt.Fprintln(w, "The embedded server does not run. Next: migrate mongo start")
-		return
-	}
-	fmt.Fprintf(w, "The embedded server runs at %s (process %d, log %s)\n", a.URI, a.PID, a.Log)
+func (g *globals) answerMongo(a mongoAnswer) error {
+	return g.answer(a, func(w io.Writer) {
+		if !a.Running {
+			fmt.Fprintln(w, g.hint("The embedded server does not run. Next: migrate mongo start"))
+			return
+		}
+		fmt.Fprintf(w, "The embedded server runs at %s (process %d, log %s)\n", a.URI, a.PID, a.Log)
+	})
 }
 
 func mongoDir(g *globals) (string, error) {
@@ -131,7 +133,7 @@ func runMongoStart(ctx context.Context, g *globals, listen string, dry bool) err
 	if err != nil {
 		return err
 	}
-	return g.answer(a, a.print)
+	return g.answerMongo(a)
 }
 
 func (g *globals) planMongoStart(o *orchestrator.Orchestrator, listen string) error {
@@ -245,19 +247,23 @@ func runMongoStop(ctx context.Context, g *globals, dry, yes bool) error {
 	if err != nil {
 		return err
 	}
+	var checks []orchestrator.Check
+	if !yes {
+		checks = append(checks, func(ctx context.Context) error { return dispensable(ctx, o, listenOf(d)) })
+	}
 	if dry {
 		var p plan
 		if running {
+			for _, check := range checks {
+				if err := check(ctx); err != nil {
+					return err
+				}
+			}
 			p.Actions.add("stop the embedded server (process %d)", d.Process.PID)
 		}
 		return g.answerPlan(p)
 	}
-	if running && !yes {
-		if err := dispensable(ctx, o, listenOf(d)); err != nil {
-			return err
-		}
-	}
-	if err := o.StopDaemon(ctx, mongoDaemon); err != nil {
+	if err := o.StopDaemon(ctx, mongoDaemon, checks...); err != nil {
 		return err
 	}
 	return g.answer(mongoAnswer{}, func(w io.Writer) {
@@ -270,9 +276,9 @@ func runMongoStop(ctx context.Context, g *globals, dry, yes bool) error {
 }
 
 // dispensable refuses to stop the embedded server while it is the primary of
-// the active instance. Under the old one requests go on without it.
+// the instance that clients reach. Under the old one requests go on without it.
 func dispensable(ctx context.Context, o *orchestrator.Orchestrator, listen string) error {
-	served, err := active(ctx, o)
+	served, err := serving(ctx, o)
 	if err != nil || served == nil {
 		return err
 	}
@@ -280,17 +286,27 @@ func dispensable(ctx context.Context, o *orchestrator.Orchestrator, listen strin
 	if err != nil {
 		return err
 	}
-	if kept != nil {
-		if u, err := url.Parse(kept.MongoURI); err == nil && u.Host != listen {
-			return nil // another server
-		}
-	}
 	const either = 4 // the step that works under either primary
-	if served.Step < either || served.Step == either && served.Told != nil && served.Told.Primary == string(store.PrimaryOld) {
+	switch {
+	case kept == nil: // a service of one's own, which may have any
+		return nil
+	case !mayBe(kept.MongoURI, listen):
+		return nil
+	case served.Step < either, served.Step == either && served.Told != nil && served.Told.Primary == string(store.PrimaryOld):
 		return nil
 	}
 	return next(fmt.Errorf("%w: the instance on port %d (step %d) takes traffic and reads and writes in the embedded server: its requests would fail",
 		orchestrator.ErrUsage, served.Port, served.Step), "nothing was changed", "migrate mongo stop --yes")
+}
+
+// mayBe says whether a URI may be that of a server on this machine: a host has
+// many names, so the port decides.
+func mayBe(uri, listen string) bool {
+	_, port, _ := net.SplitHostPort(listen)
+	rest, plain := strings.CutPrefix(uri, "mongodb://") // a service record names no port
+	hosts, _, _ := strings.Cut(rest, "/")
+	hosts = hosts[strings.LastIndex(hosts, "@")+1:]
+	return plain && slices.ContainsFunc(strings.Split(hosts, ","), func(host string) bool { return strings.HasSuffix(host, ":"+port) })
 }
 
 func runMongoStatus(g *globals) error {
@@ -306,7 +322,7 @@ func runMongoStatus(g *globals) error {
 	if running {
 		a = mongoAnswer{Running: true, URI: "mongodb://" + listenOf(d) + "/", PID: d.Process.PID, Log: d.Log}
 	}
-	if err := g.answer(a, a.print); err != nil || running {
+	if err := g.answerMongo(a); err != nil || running {
 		return err
 	}
 	return next(fmt.Errorf("%w: the embedded server", orchestrator.ErrNotReady), "its data is in place if it ran before", "migrate mongo start")

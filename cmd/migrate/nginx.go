@@ -45,7 +45,8 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 	start.Example += "\n  migrate nginx start --nginx-listen 127.0.0.1:8080"
 	g.cutoverFlag(start)
 	var yes bool
-	stop := planned("stop", "Have nginx finish what is in flight, and stop it", planNginxStop,
+	stop := planned("stop", "Have nginx finish what is in flight, and stop it",
+		func(ctx context.Context, g *globals) error { return planNginxStop(ctx, g, yes) },
 		func(ctx context.Context, g *globals) error { return runNginxStop(ctx, g, yes) })
 	stop.Flags().BoolVarP(&yes, "yes", "y", false, "even while an instance takes traffic through it")
 	planned("reload", "Write the configuration anew and have nginx load it", planNginxReload, runNginxReload)
@@ -83,7 +84,16 @@ func planNginxStart(ctx context.Context, g *globals) error {
 	return errors.Join(err, taken)
 }
 
-func planNginxStop(ctx context.Context, g *globals) error {
+func planNginxStop(ctx context.Context, g *globals, yes bool) error {
+	o, proxy, err := g.begunFolder()
+	if err != nil {
+		return err
+	}
+	if !yes {
+		if err := unserved(ctx, o, proxy); err != nil {
+			return err
+		}
+	}
 	return g.planNginx(ctx, func(a *actions, st nginx.Status) {
 		if st.Running {
 			a.add("let nginx (process %d) finish what is in flight, and stop it", st.PID)
@@ -92,6 +102,9 @@ func planNginxStop(ctx context.Context, g *globals) error {
 }
 
 func planNginxReload(ctx context.Context, g *globals) error {
+	if _, _, err := g.begunFolder(); err != nil {
+		return err
+	}
 	return g.planNginx(ctx, func(a *actions, st nginx.Status) {
 		if st.Running {
 			a.add("write the configuration anew, and have nginx (process %d) load it", st.PID)
@@ -155,15 +168,11 @@ func runNginxStop(ctx context.Context, g *globals, yes bool) error {
 	if err != nil {
 		return err
 	}
-	err = o.Exclusive(ctx, "nginx stop", func(ctx context.Context) error {
-		if served, err := active(ctx, o); err != nil {
-			return err
-		} else if st.Running && served != nil && !yes {
-			return next(fmt.Errorf("%w: the instance on port %d (step %d) takes traffic through this nginx: clients would reach nobody",
-				orchestrator.ErrUsage, served.Port, served.Step), "nothing was changed", "migrate nginx stop --yes")
-		}
-		return proxy.Stop(ctx)
-	})
+	var checks []orchestrator.Check
+	if !yes {
+		checks = append(checks, func(ctx context.Context) error { return unserved(ctx, o, proxy) })
+	}
+	err = o.Exclusive(ctx, "nginx stop", proxy.Stop, checks...)
 	if err != nil {
 		return err
 	}
@@ -176,18 +185,18 @@ func runNginxStop(ctx context.Context, g *globals, yes bool) error {
 	})
 }
 
-// active is the instance that takes the traffic; nil when none runs.
-func active(ctx context.Context, o *orchestrator.Orchestrator) (*orchestrator.InstanceStatus, error) {
-	s, err := o.Status(ctx)
-	if err != nil {
-		return nil, err
+// unserved refuses to stop the proxy while clients reach an instance through it.
+func unserved(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
+	st, err := proxy.Status(ctx)
+	if err != nil || !st.Running {
+		return err
 	}
-	for _, i := range s.Instances {
-		if i.Role == orchestrator.RoleActive && i.Running {
-			return &i, nil
-		}
+	served, err := serving(ctx, o)
+	if err != nil || served == nil {
+		return err
 	}
-	return nil, nil
+	return next(fmt.Errorf("%w: the instance on port %d (step %d) takes traffic through this nginx: clients would reach nobody",
+		orchestrator.ErrUsage, served.Port, served.Step), "nothing was changed", "migrate nginx stop --yes")
 }
 
 func runNginxTest(ctx context.Context, g *globals) error {

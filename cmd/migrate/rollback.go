@@ -87,7 +87,7 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 func (wk *walker) answerRollback(answer walked, r orchestrator.SwitchResult) error {
 	wk.printMove(r)
 	if !wk.g.JSON {
-		fmt.Fprintln(wk.g.out, fold(wk.g.out, "Next: migrate status, or "+orchestrator.Again("migrate advance", wk.command), 6))
+		fmt.Fprintln(wk.g.out, fold(wk.g.out, wk.g.hint("Next: migrate status, or "+orchestrator.Again("migrate advance", wk.command)), 6))
 		return nil
 	}
 	answer.Step, answer.Done, answer.Moves = r.Step, r.Step == lastStep, []orchestrator.SwitchResult{r}

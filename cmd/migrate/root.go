@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -45,7 +46,8 @@ type globals struct {
 	Create   bool
 
 	out, err io.Writer
-	self     string // path of this program
+	self     string         // path of this program
+	offered  *regexp.Regexp // commands in a hint, once --dir was on the command line; else nil
 }
 
 // run is the program: it returns the exit code.
@@ -89,8 +91,8 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 			if err := fromEnvironment(cmd); err != nil {
 				return err
 			}
-			if named && !g.JSON {
-				g.address(cmd.Root())
+			if named {
+				g.offered = inHints(cmd.Root())
 			}
 			return nil
 		},
@@ -234,7 +236,7 @@ func (g *globals) progress(e orchestrator.Event) {
 	case g.JSON:
 		_ = json.NewEncoder(g.err).Encode(e) // whoever can't be told goes without
 	case e.Warning:
-		fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, yellow, "!"), e.Detail)
+		fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, yellow, "!"), g.hint(e.Detail))
 	case e.Phase != "":
 		fmt.Fprintf(g.err, "%s %s: %s\n", g.paint(g.err, faint, "·"), e.Phase, e.Detail)
 	default:

@@ -87,6 +87,7 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		p.Actions.spawn(r)
 		return g.answerPlan(p)
 	}
+	r.Next = g.hint(r.Next)
 	return g.answer(r, func(w io.Writer) {
 		if empty && !missing(opts.Databases.SQLite) {
 			fmt.Fprintf(w, "The old database was made just now, and is empty: %s\n", opts.Databases.SQLite)
@@ -278,11 +279,11 @@ func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
 	}
 	fmt.Fprintln(w)
 	if c := r.First; c != nil {
-		fmt.Fprintf(w, "First contact: %d rows taken over, %d in quarantine (migrate verify shows them).\nThe old database as it was: %s\n", c.Rows, c.Quarantined, c.Copy)
+		fmt.Fprintf(w, "First contact: %d rows taken over, %d in quarantine (%s shows them).\nThe old database as it was: %s\n", c.Rows, c.Quarantined, g.hint("migrate verify"), c.Copy)
 	}
 	g.printGates(w, r.Gates)
 	if slices.ContainsFunc(r.Gates, func(gate orchestrator.Gate) bool { return !gate.OK }) {
-		fmt.Fprintf(w, "Next: migrate gates, until each holds; then %s\n", r.Next)
+		fmt.Fprintf(w, "Next: %s, until each holds; then %s\n", g.hint("migrate gates"), r.Next)
 		return
 	}
 	fmt.Fprintln(w, "Next:", r.Next)
@@ -299,7 +300,7 @@ func (g *globals) printGates(w io.Writer, gates []orchestrator.Gate) {
 		}
 		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, fold(w, gate.Detail, 27))
 		if !gate.OK && gate.Remedy != "" {
-			fmt.Fprintf(w, "       remedy: %s\n", fold(w, gate.Remedy, 15))
+			fmt.Fprintf(w, "       remedy: %s\n", fold(w, g.hint(gate.Remedy), 15))
 		}
 	}
 }

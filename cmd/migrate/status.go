@@ -109,8 +109,8 @@ func stoppedMongo(orch *orchestrator.Orchestrator, st orchestrator.Status) (bool
 }
 
 func (g *globals) printStatus(w io.Writer, f frame) {
-	fmt.Fprintln(w, g.paint(g.out, bold, whereWeAre(f.Status)))
-	fmt.Fprintf(w, "traffic: %s\n", served(f.Status))
+	fmt.Fprintln(w, g.paint(g.out, bold, g.hint(whereWeAre(f.Status))))
+	fmt.Fprintf(w, "traffic: %s\n", g.hint(served(f.Status)))
 	if len(f.Instances) > 0 {
 		fmt.Fprintln(w)
 		g.printInstances(w, f)
@@ -120,7 +120,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 		fmt.Fprintf(w, "old database: %s\nnew database: %s\n", oldDatabase(d), newDatabase(d))
 	}
 	for _, d := range f.Daemons {
-		state := fmt.Sprintf("stopped; migrate %s start", d.Name)
+		state := g.hint(fmt.Sprintf("stopped; migrate %s start", d.Name))
 		if d.Running {
 			state = fmt.Sprintf("runs (process %d)", d.Process.PID)
 		}
@@ -136,7 +136,7 @@ func (g *globals) printStatus(w io.Writer, f frame) {
 		fmt.Fprintf(w, "at work: %s, by %s since %s\n", h.Command, h.Who, h.Since.Local().Format("15:04:05"))
 	}
 	for _, warning := range f.Warnings {
-		fmt.Fprintf(w, "%s %s\n", g.paint(g.out, yellow, "!"), warning)
+		fmt.Fprintf(w, "%s %s\n", g.paint(g.out, yellow, "!"), g.hint(warning))
 	}
 }
 

@@ -101,6 +101,23 @@ func runStop(ctx context.Context, g *globals, o stopOptions) error {
 	})
 }
 
+// serving is the instance that clients reach: the active one or, once that has
+// ended, the one that stands by; nil when there is none.
+func serving(ctx context.Context, o *orchestrator.Orchestrator) (*orchestrator.InstanceStatus, error) {
+	s, err := o.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, role := range []string{orchestrator.RoleActive, orchestrator.RoleFallback} {
+		for _, i := range s.Instances {
+			if i.Role == role && i.Running {
+				return &i, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
 // stopAnswer is what stop --all says in JSON.
 type stopAnswer struct {
 	orchestrator.StopResult

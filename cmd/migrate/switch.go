@@ -56,10 +56,17 @@ func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) er
 	if err := then.afterSwitch(ctx, orch, r); err != nil {
 		return next(err, "traffic has moved", "migrate status")
 	}
-	return g.answer(r, func(w io.Writer) {
+	then.Next = g.hint(then.Next)
+	return g.answer(switched{r, then.Next}, func(w io.Writer) {
 		g.printSwitch(w, r)
 		then.printNext(w)
 	})
+}
+
+// switched is what switch says in JSON.
+type switched struct {
+	orchestrator.SwitchResult
+	Next string `json:"next,omitempty"`
 }
 
 func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {

@@ -78,7 +78,7 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 	if err := ans.look(ctx, s); err != nil {
 		return err
 	}
-	if err := g.answer(ans, ans.print); err != nil {
+	if err := g.answer(ans, func(w io.Writer) { g.printVerify(w, ans) }); err != nil {
 		return err
 	}
 	return differs(rep)
@@ -151,7 +151,7 @@ func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) erro
 		ans.Plan.Actions.add("send the newer copy of %d records to the database that lacks it", lacking)
 	}
 	err = g.answer(ans, func(w io.Writer) {
-		ans.print(w)
+		g.printVerify(w, ans)
 		ans.Plan.Actions.print(w)
 	})
 	return errors.Join(err, differs(rep))
@@ -189,7 +189,7 @@ func (a *verifyAnswer) look(ctx context.Context, s *stores) (err error) {
 	return err
 }
 
-func (a *verifyAnswer) print(w io.Writer) {
+func (g *globals) printVerify(w io.Writer, a verifyAnswer) {
 	fmt.Fprintf(w, "epoch %d, primary %s: %d equal, %d behind, %d late, %d missing, %d stale, %d different",
 		a.Epoch, a.Primary, a.Equal, a.Behind, a.Late, a.Missing, a.Stale, a.Different)
 	if a.Repaired > 0 {
@@ -200,7 +200,7 @@ func (a *verifyAnswer) print(w io.Writer) {
 		fmt.Fprintf(w, "  %-9s  %s  old %v  new %v\n", m.Finding, m.ID, m.Old, m.New)
 	}
 	if len(a.Rows) > 0 {
-		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then migrate verify --drop ID:\n", len(a.Rows))
+		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then %s:\n", len(a.Rows), g.hint("migrate verify --drop ID"))
 		for _, q := range a.Rows {
 			fmt.Fprintf(w, "  %s: %s\n", q.Reason, q.Row)
 		}

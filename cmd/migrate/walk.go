@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"migrate/app/migration"
 	"migrate/orchestrator"
@@ -17,6 +18,8 @@ type walker struct {
 	force   []string
 	ready   string   // path that answers 200 once an instance is ready
 	command []string // of a service of one's own
+
+	backfill bool // run backfill and verify where gates ask for them
 }
 
 // position is where the service stands.
@@ -84,51 +87,86 @@ func (p position) at(step int) int {
 	return p.others[n].Port
 }
 
-// spawn starts an instance on the next free port.
-func (wk *walker) spawn(ctx context.Context, step int, dry bool) (orchestrator.SpawnResult, error) {
+// spawn starts an instance on the next free port, if ask, which may be nil,
+// has nothing against it.
+func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx context.Context, from int) error) (orchestrator.SpawnResult, error) {
 	opts, err := wk.g.instance(wk.orch, 0, step, wk.command)
 	if err != nil {
 		return orchestrator.SpawnResult{}, err
 	}
 	opts.ReadyURL, opts.DryRun = wk.ready, dry
-	check := opts.Check
-	opts.Check = func(ctx context.Context, from int) error {
-		if check != nil {
-			if err := check(ctx, from); err != nil {
-				return err
+	if check := opts.Check; ask != nil {
+		opts.Check = func(ctx context.Context, from int) error {
+			if check != nil {
+				if err := check(ctx, from); err != nil {
+					return err
+				}
 			}
+			return ask(ctx, from)
 		}
-		return wk.lookAhead(ctx, from, step)
 	}
 	return wk.orch.Spawn(ctx, opts)
 }
 
-// lookAhead asks the active instance for the gates that don't come to hold by
-// themselves, before what stands by is ended to make room for the next step.
-func (wk *walker) lookAhead(ctx context.Context, from, to int) error {
-	if to <= from {
-		return nil
+// What a look ahead may cost: gates that wait for the relay want some time.
+const (
+	lookWait  = 10 * time.Second
+	lookTries = 2
+	lookPause = 500 * time.Millisecond
+)
+
+// lookAhead asks the active instance for the gates to a step before what stands
+// by is ended to make room for it: a move that will be refused must not cost
+// the way back. An instance that does not answer decides nothing: the switch
+// asks the next one.
+func (wk *walker) lookAhead(to int) func(ctx context.Context, from int) error {
+	return func(ctx context.Context, from int) error {
+		if to != from+1 {
+			return nil
+		}
+		var refused *orchestrator.GateError
+		for try := 1; ; try++ {
+			asked, cancel := context.WithTimeout(ctx, lookWait)
+			_, err := wk.orch.Gates(asked)
+			cancel()
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if !errors.As(err, &refused) || refused.To != to {
+				return nil
+			}
+			failed := slices.DeleteFunc(slices.Clone(refused.Failed), func(g orchestrator.Gate) bool {
+				return slices.Contains(wk.force, g.Name) || slices.Contains(switchGates[:], g.Name)
+			})
+			if len(failed) == 0 {
+				return nil
+			}
+			if try == lookTries || slices.ContainsFunc(failed, stays) {
+				return next(&orchestrator.GateError{To: to, Failed: failed}, "", "the same command, once what refuses holds")
+			}
+			wk.g.say(fmt.Sprintf("gate %s to step %d refuses: %s; asking again", failed[0].Name, to, failed[0].Detail))
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(lookPause):
+			}
+		}
 	}
-	_, err := wk.orch.Gates(ctx)
-	var refused *orchestrator.GateError
-	if !errors.As(err, &refused) || refused.To != to {
-		return nil // the switch asks for itself
-	}
-	ignored := func(g orchestrator.Gate) bool {
-		return slices.Contains(wk.force, g.Name) || !slices.Contains(askData[:], g.Name) && g.Name != migration.GateQuarantine && g.Name != migration.GateTriggers
-	}
-	failed := slices.DeleteFunc(slices.Clone(refused.Failed), ignored)
-	if len(failed) == 0 {
-		return nil
-	}
-	return next(&orchestrator.GateError{To: to, Failed: failed}, "", "the same command, once what refuses holds")
+}
+
+// switchGates are those that the switch itself brings about.
+var switchGates = [...]string{migration.GateFence, migration.GateMirror}
+
+// stays says of a gate that it won't come to hold by itself.
+func stays(g orchestrator.Gate) bool {
+	return slices.Contains(askData[:], g.Name) || g.Name == migration.GateQuarantine || g.Name == migration.GateTriggers
 }
 
 // move moves traffic to the step: to the port if one is given, else to an
 // instance that is started for it.
 func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.SwitchResult, error) {
 	if port == 0 {
-		r, err := wk.spawn(ctx, step, false)
+		r, err := wk.spawn(ctx, step, false, wk.lookAhead(step))
 		if err != nil {
 			return orchestrator.SwitchResult{}, err
 		}
@@ -137,10 +175,15 @@ func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.Switch
 	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force})
 }
 
-// plan says what move would do. What can be checked now is.
+// plan says what move would do. What can be checked now is; that a backfill and
+// a verify, where they are asked for, will satisfy the gates is taken as given.
 func (wk *walker) plan(ctx context.Context, p position, step, port int, into *plan) error {
 	if port == 0 {
-		r, err := wk.spawn(ctx, step, true)
+		r, err := wk.spawn(ctx, step, true, wk.lookAhead(step))
+		if wk.backfill && wantsData(err) {
+			into.fill(step)
+			r, err = wk.spawn(ctx, step, true, nil)
+		}
 		if err != nil {
 			return into.stop(err)
 		}
@@ -148,6 +191,10 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 		into.Actions.spawn(r)
 	} else {
 		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
+		if wk.backfill && wantsData(err) {
+			into.fill(step)
+			err = nil
+		}
 		if err != nil {
 			return into.stop(err)
 		}

@@ -144,7 +144,7 @@ func (g *globals) drawLine(f frame) error {
 	if g.JSON {
 		return json.NewEncoder(g.out).Encode(f)
 	}
-	_, err := fmt.Fprintln(g.out, f.line())
+	_, err := fmt.Fprintln(g.out, g.hint(f.line()))
 	return err
 }
 
