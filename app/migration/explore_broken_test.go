@@ -168,6 +168,7 @@ func brokenFence() []variant {
 		{name: "tool", do: []operation{returns}},
 		{name: "reader", step: ReadBoth, do: []operation{looks("a")}},
 	}}
+	skipping := scenario{state: stateOf("equal", 2), skips: true, roles: back.roles[:2]}
 	return []variant{
 		{
 			name: "old-asks-no-epoch", hazard: "a write that was planned while old was primary commits there after the flip",
@@ -242,6 +243,39 @@ func brokenFence() []variant {
 						return nil
 					}
 					return err
+				}}, n
+			},
+		},
+		{
+			name: "skipped-copy-confirms", hazard: "a write that no copy confirms is acknowledged although the primary has returned",
+			rule: "where the copy on old is left to the relay, a look at the fence after the commit confirms", in: skipping,
+			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
+				seen := map[*actor]store.Fence{}
+				return bentOld{oldStore: o,
+					get: func(ids []string) (found, store.Fence, error) {
+						recs, f, err := o.Get(background, ids...)
+						seen[s.cur] = f
+						return recs, f, err
+					},
+					fence: func() (store.Fence, error) {
+						if f, ok := seen[s.cur]; ok && s.step() == ReadBoth {
+							return f, nil
+						}
+						return o.Fence(background)
+					},
+				}, n
+			},
+		},
+		{
+			name: "skipped-copy-while-closing", hazard: "a write that no copy confirms is acknowledged after the last drain",
+			rule: "where the copy on old is left to the relay, the fence must still be open", in: skipping,
+			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
+				return bentOld{oldStore: o, fence: func() (store.Fence, error) {
+					f, err := o.Fence(background)
+					if s.step() == ReadBoth {
+						f.Closing = false
+					}
+					return f, err
 				}}, n
 			},
 		},

@@ -50,6 +50,7 @@ type scene struct {
 	clock     time.Time
 	judge     judge
 	telling   bool
+	skips     bool // see scenario
 	story     strings.Builder
 	stored    [2]uint64 // digests of the databases, as of the last write
 	dirty     bool

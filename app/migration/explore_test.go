@@ -48,6 +48,8 @@ var core = []struct {
 	{"4+5/equal@1/fresh/flip", bounds{preemptions: 2}},
 	{"4+4/equal@2/reader-above/return", bounds{preemptions: 2}},
 	{"4+4/final@2/delete-create/return", bounds{preemptions: 2}},
+	{"4+4/equal@2/reader-above/return+skipping", bounds{preemptions: 2}},
+	{"4+4/final@2/delete-create/return+skipping", bounds{preemptions: 1}},
 	{"4+4/equal@2/reader-above/return+reopening", bounds{preemptions: 1}},
 	{"4+4/equal@2/delete-create/return+stray-six", bounds{preemptions: 1}},
 	{"4+5/stale@2/two-writers/relay", bounds{preemptions: 2}},

@@ -171,24 +171,29 @@ func TestTheFenceComesLastBeforeAWriteIsAcknowledged(t *testing.T) {
 		put    error // of the copy to old
 		move   func(store.Fence) store.Fence
 		down   bool // the fence can't be read afterwards
+		skip   bool // old is known to ail, and is not asked to take the copy
 		accept bool
 	}{
-		{"the copy got there", nil, nil, false, true},
-		{"the copy got there while the fence was closing", nil, closing, false, true},
-		{"the copy failed, the fence stands", errDown, nil, false, true},
-		{"the copy failed and the fence is closing", errDown, closing, false, false},
-		{"the primary has returned", nil, returned, false, false},
-		{"the copy failed and the primary has returned", errDown, returned, false, false},
-		{"old can't be asked", errDown, nil, true, false},
+		{"the copy got there", nil, nil, false, false, true},
+		{"the copy got there while the fence was closing", nil, closing, false, false, true},
+		{"the copy failed, the fence stands", errDown, nil, false, false, true},
+		{"the copy failed and the fence is closing", errDown, closing, false, false, false},
+		{"the primary has returned", nil, returned, false, false, false},
+		{"the copy failed and the primary has returned", errDown, returned, false, false, false},
+		{"old can't be asked", errDown, nil, true, false, false},
+		{"the copy was skipped, the fence stands", nil, nil, false, true, true},
+		{"the copy was skipped, and got there once the fence was closing", nil, closing, false, true, true},
+		{"the copy was skipped, and fails once the fence is closing", errDown, closing, false, true, false},
+		{"the copy was skipped and the primary has returned", nil, returned, false, true, false},
+		{"the copy was skipped and old can't be asked", nil, nil, true, true, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			w := raisedTo(t, StopOldWrites, 1)
-			o, _ := w.faulty()
+			o, n := w.faulty()
 			s := w.at(t, NewPrimary)
 			o.put = c.put
-			o.onPut = func() {
-				o.onPut = nil
+			then := func() {
 				if c.move != nil {
 					f, err := o.oldStore.Fence(t.Context())
 					must(t, err)
@@ -197,6 +202,12 @@ func TestTheFenceComesLastBeforeAWriteIsAcknowledged(t *testing.T) {
 				if c.down {
 					o.fence = errDown
 				}
+			}
+			if c.skip {
+				s.oldBreaker.failures, s.oldBreaker.retryAt = breakerThreshold, time.Now().Add(time.Hour)
+				n.cas = func(do func() error) error { err := do(); then(); return err }
+			} else {
+				o.onPut = func() { o.onPut = nil; then() }
 			}
 			err := w.appendTo(t.Context(), s, w.ids[0], "x")
 			if c.accept && err != nil {

@@ -137,20 +137,17 @@ func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Pl
 }
 
 // confirm replicates a commit of new to old, which proves that the fence has
-// not moved; where that fails for another reason the fence itself is asked.
-// Else the commit may be left behind by a return of the primary: unknown.
+// not moved; where that fails for another reason, or old is known to ail, the
+// fence itself is asked. Else the commit may be left behind by a return of the
+// primary: unknown.
 func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
-	ctx, cancel := s.background(ctx)
+	bounded, cancel := s.background(ctx)
 	defer cancel()
 	err := errSkipped
 	if s.oldBreaker.closed() {
-		err = s.old.PutIfNewer(ctx, fence.Epoch, rec)
-		s.oldBreaker.note(err)
+		err = s.copyToOld(bounded, fence, rec)
 	}
 	if err == nil {
-		if err := s.new.ClearPending(ctx, rec.Mark()); err != nil {
-			s.relay.nudge()
-		}
 		return nil
 	}
 	s.relay.nudge()
@@ -158,12 +155,25 @@ func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec stor
 		return fmt.Errorf("%w: the primary moved while the write was under way", store.ErrUnknown)
 	}
 	// The budget may be what failed; the fence gets one of its own.
-	ctx, cancel = s.background(context.WithoutCancel(ctx))
+	bounded, cancel = s.background(ctx)
 	defer cancel()
-	if ferr := s.stillOpen(ctx, fence); ferr != nil {
-		return fmt.Errorf("%w: written to the new database, but the fence can't be confirmed: %v", store.ErrUnknown, err)
+	ferr := s.stillOpen(bounded, fence)
+	if errors.Is(ferr, errClosing) && err == errSkipped {
+		ferr = s.copyToOld(bounded, fence, rec) // counts while the fence is closing, too
+	}
+	if ferr != nil {
+		return fmt.Errorf("%w: written to the new database, but the fence can't be confirmed: %v", store.ErrUnknown, ferr)
 	}
 	return nil
+}
+
+func (s *Service[B, F]) copyToOld(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
+	err := s.old.PutIfNewer(ctx, fence.Epoch, rec)
+	s.oldBreaker.note(err)
+	if err == nil && s.new.ClearPending(ctx, rec.Mark()) != nil {
+		s.relay.nudge()
+	}
+	return err
 }
 
 // applyRegistered commits on new at steps 6 to 8, where the registration keeps
