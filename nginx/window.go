@@ -15,9 +15,11 @@ import (
 
 // The closing window is how long clients have, at most, to let go of their
 // connections before a reload. Of what passes between two looks at them no more
-// than longLook counts: while the machine stands still nobody can let go.
+// than longLook counts: while the machine stands still nobody can let go. But
+// it ends at longest, in time for the move that waits for it.
 const (
 	window    = 2 * time.Second
+	longest   = 4 * window
 	lookEvery = 25 * time.Millisecond
 	longLook  = 4 * lookEvery
 )
@@ -64,7 +66,8 @@ func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, 
 	if err != nil {
 		return 0, err
 	}
-	for spent := time.Duration(0); spent < window && len(before) > 0; {
+	opened := time.Now()
+	for spent := time.Duration(0); spent < window && time.Since(opened) < longest && len(before) > 0; {
 		began := time.Now()
 		if !pause(ctx, lookEvery) {
 			return 0, context.Cause(ctx)

@@ -26,6 +26,7 @@ func TestDrop(t *testing.T) {
 		"too late":             {gone: looks + 1, left: 1, took: window},
 		"standing still":       {gone: looks / 2, stall: 2 * window, took: window/2 + 2*window},
 		"many to look through": {slow: longLook, idle: true, left: 1, took: (longLook + lookEvery) * (window / longLook)},
+		"far too many":         {slow: time.Second - lookEvery, idle: true, left: 1, took: longest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
