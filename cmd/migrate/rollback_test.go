@@ -63,6 +63,7 @@ func TestRollbackToTheOneThatStandsBy(t *testing.T) {
 	s.must("advance", "--until", "3")
 	dead := kill()
 	s.refused(3, []string{fmt.Sprint(dead), "has ended", "migrate switch --to", "migrate spawn --port"}, "advance")
+	s.refused(2, []string{"(step 2) takes traffic through this nginx", "migrate nginx stop --yes"}, "nginx", "stop")
 	s.must("rollback", "--dry-run")
 	s.must("rollback")
 	at(2)
