@@ -51,12 +51,10 @@ func (g *globals) returnPrimary(ctx context.Context, o *orchestrator.Orchestrato
 func processGone(host string, goneHosts []string) func(store.Registration) error {
 	return func(r store.Registration) error {
 		switch {
-		case slices.Contains(goneHosts, r.Host):
-			return nil
-		case r.Host != host:
+		case r.Host == host && process.Identity{PID: r.PID, Started: r.Started, Boot: r.Boot}.Alive():
+			return errors.New("its process lives") // also against the operator's word: it would go on writing
+		case r.Host != host && !slices.Contains(goneHosts, r.Host):
 			return fmt.Errorf("it runs on another host (%s), where this command can't look", r.Host)
-		case process.Identity{PID: r.PID, Started: r.Started, Boot: r.Boot}.Alive():
-			return errors.New("its process lives")
 		}
 		return nil
 	}
