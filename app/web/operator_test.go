@@ -40,7 +40,7 @@ func TestAdmin(t *testing.T) {
 		{bad, "POST", "/drain", 503, "unavailable", "127.0.0.1:1"},
 		{stranger, "POST", "/prepare", 409, "stranger", "new has m2"},
 		{ok, "GET", "/drain", 405, "method_not_allowed", "POST"},
-		{ok, "GET", "/tasks", 404, "not_found", ""},
+		{ok, "GET", "/tasks", 404, "not_found", "nothing at this path"},
 	}
 	for _, c := range cases {
 		t.Run(c.method+c.target, func(t *testing.T) {

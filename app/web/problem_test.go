@@ -16,22 +16,22 @@ import (
 
 func TestErrorsOfTheStore(t *testing.T) {
 	cases := []struct {
-		err    error
-		status int
-		code   string
+		err        error
+		status     int
+		code, says string
 	}{
-		{store.ErrUnknown, 503, "outcome_unknown"},
-		{fmt.Errorf("%w: %w", context.DeadlineExceeded, store.ErrUnknown), 503, "outcome_unknown"},
-		{fmt.Errorf("%w after %w", store.ErrUnavailable, store.ErrUnknown), 503, "outcome_unknown"},
-		{store.ErrUnavailable, 503, "unavailable"},
-		{context.DeadlineExceeded, 503, "unavailable"},
-		{context.Canceled, 503, "unavailable"},
-		{migration.ErrRefused, 503, "refused"},
-		{store.ErrFenceMoved, 503, "refused"},
-		{store.ErrConflict, 409, "conflict"},
-		{store.ErrUnfit, 422, "invalid_field"},
-		{errors.New("password hunter2"), 500, "internal"},
-		{store.ErrStranger, 500, "internal"},
+		{store.ErrUnknown, 503, "outcome_unknown", "read before repeating it"},
+		{fmt.Errorf("%w: %w", context.DeadlineExceeded, store.ErrUnknown), 503, "outcome_unknown", "read before repeating it"},
+		{fmt.Errorf("%w after %w", store.ErrUnavailable, store.ErrUnknown), 503, "outcome_unknown", "read before repeating it"},
+		{store.ErrUnavailable, 503, "unavailable", "can't be reached; nothing has changed"},
+		{context.DeadlineExceeded, 503, "unavailable", "not answer in time; nothing has changed"},
+		{context.Canceled, 503, "unavailable", "not answer in time; nothing has changed"},
+		{migration.ErrRefused, 503, "refused", "may not serve"},
+		{store.ErrFenceMoved, 503, "refused", "may not serve"},
+		{store.ErrConflict, 409, "conflict", "others changed the task"},
+		{store.ErrUnfit, 422, "invalid_field", "can't be held"},
+		{errors.New("password hunter2"), 500, "internal", "internal error"},
+		{store.ErrStranger, 500, "internal", "internal error"},
 	}
 	requests := []struct{ method, target, body, contentType string }{
 		{"GET", "/tasks", "", form}, {"GET", "/tasks/a", "", form}, {"POST", "/tasks", "assignee=a&description=b", form},
@@ -45,7 +45,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 			if res.StatusCode != c.status {
 				t.Errorf("%v, %s %s: %d, want %d", c.err, q.method, q.target, res.StatusCode, c.status)
 			}
-			checkError(t, body, c.code, "")
+			checkError(t, body, c.code, c.says)
 			if after := res.Header.Get("Retry-After"); (after == "1") != (c.status == 503) {
 				t.Errorf("%v: Retry-After %q", c.err, after)
 			}

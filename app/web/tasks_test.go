@@ -29,7 +29,7 @@ func TestEveryAnswer(t *testing.T) {
 		{"multipart", "POST", "/tasks", "--x\r\nContent-Disposition: form-data; name=\"assignee\"\r\n\r\nBill\r\n--x\r\nContent-Disposition: form-data; name=\"description\"\r\n\r\nwalk\r\n--x--\r\n", []string{"Content-Type: multipart/form-data; boundary=x"}, 201, "", `{"id":"`},
 		{"JSON", "POST", "/tasks", `{"assignee":"Bill","description":"walk"}`, []string{asDoc + "; charset=utf-8"}, 201, "", `{"id":"`},
 		{"no type", "POST", "/tasks", "assignee=Bill&description=x", nil, 415, "unsupported_media_type", "form or application/json"},
-		{"wrong type", "POST", "/tasks", "<a/>", []string{"Content-Type: text/xml"}, 415, "unsupported_media_type", ""},
+		{"wrong type", "POST", "/tasks", "<a/>", []string{"Content-Type: text/xml"}, 415, "unsupported_media_type", "send a form or application/json"},
 		{"compressed", "POST", "/tasks", "assignee=Bill", []string{form, "Content-Encoding: gzip"}, 415, "unsupported_media_type", "encoded"},
 		{"too large", "POST", "/tasks", "description=" + strings.Repeat("x", maxBody), []string{form}, 413, "too_large", "262144"},
 		{"broken form", "POST", "/tasks", "assignee=%zz", []string{form}, 400, "malformed", "form"},
@@ -51,10 +51,10 @@ func TestEveryAnswer(t *testing.T) {
 
 		{"get", "GET", "/tasks/a", "", nil, 200, "", `{"id":"a","assignee":"Bill","description":"walk","done":false,"rev":3,"epoch":1}`},
 		{"get none", "GET", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
-		{"get deleted", "GET", "/tasks/gone", "", nil, 404, "not_found", ""},
+		{"get deleted", "GET", "/tasks/gone", "", nil, 404, "not_found", "no task gone"},
 		{"get odd id", "GET", "/tasks/a%2Fb%20c%3F", "", nil, 200, "", `"id":"a/b c?"`},
 		{"get dots", "GET", "/tasks/..", "", nil, 200, "", `"id":".."`},
-		{"get no text", "GET", "/tasks/%ff", "", nil, 404, "not_found", ""},
+		{"get no text", "GET", "/tasks/%ff", "", nil, 404, "not_found", "no task \uFFFD"},
 		{"get known", "GET", "/tasks/a", "", []string{`If-None-Match: "1-1", W/"3-9f2512ce"`}, 304, "", ""},
 		{"get newer", "GET", "/tasks/a", "", []string{`If-None-Match: "2-1"`}, 200, "", `"rev":3`},
 
@@ -62,8 +62,8 @@ func TestEveryAnswer(t *testing.T) {
 		{"put empty", "PUT", "/tasks/a", "{}", []string{asDoc}, 200, "", `"done":true`},
 		{"put done", "PUT", "/tasks/done", "", nil, 200, "", `"rev":2`},
 		{"put body", "PUT", "/tasks/a", `{"done":false}`, []string{asDoc}, 400, "malformed", "PATCH"},
-		{"put none", "PUT", "/tasks/zz", "", nil, 404, "not_found", ""},
-		{"put deleted", "PUT", "/tasks/gone", "", nil, 404, "not_found", ""},
+		{"put none", "PUT", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
+		{"put deleted", "PUT", "/tasks/gone", "", nil, 404, "not_found", "no task gone"},
 		{"put huge legacy", "PUT", "/tasks/huge", "", nil, 200, "", `"done":true`},
 
 		{"patch", "PATCH", "/tasks/a", `{"description":"run","done":true}`, []string{asDoc}, 200, "", `"description":"run","done":true,"rev":4`},
@@ -74,17 +74,17 @@ func TestEveryAnswer(t *testing.T) {
 		{"patch empty", "PATCH", "/tasks/a", `{"description":""}`, []string{asDoc}, 422, "invalid_field", "description is required"},
 		{"patch long", "PATCH", "/tasks/a", `{"description":"` + long + `"}`, []string{asDoc}, 422, "invalid_field", "10000"},
 		{"patch id", "PATCH", "/tasks/a", `{"id":"b"}`, []string{asDoc}, 422, "invalid_field", "id"},
-		{"patch form", "PATCH", "/tasks/a", `done=true`, []string{form}, 415, "unsupported_media_type", ""},
-		{"patch none", "PATCH", "/tasks/zz", `{"done":true}`, []string{asDoc}, 404, "not_found", ""},
+		{"patch form", "PATCH", "/tasks/a", `done=true`, []string{form}, 415, "unsupported_media_type", "send application/json"},
+		{"patch none", "PATCH", "/tasks/zz", `{"done":true}`, []string{asDoc}, 404, "not_found", "no task zz"},
 		{"patch match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "3-9f2512ce"`}, 200, "", `"rev":4`},
 		{"patch any", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: *`}, 200, "", `"rev":4`},
 		{"patch no match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "2-1"`}, 412, "precondition_failed", `3-9f2512ce`},
-		{"patch weak match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: W/"3-9f2512ce"`}, 412, "precondition_failed", ""},
+		{"patch weak match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: W/"3-9f2512ce"`}, 412, "precondition_failed", "the task is at \"3-9f2512ce\" now"},
 
 		{"delete", "DELETE", "/tasks/a", "", nil, 204, "", ""},
-		{"delete no match", "DELETE", "/tasks/a", "", []string{`If-Match: "1-1"`}, 412, "precondition_failed", ""},
+		{"delete no match", "DELETE", "/tasks/a", "", []string{`If-Match: "1-1"`}, 412, "precondition_failed", "the task is at \"3-9f2512ce\" now"},
 		{"delete again", "DELETE", "/tasks/gone", "", nil, 204, "", ""},
-		{"delete none", "DELETE", "/tasks/zz", "", nil, 404, "not_found", ""},
+		{"delete none", "DELETE", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
 
 		{"bad done", "GET", "/tasks?done=maybe", "", nil, 400, "malformed", "done"},
 		{"bad limit", "GET", "/tasks?limit=0", "", nil, 400, "malformed", "limit"},
@@ -92,11 +92,11 @@ func TestEveryAnswer(t *testing.T) {
 		{"no method", "PUT", "/tasks", "", nil, 405, "method_not_allowed", "GET, HEAD, OPTIONS, POST"},
 		{"no method on a task", "POST", "/tasks/a", "", nil, 405, "method_not_allowed", "DELETE"},
 		{"options", "OPTIONS", "/tasks", "", nil, 204, "", ""},
-		{"no path", "GET", "/nothing", "", nil, 404, "not_found", ""},
-		{"no id", "GET", "/tasks/", "", nil, 404, "not_found", ""},
-		{"no page", "GET", "/static/nothing.html", "", nil, 404, "not_found", ""},
-		{"no folder", "GET", "/static/", "", nil, 404, "not_found", ""},
-		{"other origin", "POST", "/tasks", "assignee=a&description=x", []string{form, "Sec-Fetch-Site: cross-site"}, 403, "cross_origin", ""},
+		{"no path", "GET", "/nothing", "", nil, 404, "not_found", "nothing at this path"},
+		{"no id", "GET", "/tasks/", "", nil, 404, "not_found", "nothing at this path"},
+		{"no page", "GET", "/static/nothing.html", "", nil, 404, "not_found", "nothing at this path"},
+		{"no folder", "GET", "/static/", "", nil, 404, "not_found", "nothing at this path"},
+		{"other origin", "POST", "/tasks", "assignee=a&description=x", []string{form, "Sec-Fetch-Site: cross-site"}, 403, "cross_origin", "another origin are refused"},
 		{"other origin's read", "GET", "/tasks/a", "", []string{"Sec-Fetch-Site: cross-site"}, 200, "", ""},
 	}
 	for _, c := range cases {
@@ -129,15 +129,20 @@ func TestEveryAnswer(t *testing.T) {
 	}
 }
 
+// checkError wants this code, and a message that holds says, which may not be
+// empty: every message is there to tell people something.
 func checkError(t *testing.T, body, code, says string) {
 	t.Helper()
+	if says == "" {
+		t.Errorf("the test doesn't say what the message of %s tells: %s", code, body)
+	}
 	var e struct {
 		Error struct{ Code, Message string }
 	}
 	if err := json.Unmarshal([]byte(body), &e); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
-	if e.Error.Code != code || !strings.Contains(e.Error.Message, says) || e.Error.Message == "" {
+	if e.Error.Code != code || !strings.Contains(e.Error.Message, says) {
 		t.Errorf("error %+v, want code %s with %q", e.Error, code, says)
 	}
 }
@@ -191,7 +196,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if status, answer := post("assignee=Bill&description=run", form); status != 422 {
 		t.Errorf("other body: %d %s", status, answer)
 	} else {
-		checkError(t, answer, "idempotency_key_reuse", "")
+		checkError(t, answer, "idempotency_key_reuse", "used for another request")
 	}
 	// A later change of the task doesn't make the repeat another request.
 	ask(t, h, "PATCH", "/tasks/"+id, `{"description":"swim"}`, asDoc)
