@@ -13,6 +13,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	_ "modernc.org/sqlite"
 	"pgregory.net/rapid"
 
@@ -252,7 +255,7 @@ func (b *bench) comesBack(want map[string]task.Task) {
 // the new database at the end, or in quarantine with all of its row and the
 // reason; and what was changed there comes back as it is.
 func TestRoundTrip(t *testing.T) {
-	uri := server(t)
+	uri, prefix := server(t)
 	runs := 0
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
@@ -263,7 +266,7 @@ func TestRoundTrip(t *testing.T) {
 		defer os.RemoveAll(dir)
 		ids := rapid.OneOf(anyValue(), rapid.SampledFrom([]any{"a", "b", "B", "5", int64(5), "a ", "á", "a\x00"}))
 		rows := rapid.SliceOfN(anyRow(ids), 0, 12).Draw(t, "rows")
-		db := Databases{SQLite: filepath.Join(dir, "todo.sqlite"), MongoURI: uri, MongoDB: fmt.Sprint("r", runs)}
+		db := Databases{SQLite: filepath.Join(dir, "todo.sqlite"), MongoURI: uri, MongoDB: fmt.Sprint(prefix, runs)}
 		b := &bench{t: t, ctx: context.Background(), foreign: lay(t, db.SQLite, rows)}
 		b.contact(db)
 		defer b.close()
@@ -285,7 +288,8 @@ func TestRoundTrip(t *testing.T) {
 // bring lays the rows down and copies them, to through as the new database.
 func bring(t *testing.T, rows []row, through func(store.New[task.Task, task.Filter]) store.New[task.Task, task.Filter]) *bench {
 	t.Helper()
-	db := Databases{SQLite: filepath.Join(t.TempDir(), "todo.sqlite"), MongoURI: server(t), MongoDB: "r"}
+	uri, prefix := server(t)
+	db := Databases{SQLite: filepath.Join(t.TempDir(), "todo.sqlite"), MongoURI: uri, MongoDB: prefix}
 	b := &bench{t: t, ctx: t.Context(), foreign: lay(t, db.SQLite, rows)}
 	b.contact(db)
 	t.Cleanup(b.close)
@@ -325,9 +329,15 @@ func TestCarelessStoreIsCaught(t *testing.T) {
 	}
 }
 
-// server starts an embedded one.
-func server(t *testing.T) (uri string) {
+// server is the one that the tests were given, else an embedded one, and how
+// databases there are to be called.
+func server(t *testing.T) (uri, prefix string) {
 	t.Helper()
+	prefix = fmt.Sprintf("migrate_test_%d_%s_", os.Getpid(), t.Name())
+	if uri := os.Getenv("MIGRATE_TEST_MONGO_URI"); uri != "" {
+		t.Cleanup(func() { drop(t, uri, prefix) })
+		return uri, prefix
+	}
 	s, err := embeddedmongo.Start(t.Context(), embeddedmongo.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -337,5 +347,23 @@ func server(t *testing.T) (uri string) {
 			t.Error(err)
 		}
 	})
-	return s.URI()
+	return s.URI(), prefix
+}
+
+// drop removes what the test has left on a server that goes on running.
+func drop(t *testing.T, uri, prefix string) {
+	ctx := context.Background()
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := client.ListDatabaseNames(ctx, bson.D{})
+	for _, name := range names {
+		if strings.HasPrefix(name, prefix) {
+			err = errors.Join(err, client.Database(name).Drop(ctx))
+		}
+	}
+	if err := errors.Join(err, client.Disconnect(ctx)); err != nil {
+		t.Error(err)
+	}
 }

@@ -136,7 +136,7 @@ func TestRollbackUnderLoad(t *testing.T) {
 	for i := range tasks {
 		own = append(own, fmt.Sprintf("old-%d", i+1))
 	}
-	s.must("mongo", "start")
+	s.startMongo()
 	s.must("nginx", "start")
 	s.must("advance", "--until", "1", "--sqlite", file)
 	ledger := filepath.Join(t.TempDir(), "ledger.jsonl")

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
 	"migrate/nginx/nginxtest"
 )
 
@@ -73,6 +76,28 @@ func newSite(t *testing.T) *site {
 		}
 	})
 	return s
+}
+
+// startMongo starts the embedded server, unless the tests were given another one.
+func (s *site) startMongo() {
+	s.t.Helper()
+	uri := os.Getenv("MIGRATE_TEST_MONGO_URI")
+	if uri == "" {
+		s.must("mongo", "start")
+		return
+	}
+	name := fmt.Sprintf("migrate_test_%d_%d", os.Getpid(), s.first)
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		ctx := context.Background()
+		if err := errors.Join(client.Database(name).Drop(ctx), client.Disconnect(ctx)); err != nil {
+			s.t.Error(err)
+		}
+	})
+	s.env = append(s.env, "MIGRATE_MONGO_URI="+uri, "MIGRATE_MONGO_DB="+name)
 }
 
 func (s *site) url() string { return fmt.Sprintf("http://127.0.0.1:%d", s.first+38) }

@@ -31,7 +31,7 @@ func up(t *testing.T) *site {
 			t.Fatal(err)
 		}
 	}
-	s.must("mongo", "start")
+	s.startMongo()
 	s.must("nginx", "start")
 	s.must("spawn", "--port", strconv.Itoa(s.first), "--step", "1", "--sqlite", file)
 	s.must("switch")

@@ -14,7 +14,7 @@ import (
 // from returning: the old database knows.
 func TestRollbackUnderASilentInstance(t *testing.T) {
 	s := newSite(t)
-	s.must("mongo", "start")
+	s.startMongo()
 	s.must("nginx", "start")
 	s.must("advance", "--until", "5", "--backfill")
 	s.must("rollback")
