@@ -87,7 +87,7 @@ func (m *metrics) status(ctx context.Context) migration.Status {
 type statusCollector struct {
 	m *metrics
 
-	step, epoch, primary, pending, compared, backfill *prometheus.Desc
+	step, epoch, primary, pending, age, compared, backfill *prometheus.Desc
 }
 
 func newStatusCollector(m *metrics) *statusCollector {
@@ -100,13 +100,14 @@ func newStatusCollector(m *metrics) *statusCollector {
 		epoch:    desc("migrate_fence_epoch", "The fence's epoch as the instance knows it."),
 		primary:  desc("migrate_primary", "1 for the database that decides.", "store"),
 		pending:  desc("migrate_pending_records", "Records of the primary that the other database still lacks.", "store"),
+		age:      desc("migrate_pending_age_seconds", "How long some record has been pending without a break, as the instance saw it.", "store"),
 		compared: desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "result"),
 		backfill: desc("migrate_backfill_records_total", "Records scanned by the backfill under the present epoch."),
 	}
 }
 
 func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.compared, c.backfill} {
+	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.age, c.compared, c.backfill} {
 		ch <- d
 	}
 }
@@ -130,6 +131,7 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Primary != "" && s.Pending >= 0 {
 		gauge(c.pending, float64(s.Pending), string(s.Primary))
+		gauge(c.age, float64(s.PendingAge)/1000, string(s.Primary))
 	}
 	counter(c.compared, s.Compared.Equal, "equal")
 	counter(c.compared, s.Compared.Behind, "behind")

@@ -170,6 +170,7 @@ func TestRedact(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	tasks := newMapTasks()
+	tasks.state.PendingAge = 1250
 	calls := prometheus.NewCounter(prometheus.CounterOpts{Name: "migrate_store_operations_total", Help: "Calls."})
 	s := newServer(t, tasks, Config{Collectors: []prometheus.Collector{calls}})
 	ask(t, s.Public(), "GET", "/tasks/a1", "")
@@ -187,7 +188,8 @@ func TestMetrics(t *testing.T) {
 		`migrate_http_request_duration_seconds_count{method="GET",route="/tasks/{id:.+}"} 2`,
 		`migrate_http_in_flight 0`,
 		`migrate_step 4`, `migrate_fence_epoch 1`, `migrate_primary{store="old"} 1`, `migrate_primary{store="new"} 0`,
-		`migrate_pending_records{store="old"} 3`, `migrate_compared_reads_total{result="different"} 0`,
+		`migrate_pending_records{store="old"} 3`, `migrate_pending_age_seconds{store="old"} 1.25`,
+		`migrate_compared_reads_total{result="different"} 0`,
 		`migrate_store_operations_total 0`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {
@@ -196,8 +198,8 @@ func TestMetrics(t *testing.T) {
 	}
 	tasks.state.Pending = -1 // unknown is not a number
 	s = newServer(t, tasks, Config{})
-	if _, body = ask(t, s.Public(), "GET", "/metrics", ""); strings.Contains(body, "migrate_pending_records{") {
-		t.Error("an unknown number of pending records is shown")
+	if _, body = ask(t, s.Public(), "GET", "/metrics", ""); strings.Contains(body, "migrate_pending_") {
+		t.Error("an unknown number of pending records, or its age, is shown")
 	}
 }
 
