@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -222,6 +223,7 @@ func freeBeside(address string) string {
 }
 
 func runMongoServe(ctx context.Context, g *globals, listen string) error {
+	syscall.Umask(ownersOnly)
 	dir, err := mongoDir(g)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,10 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	return cmd
 }
 
+// ownersOnly keeps what the databases make for themselves from all others. A
+// file that is there already keeps its mode, and gives it to what is beside it.
+const ownersOnly = 0o077
+
 func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	if o.step < 1 || o.step > lastStep {
 		return badUsage(cmd, "--step %d: there are steps 1 to %d", o.step, lastStep)
@@ -49,6 +54,7 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	if o.port < 1 || o.port > 65535 {
 		return badUsage(cmd, "--port %d is no port", o.port)
 	}
+	syscall.Umask(ownersOnly)
 	build, err := buildID(g.self)
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@ package main
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"net/http"
 	"net/url"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gofrs/flock"
@@ -283,6 +286,45 @@ func TestWalkByHand(t *testing.T) {
 	s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "MIGRATE_MONGO_LISTEN=") })
 	if out, want := s.must("mongo", "start"), fmt.Sprint(s.first+39); !strings.Contains(out, want) {
 		t.Errorf("the embedded server did not come back on port %s: %s", want, out)
+	}
+}
+
+// What is in the state folder is its owner's alone, whatever the umask; only
+// nginx writes its log and its process number as it likes, in a closed folder.
+func TestFilesAreTheirOwners(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o022)) // what most people have, and what the program inherits
+	s := newSite(t)
+	s.must("mongo", "start")
+	s.must("nginx", "start")
+	s.must("advance", "--until", "3", "--create")
+	seen := map[string]bool{}
+	err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) || d.Type() == os.ModeSymlink {
+			return nil // put in place under another name meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		seen[d.Name()] = true
+		if name := d.Name(); name == "nginx.pid" || name == "error.log" {
+			return nil
+		}
+		if open := info.Mode().Perm() & 0o077; open != 0 {
+			t.Errorf("%s: %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"todo.sqlite", "todo.sqlite-wal", "state.json", "admin.sock", "nginx.conf", "ferretdb.sock"} {
+		if !seen[name] {
+			t.Errorf("%s was not looked at", name)
+		}
 	}
 }
 
