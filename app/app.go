@@ -93,6 +93,7 @@ type Config struct {
 	Step        migration.Step
 	AdminSocket string // path of the admin socket; none when empty
 	Build       string // version of the program
+	CompareMin  int64  // reads to be compared before step 5; see migration.Config
 	Log         *slog.Logger
 }
 
@@ -198,7 +199,7 @@ func Run(ctx context.Context, cfg Config) error {
 func open(ctx context.Context, cfg Config, id string) (*instance, error) {
 	i := &instance{tel: newTelemetry()}
 	mc := migration.Config[task.Task, task.Filter]{
-		Step: cfg.Step, Migration: cfg.Migration, Logger: cfg.Log, Observe: i.tel.observe,
+		Step: cfg.Step, Migration: cfg.Migration, Logger: cfg.Log, Observe: i.tel.observe, CompareMin: cfg.CompareMin,
 	}
 	var err error
 	if mc.Instance, err = registration(id); err != nil {

@@ -18,6 +18,7 @@ type serveOptions struct {
 	step        int
 	admin       string
 	migrationID string
+	compareMin  int64
 	asPublished bool
 }
 
@@ -37,6 +38,7 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.IntVar(&o.step, "step", 1, "step of the migration, 1 to 8")
 	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
 	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
+	f.Int64Var(&o.compareMin, "compare-min", 1000, "`reads` that must have been compared before the move to step 5")
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
 	g.mayCreate(cmd)
 	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
@@ -53,6 +55,9 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	}
 	if o.port < 1 || o.port > 65535 {
 		return badUsage(cmd, "--port %d is no port", o.port)
+	}
+	if o.compareMin < 1 {
+		return badUsage(cmd, "--compare-min %d: at least one read must be compared", o.compareMin)
 	}
 	syscall.Umask(ownersOnly)
 	build, err := buildID(g.self)
@@ -76,7 +81,7 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	}
 	err = run(cmd.Context(), app.Config{
 		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
-		Build: build, Log: g.logger(slog.LevelInfo),
+		Build: build, CompareMin: o.compareMin, Log: g.logger(slog.LevelInfo),
 	})
 	if errors.Is(err, app.ErrNoFile) {
 		return noFile(err)

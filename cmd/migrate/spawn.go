@@ -40,7 +40,9 @@ that stood by from an earlier switch is ended first: at most two live.
 
 Without a command it is the ToDo service. Your own service follows "--"; {port}
 and {step} are replaced in it, and PORT and MIGRATION_STEP are in its
-environment.`,
+environment. What is in the environment of this command is in its, too:
+MIGRATE_COMPARE_MIN=100 lets the ToDo service go to step 5 after 100 compared
+reads instead of 1,000.`,
 		Example: `  migrate spawn --step 3
   migrate spawn --step 3 --dry-run
   migrate spawn --port 8001 --step 3

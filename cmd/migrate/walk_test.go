@@ -177,8 +177,9 @@ func TestWalkByHand(t *testing.T) {
 		b.create(fmt.Sprintf("at step %d", step))
 		b.all(fmt.Sprintf("step %d", step))
 	}
+	s.env = append(s.env, "MIGRATE_COMPARE_MIN=777")
 	s.must(spawn(4, 5)...)
-	s.refused(4, []string{"compared", "migrate backfill", "migrate verify"}, "switch")
+	s.refused(4, []string{"compared", "777 wanted", "migrate backfill", "migrate verify"}, "switch")
 	s.refused(4, []string{"compared"}, "gates")
 	if got := b.step(); got != 4 {
 		t.Errorf("after a refused switch traffic is at step %d", got)
