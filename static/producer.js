@@ -7,7 +7,7 @@ import { Strip } from "./strip.js";
 const rest = 500; // milliseconds from an accepted task to the next one
 const finishing = 6_000; // milliseconds between two rounds of marking done
 const scale = 20; // tasks on the whole bar
-const page = 100; // tasks that are looked at
+const page = 100; // tasks that are asked for at once
 
 const $ = (id) => document.getElementById(id);
 const strip = new Strip($("strip"), $("cuts"));
@@ -62,21 +62,30 @@ class Person {
     for (;;) {
       await pause(finishing, signal);
       if (signal.aborted) return;
-      for (const task of (await this.look()) ?? []) await this.ask("PUT", taskPath(task.id), { method: "PUT" });
+      for (let after, more = true; more && !signal.aborted;) {
+        const answer = await this.undone(after);
+        for (const task of answer?.body ?? []) await this.ask("PUT", taskPath(task.id), { method: "PUT" });
+        more = answer?.headers.has("Link");
+        after = answer?.body.at(-1)?.id;
+      }
       await this.look();
     }
   }
 
-  // look shows how many tasks are undone, and returns them if it could.
+  // undone asks for a page of undone tasks.
+  undone(after) {
+    return this.ask("GET", listPath(this.name, page, after));
+  }
+
+  // look shows how many tasks are undone.
   async look() {
-    const answer = await this.ask("GET", listPath(this.name, page));
-    if (!answer) return undefined;
+    const answer = await this.undone();
+    if (!answer) return;
     const tasks = answer.body, more = answer.headers.has("Link") ? "+" : "";
     this.count.textContent = `${tasks.length}${more}`;
     this.fill.style.width = `${Math.min(100, (100 * tasks.length) / scale)}%`;
     this.bar.ariaValueNow = Math.min(scale, tasks.length);
     this.bar.ariaValueText = `${tasks.length}${more} undone`;
-    return tasks;
   }
 
   // ask sends a request and counts it. It returns what was answered, or

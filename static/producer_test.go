@@ -1,8 +1,10 @@
 package static_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -76,6 +78,50 @@ func TestProducer(t *testing.T) {
 	if after := asked.Load(); after != before {
 		t.Errorf("%d requests after it was stopped", after-before)
 	}
+}
+
+// Whatever is undone gets its turn, also what is on a later page; tasks that
+// can't be finished don't keep it from the others.
+func TestProducerFinishesEveryPage(t *testing.T) {
+	t.Parallel()
+	const page, stuck, free = 100, 100, 120
+	s, tab := newSite(t, migration.ReadBoth), browsertest.New(t)
+	for n := range stuck + free {
+		s.create("Bill", fmt.Sprintf("from before, %d", n))
+	}
+	first := map[string]bool{}
+	for _, path := range s.paths("Bill", page) {
+		first[path] = true
+	}
+	s.disturb(func(w http.ResponseWriter, r *http.Request) bool {
+		return first[r.URL.Path] && refuse("PUT", "/tasks")(w, r)
+	})
+	tab.Open(s.url + "/static/taskProducer.html")
+	tab.Click("#run")
+	tab.Wait(fmt.Sprintf(`(([, requests, failed]) => requests.textContent - failed.textContent >= %d)(%s.querySelectorAll("tbody tr")[2].cells)`, free, bill))
+	for _, description := range s.undone("Bill")[stuck:] {
+		if strings.HasPrefix(description, "from before") {
+			t.Errorf("%q was not marked done", description)
+		}
+	}
+	s.disturb(nil)
+	tab.Wait(bill + `.querySelector(".count").textContent < 20`)
+}
+
+// paths are those of somebody's first undone tasks.
+func (s *site) paths(assignee string, limit int) []string {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.live.Load().Public().ServeHTTP(w, httptest.NewRequest("GET", fmt.Sprintf("/tasks?assignee=%s&limit=%d", assignee, limit), nil))
+	var tasks []struct{ ID string }
+	if err := json.Unmarshal(w.Body.Bytes(), &tasks); err != nil || len(tasks) != limit {
+		s.t.Fatalf("%d tasks, %d %v", len(tasks), w.Code, err)
+	}
+	var paths []string
+	for _, task := range tasks {
+		paths = append(paths, "/tasks/"+task.ID)
+	}
+	return paths
 }
 
 func colour(tab *browsertest.Tab, person string) string {
