@@ -123,52 +123,6 @@ func (l *load) err() error {
 	return nil
 }
 
-// usual is the usual way to switch, for comparison: an nginx whose upstream is
-// rewritten and reloaded.
-type usual struct{ dir, listen string }
-
-func startUsual(t *testing.T, port int) usual {
-	server := nginxtest.Start(t, 1) // for its folder, and for its end
-	if err := server.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	u := usual{server.Config().Dir, server.Config().Listen}
-	u.write(t, port)
-	run(t, u.dir)
-	waitAnswer(t, "http://"+u.listen, "a")
-	return u
-}
-
-func (u usual) move(t *testing.T, port int) {
-	t.Helper()
-	u.write(t, port)
-	signalReload(t, u.dir)
-}
-
-func (u usual) write(t *testing.T, port int) {
-	t.Helper()
-	text := fmt.Sprintf(`
-		daemon on; worker_processes 2; pid %[1]q; error_log %[2]q warn;
-		events { worker_connections 4096; }
-		http {
-			access_log off;
-			client_body_temp_path %[3]q;
-			upstream app { server 127.0.0.1:%[4]d; keepalive 64; }
-			server {
-				listen %[5]s;
-				keepalive_requests 100000;
-				location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
-			}
-		}`, filepath.Join(u.dir, "nginx.pid"), filepath.Join(u.dir, "logs/error.log"),
-		filepath.Join(u.dir, "temp/body"), port, u.listen)
-	if os.Geteuid() == 0 {
-		text = "user root root;" + text
-	}
-	if err := os.WriteFile(filepath.Join(u.dir, "nginx.conf"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Many moves under load lose no request, by either way; the same load sees what
 // a plain reload loses, so it would see ours.
 func TestMoveLosesNothing(t *testing.T) {
@@ -240,17 +194,19 @@ func TestMoveLosesNothingFarAway(t *testing.T) {
 func plainLoses(t *testing.T, clients int64, think, oneWay time.Duration) {
 	s := newStage(t, 2)
 	ports := [2]*instance{s.serve(t, named("a")), s.serve(t, named("b"))}
-	u := startUsual(t, ports[0].port)
-	address := u.listen
+	u := nginxtest.StartPlain(t, ports[0].port)
+	url := "http://" + u.Listen
+	waitAnswer(t, url, "a")
+	address := u.Listen
 	if oneWay > 0 {
-		address = nginxtest.Relay(t, u.listen, oneWay)
+		address = nginxtest.Relay(t, u.Listen, oneWay)
 	}
 	l := startLoad(t.Context(), address, int(clients), think)
 	reloads := 0
 	for ; reloads < 40 && l.failed.Load() == 0; reloads++ {
 		l.moreDone(t, clients/4)
-		u.move(t, ports[(reloads+1)%2].port)
-		waitAnswer(t, "http://"+u.listen, string("ab"[(reloads+1)%2]))
+		u.Move(t, ports[(reloads+1)%2].port)
+		waitAnswer(t, url, string("ab"[(reloads+1)%2]))
 	}
 	l.end()
 	t.Logf("%d reloads, %d requests, %d failed: %v", reloads, l.done.Load(), l.failed.Load(), l.err())
