@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"migrate/app/migration"
+	"migrate/app/store"
 )
 
 const defaultBatch = 200
@@ -17,6 +18,7 @@ type backfillOptions struct {
 	rate   float64
 	batch  int
 	rescan bool
+	dryRun bool
 	within string // the command that runs it; empty if it is the command
 }
 
@@ -45,7 +47,7 @@ func newBackfillCmd(g *globals) *cobra.Command {
 It may begin at step 3. An interrupted run goes on where it stopped. Run under
 the new primary (steps 5 to 7) it leaves the completion mark that step 8 waits
 for.`,
-		Example: "  migrate backfill\n  migrate backfill --rate 500",
+		Example: "  migrate backfill\n  migrate backfill --dry-run\n  migrate backfill --rate 500",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.batch < 1 {
@@ -58,6 +60,7 @@ for.`,
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
 	f.IntVar(&o.batch, "batch", o.batch, "records a page")
 	f.BoolVar(&o.rescan, "rescan", false, "start from the first record even if an earlier run got further")
+	f.BoolVar(&o.dryRun, "dry-run", false, "list each action, and do nothing")
 	return cmd
 }
 
@@ -67,6 +70,9 @@ func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 		return err
 	}
 	defer s.close()
+	if o.dryRun {
+		return dryBackfill(ctx, g, s, o)
+	}
 	res, err := copyAll(ctx, g, s, o)
 	if err != nil {
 		return err
@@ -81,6 +87,66 @@ func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 			fmt.Fprintf(w, "Copied %d records. The old database is still primary (epoch %d): run it again from step 5 on, to complete it.\n", res.Copied, res.Epoch)
 		}
 	})
+}
+
+// backfillPlan is what backfill says to --dry-run.
+type backfillPlan struct {
+	plan
+	Epoch    int64         `json:"epoch"`
+	Primary  store.Primary `json:"primary"`
+	Complete bool          `json:"complete"` // an earlier run has left the completion mark
+}
+
+// dryBackfill looks where a backfill would begin, and says what it would do
+// from there: about, because the service goes on meanwhile.
+func dryBackfill(ctx context.Context, g *globals, s *stores, o backfillOptions) error {
+	p, err := planBackfill(ctx, s, o)
+	if err != nil {
+		return passFailed(err, "nothing was changed", "migrate doctor, then migrate backfill")
+	}
+	return g.answer(p, func(w io.Writer) {
+		if p.Complete {
+			fmt.Fprintf(w, "Complete under epoch %d already.\n", p.Epoch)
+		}
+		p.Actions.print(w)
+	})
+}
+
+func planBackfill(ctx context.Context, s *stores, o backfillOptions) (backfillPlan, error) {
+	p := backfillPlan{plan: plan{DryRun: true, Actions: actions{}}}
+	fence, err := s.old.Fence(ctx)
+	if err != nil {
+		return p, err
+	}
+	id, err := s.new.Prepared(ctx)
+	if err == nil && id != fence.Migration {
+		err = fmt.Errorf("%w: the old one is of migration %q, the new one of %q", store.ErrStranger, fence.Migration, id)
+	}
+	if err != nil {
+		return p, err
+	}
+	progress, err := s.new.Progress(ctx, fence.Epoch)
+	if err != nil {
+		return p, err
+	}
+	total, err := s.old.Count(ctx)
+	if err != nil {
+		return p, err
+	}
+	p.Epoch, p.Primary, p.Complete = fence.Epoch, fence.Primary, progress.Complete
+	switch {
+	case p.Complete && !o.rescan:
+		return p, nil
+	case progress.After != "" && !o.rescan:
+		p.Actions.add("go on after the %d records that an earlier run has copied, and copy about %d more under epoch %d",
+			progress.Copied, max(0, total-progress.Copied), p.Epoch)
+	default:
+		p.Actions.add("copy about %d records under epoch %d", total, p.Epoch)
+	}
+	if p.Primary == store.PrimaryNew {
+		p.Actions.add("leave the completion mark of epoch %d, which the gates to step %d ask for", p.Epoch, lastStep)
+	}
+	return p, nil
 }
 
 // copyAll runs a backfill.
