@@ -343,18 +343,21 @@ func TestSwitchLosesNothingUnderTheNewPrimary(t *testing.T) {
 		s.round(c, 4)
 	}
 	var st struct {
+		Live      int
 		Instances []struct {
-			Told struct {
-				Step    int
-				Primary string
-			} `json:"status"`
+			Port, Step int
+			Told       struct{ Primary string } `json:"status"`
 		}
 	}
 	s.json(&st, "status")
+	under := ""
 	for _, i := range st.Instances {
-		if i.Told.Primary != "new" {
-			t.Errorf("%+v, want the new database to be primary", st)
+		if i.Port == st.Live && i.Step == 4 {
+			under = i.Told.Primary
 		}
+	}
+	if under != "new" {
+		t.Errorf("%+v, want step 4 under the new primary", st)
 	}
 	c.end()
 	t.Logf("%d switches: %v", rounds, c)
