@@ -10,12 +10,12 @@ import (
 )
 
 // bar shows how far a pass has come and when it will end, as counted in
-// records; only on a terminal.
+// records or measured in time; only on a terminal.
 type bar struct {
 	g    *globals
 	what string
-	unit string
-	page int64 // how many are counted at once
+	unit string // of what is counted; empty where only time passes, whose count tells nobody anything
+	page int64  // how many are counted at once
 
 	b     *progressbar.ProgressBar
 	start int64 // what an earlier run had done: it says nothing about this one's pace
@@ -45,12 +45,15 @@ func (b *bar) at(done, total int64) {
 }
 
 func (b *bar) draw() *progressbar.ProgressBar {
-	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(b.g.err), progressbar.OptionSetDescription(b.what),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(b.unit),
+	options := []progressbar.Option{progressbar.OptionSetWriter(b.g.err), progressbar.OptionSetDescription(b.what),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(20), progressbar.OptionUseANSICodes(true),
-		progressbar.OptionThrottle(drawEvery/4),
+		progressbar.OptionThrottle(drawEvery / 4),
 		progressbar.OptionSetSpinnerChangeInterval(0), // else it goes on by itself after the end, over what comes next
-		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerHead: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}))
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerHead: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""})}
+	if b.unit != "" {
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(b.unit))
+	}
+	return progressbar.NewOptions64(-1, options...)
 }
 
 // say changes what the bar is called.

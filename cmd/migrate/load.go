@@ -112,8 +112,8 @@ func (g *globals) makeLoad(ctx context.Context, cfg load.Config) (load.Figures, 
 		ctx, cancel = context.WithTimeout(ctx, cfg.Duration)
 		defer cancel()
 	}
-	expected := int64(cfg.Rate * cfg.Duration.Seconds()) // 0, unknown, without a rate or an end
-	bar := g.bar("load", "requests", math.MaxInt32)
+	bar := g.bar("load", unitOf(cfg), math.MaxInt32)
+	began := time.Now()
 	gen.Start(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- gen.Wait(ctx, math.MaxInt64) }() // it ends with the load, which ends with ctx
@@ -122,14 +122,34 @@ func (g *globals) makeLoad(ctx context.Context, cfg load.Config) (load.Figures, 
 	for {
 		select {
 		case <-tick.C:
-			f := gen.Total()
-			bar.say(fmt.Sprintf("load, %d failed", f.Failed))
-			bar.at(f.Requests, expected)
+			what, done, total := howFar(cfg, gen.Total(), time.Since(began))
+			bar.say(what)
+			bar.at(done, total)
 		case <-ended: // why is what Stop says
 			bar.end()
 			return gen.Stop()
 		}
 	}
+}
+
+// byTime: without a rate nobody knows how many requests it will be, but maybe
+// when it ends.
+func byTime(cfg load.Config) bool { return cfg.Rate <= 0 && cfg.Duration > 0 }
+
+func unitOf(cfg load.Config) string {
+	if byTime(cfg) {
+		return ""
+	}
+	return "requests"
+}
+
+// howFar is what the bar shows: milliseconds where the load goes by time, else
+// requests. A total of 0 is unknown.
+func howFar(cfg load.Config, f load.Figures, elapsed time.Duration) (what string, done, total int64) {
+	if byTime(cfg) {
+		return fmt.Sprintf("load, %d requests, %d failed", f.Requests, f.Failed), elapsed.Milliseconds(), cfg.Duration.Milliseconds()
+	}
+	return fmt.Sprintf("load, %d failed", f.Failed), f.Requests, int64(cfg.Rate * cfg.Duration.Seconds())
 }
 
 func printFigures(w io.Writer, f load.Figures, next string) {
