@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"slices"
+	"strings"
 	"testing"
 
 	"migrate/app/store"
@@ -157,6 +161,11 @@ type brokenNew struct{ newStore }
 
 func (brokenNew) ProbeRecord(context.Context) error { return errDown }
 
+// fullNew takes no copy.
+type fullNew struct{ newStore }
+
+func (fullNew) PutIfNewer(context.Context, ...store.Record[journal]) error { return errDown }
+
 // Each gate refuses for what it is there for, and for no more.
 func TestGatesRefuse(t *testing.T) {
 	verified := func(v store.VerifyResult) func(*service) {
@@ -175,6 +184,12 @@ func TestGatesRefuse(t *testing.T) {
 	}{
 		{"new has no collection", AddDAO, func(s *service) { s.new = memory.NewNew[journal, any_]() }, []string{GateNewReady}},
 		{"new takes no write", WriteBoth, func(s *service) { s.new = brokenNew{s.new} }, []string{GateNewWrites}},
+		{"a record waits that new does not take", ReadBoth, func(s *service) {
+			rec := copyOf("waits", 1, 1, "x")
+			rec.Pending = true
+			must(t, s.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
+			s.new = fullNew{s.new}
+		}, []string{GateCleared}},
 		{"the triggers are gone", NewPrimary, func(s *service) { s.old = unguardedOld{s.old} }, []string{GateTriggers, GateCompared}},
 		{"an unclean verify", NewPrimary, verified(store.VerifyResult{Equal: 5, Different: 1}), []string{GateCompared}},
 		{"a clean verify", NewPrimary, verified(store.VerifyResult{Clean: true, Equal: 5}), nil},
@@ -182,6 +197,7 @@ func TestGatesRefuse(t *testing.T) {
 		{"a clean verify, but nothing has arrived", NewPrimary, verified(store.VerifyResult{Clean: true, Behind: 1}), []string{GateCompared}},
 		{"a clean verify of late copies alone", NewPrimary, verified(store.VerifyResult{Clean: true, Late: 1}), []string{GateCompared}},
 		{"a read differed", NewPrimary, compared(store.Compared{Equal: 5000, Different: 1}), []string{GateCompared}},
+		{"the fence shows old", StopOldWrites, func(s *service) { s.old = memory.NewOld[journal, any_]("m") }, []string{GateFence}},
 		{"the mirror shows old", Backfill, func(s *service) {
 			s.new = markedNew{newStore: s.new, mirror: store.Mirror{Migration: "m", Epoch: 3, Primary: store.PrimaryOld}}
 		}, []string{GateMirror}},
@@ -195,6 +211,52 @@ func TestGatesRefuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A gate that no row above sees refusing might as well not be there.
+func TestEveryGateRefuses(t *testing.T) {
+	parse := func(name string) *ast.File {
+		t.Helper()
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		must(t, err)
+		return f
+	}
+	var gates []string
+	ast.Inspect(parse("gates.go"), func(n ast.Node) bool {
+		if c, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(c.Names[0].Name, "Gate") {
+			gates = append(gates, c.Names[0].Name)
+		}
+		return true
+	})
+	if len(gates) < 10 {
+		t.Fatalf("only %q were found: look at how they are declared", gates)
+	}
+	refused := refusedIn(parse("gates_test.go"))
+	for _, name := range gates {
+		if !refused[name] {
+			t.Errorf("no row of a table has %s refuse", name)
+		}
+	}
+}
+
+// refusedIn are the names in the last column of the tables: a list of strings.
+func refusedIn(f *ast.File) map[string]bool {
+	names := map[string]bool{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		row, ok := n.(*ast.CompositeLit)
+		if !ok || row.Type != nil || len(row.Elts) == 0 { // rows leave their type out
+			return true
+		}
+		if last, ok := row.Elts[len(row.Elts)-1].(*ast.CompositeLit); ok {
+			for _, e := range last.Elts {
+				if id, ok := e.(*ast.Ident); ok {
+					names[id.Name] = true
+				}
+			}
+		}
+		return true
+	})
+	return names
 }
 
 // An instance answers for its own step and for the next one.
