@@ -147,10 +147,8 @@ func (o *Orchestrator) StopDaemon(ctx context.Context, name string, checks ...Ch
 			op.ended = true // nothing to journal
 			return nil
 		}
-		for _, check := range checks {
-			if err := check(ctx); err != nil {
-				return err
-			}
+		if err := ask(ctx, checks); err != nil {
+			return err
 		}
 		if err := op.phase(phaseStopping, fmt.Sprintf("process %d", d.Process.PID)); err != nil {
 			return err

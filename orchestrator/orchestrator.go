@@ -241,14 +241,21 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 // A Check is asked under the lock, before anything is done: its error refuses.
 type Check func(context.Context) error
 
+func ask(ctx context.Context, checks []Check) error {
+	for _, check := range checks {
+		if err := check(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Exclusive does work that must not run beside another command, such as
 // starting the proxy, and keeps it in the journal.
 func (o *Orchestrator) Exclusive(ctx context.Context, command string, work func(context.Context) error, checks ...Check) error {
 	return o.exclusive(ctx, command, false, func(ctx context.Context, op *operation) error {
-		for _, check := range checks {
-			if err := check(ctx); err != nil {
-				return err
-			}
+		if err := ask(ctx, checks); err != nil {
+			return err
 		}
 		if err := op.phase(phaseIntent, ""); err != nil {
 			return err

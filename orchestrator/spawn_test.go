@@ -319,9 +319,9 @@ func TestStopWhileTheFallbackServes(t *testing.T) {
 	r.change()
 	killHard(t, active.Instance.Process.PID)
 	_, err := r.open().Stop(t.Context(), StopOptions{Port: r.first})
-	refused(t, err, ErrUsage, "the active instance has ended")
+	refused(t, err, ErrUsage, "serves alone, since the active one has ended")
 	_, err = r.open().StopAll(t.Context(), StopOptions{})
-	refused(t, err, ErrUsage, "the active instance has ended")
+	refused(t, err, ErrUsage, "serves alone, since the active one has ended")
 	if got, err := r.open().Stop(t.Context(), StopOptions{Port: r.first + 1}); err != nil || len(got.Stopped) != 1 {
 		t.Errorf("the one that has ended: %+v, %v", got, err)
 	}

@@ -89,22 +89,20 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 		if err != nil {
 			return err
 		}
-		fallback, err := o.cfg.Traffic.Fallback()
-		if err != nil {
-			return err
+		reached, how, first := live, "is the active one", "migrate switch first"
+		if live != 0 && !op.state.Instances[live].Process.Alive() {
+			how, first = "serves alone, since the active one has ended", "migrate status"
+			if reached, err = o.cfg.Traffic.Fallback(); err != nil {
+				return err
+			}
 		}
 		for _, i := range chosen {
-			if i.Port == live && i.Process.Alive() && !opts.Yes {
+			if i.Port == reached && i.Process.Alive() && !opts.Yes {
 				next := fmt.Sprintf("migrate %s --yes", command)
 				if opts.Port != 0 { // else it ends all the same
-					next = "migrate switch first, or " + next
+					next = first + ", or " + next
 				}
-				return usage(next, nothingChanged,
-					"the instance on port %d is the active one: clients would get 503", i.Port)
-			}
-			if active := op.state.Instances[live]; i.Port == fallback && live != 0 && !active.Process.Alive() && i.Process.Alive() && !opts.Yes {
-				return usage(fmt.Sprintf("migrate switch --to %d, or migrate %s --yes", i.Port, command), nothingChanged,
-					"the active instance has ended, and clients reach the one on port %d alone: they would get 503", i.Port)
+				return usage(next, nothingChanged, "the instance on port %d %s: clients would get 503", i.Port, how)
 			}
 		}
 		return op.stopEach(ctx, chosen, &r)

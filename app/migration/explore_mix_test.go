@@ -1,6 +1,9 @@
 package migration
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // pair is two neighbouring steps, or one twice, and who may be primary then.
 type pair struct {
@@ -80,90 +83,86 @@ type mover struct {
 	name  string
 	fits  func(p pair) bool
 	roles func(p pair) []role
-	skips bool // see scenario
 }
 
 var movers = []mover{
-	{"", func(pair) bool { return true }, func(pair) []role { return nil }, false},
+	{"", func(pair) bool { return true }, func(pair) []role { return nil }},
 	{"relay", func(p pair) bool { return p.high >= WriteBoth && p.low <= NewPrimary }, func(p pair) []role {
 		return []role{{name: "relay", step: min(max(p.low, WriteBoth), NewPrimary), do: []operation{relays}}}
-	}, false},
+	}},
 	{"backfill", func(p pair) bool { return p.high >= WriteBoth }, func(pair) []role {
 		return []role{{name: "backfill", do: []operation{backfills(1)}}}
-	}, false},
+	}},
 	{"flip", func(p pair) bool { return p.high == NewPrimary && p.oldFirst }, func(pair) []role {
 		return []role{{name: "flip", step: NewPrimary, do: []operation{flips}}}
-	}, false},
+	}},
 	{"flip+backfill", func(p pair) bool { return p.high == NewPrimary && p.oldFirst }, func(pair) []role {
 		return []role{
 			{name: "flip", step: NewPrimary, do: []operation{flips}},
 			{name: "backfill", do: []operation{backfills(2)}},
 		}
-	}, false},
+	}},
 	{"foreign", func(p pair) bool { return p.oldFirst }, func(p pair) []role {
 		return []role{{name: "foreign program", do: []operation{foreign("a")}}}
-	}, false},
+	}},
 	{"foreign+flip", func(p pair) bool { return p.high == NewPrimary && p.oldFirst }, func(p pair) []role {
 		return []role{
 			{name: "foreign program", do: []operation{foreign("a"), foreign("a")}},
 			{name: "flip", step: NewPrimary, do: []operation{flips}},
 		}
-	}, false},
-	{"return", atFour, func(pair) []role { return []role{{name: "tool", do: []operation{returns}}} }, false},
-	{"return+skipping", atFour, func(pair) []role { return []role{{name: "tool", do: []operation{returns}}} }, true},
-	{"return+reopening+skipping", atFour, func(pair) []role {
-		return []role{
-			{name: "tool", do: []operation{returns}},
-			{name: "clock", free: true, do: []operation{ticks}},
-		}
-	}, true},
+	}},
+	{"return", atFour, func(pair) []role { return []role{{name: "tool", do: []operation{returns}}} }},
 	{"return+reopening", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "clock", free: true, do: []operation{ticks}},
 		}
-	}, false},
+	}},
 	{"return+three", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "writer", step: WriteBoth, apart: true, do: []operation{appends("a")}},
 		}
-	}, false},
+	}},
 	{"return+stray-five", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "stray", step: NewPrimary, apart: true, do: []operation{starts, appends("a"), reads("a")}},
 		}
-	}, false},
+	}},
 	{"return+stray-six", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "stray", step: StopOldWrites, apart: true, do: []operation{starts, appends("a"), reads("a")}},
 		}
-	}, false},
+	}},
 	{"two-returns", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "tool", do: []operation{returns}},
 			{name: "clock", free: true, do: []operation{ticks}},
 		}
-	}, false},
+	}},
 	{"return+flip", atFour, func(pair) []role {
 		return []role{
 			{name: "tool", do: []operation{returns}},
 			{name: "flip", step: NewPrimary, apart: true, do: []operation{starts, flips}},
 		}
-	}, false},
+	}},
 	{"backfill+settling", func(p pair) bool { return p.high == StopOldWrites || p.high == Backfill }, func(p pair) []role {
 		return []role{
 			{name: "backfill", do: []operation{backfills(2)}},
 			{name: "settling", step: p.high, do: []operation{settles}},
 		}
-	}, false},
+	}},
 	{"registers", func(p pair) bool { return p.high >= StopOldWrites }, func(p pair) []role {
 		return []role{{name: "newcomer", step: p.high, apart: true, do: []operation{starts, appends("a"), reads("a")}}}
-	}, false},
+	}},
 }
+
+// skippable are the movers beside which instances may leave their copies on old
+// to the relay, too.
+var skippable = []string{"return", "return+reopening"}
 
 func atFour(p pair) bool { return p.high == ReadBoth && !p.oldFirst }
 
@@ -180,13 +179,17 @@ func scenarios() []scenario {
 					if !m.fits(p) {
 						continue
 					}
-					all = append(all, scenario{
+					sc := scenario{
 						name:   fmt.Sprintf("%d+%d/%s@%d/%s/%s", p.low, p.high, st.name, st.epoch, c.name, m.name),
 						state:  st,
 						marked: p.high == RemoveOld,
-						skips:  m.skips,
 						roles:  append(c.roles(p.low, p.high), m.roles(p)...),
-					})
+					}
+					all = append(all, sc)
+					if slices.Contains(skippable, m.name) {
+						sc.name, sc.skips = sc.name+"+skipping", true
+						all = append(all, sc)
+					}
 				}
 			}
 		}

@@ -249,23 +249,23 @@ func runMongoStop(ctx context.Context, g *globals, dry, yes bool) error {
 	if err != nil {
 		return err
 	}
-	var checks []orchestrator.Check
-	if !yes {
-		checks = append(checks, func(ctx context.Context) error { return dispensable(ctx, o, listenOf(d)) })
+	check := func(ctx context.Context) error {
+		if yes || !running {
+			return nil
+		}
+		return dispensable(ctx, o, listenOf(d))
 	}
 	if dry {
 		var p plan
+		if err := check(ctx); err != nil {
+			return err
+		}
 		if running {
-			for _, check := range checks {
-				if err := check(ctx); err != nil {
-					return err
-				}
-			}
 			p.Actions.add("stop the embedded server (process %d)", d.Process.PID)
 		}
 		return g.answerPlan(p)
 	}
-	if err := o.StopDaemon(ctx, mongoDaemon, checks...); err != nil {
+	if err := o.StopDaemon(ctx, mongoDaemon, check); err != nil {
 		return err
 	}
 	return g.answer(mongoAnswer{}, func(w io.Writer) {

@@ -89,10 +89,8 @@ func planNginxStop(ctx context.Context, g *globals, yes bool) error {
 	if err != nil {
 		return err
 	}
-	if !yes {
-		if err := unserved(ctx, o, proxy); err != nil {
-			return err
-		}
+	if err := unserved(ctx, o, proxy, yes); err != nil {
+		return err
 	}
 	return g.planNginx(ctx, func(a *actions, st nginx.Status) {
 		if st.Running {
@@ -168,11 +166,7 @@ func runNginxStop(ctx context.Context, g *globals, yes bool) error {
 	if err != nil {
 		return err
 	}
-	var checks []orchestrator.Check
-	if !yes {
-		checks = append(checks, func(ctx context.Context) error { return unserved(ctx, o, proxy) })
-	}
-	err = o.Exclusive(ctx, "nginx stop", proxy.Stop, checks...)
+	err = o.Exclusive(ctx, "nginx stop", proxy.Stop, func(ctx context.Context) error { return unserved(ctx, o, proxy, yes) })
 	if err != nil {
 		return err
 	}
@@ -185,8 +179,12 @@ func runNginxStop(ctx context.Context, g *globals, yes bool) error {
 	})
 }
 
-// unserved refuses to stop the proxy while clients reach an instance through it.
-func unserved(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
+// unserved refuses to stop the proxy while clients reach an instance through
+// it, unless yes.
+func unserved(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server, yes bool) error {
+	if yes {
+		return nil
+	}
 	st, err := proxy.Status(ctx)
 	if err != nil || !st.Running {
 		return err
