@@ -50,6 +50,10 @@ formatted() {
 	}
 }
 
+# checked fails and prints what staticcheck finds. It is not in go.mod: the
+# product doesn't need it.
+checked() { go tool -modfile=scripts/tools/go.mod staticcheck ./...; }
+
 # tests runs those of some packages, one after the other.
 tests() { go test -count=1 -p 1 -timeout 15m "$@"; }
 
@@ -89,6 +93,7 @@ else
 	part format 1 formatted
 	part build 4 builds
 	part vet 2 go vet ./...
+	part staticcheck 4 checked
 	part 'tests of the service' 6 tests ./app/...
 	part 'tests of proxy and orchestrator' 6 tests ./nginx/... ./orchestrator/...
 	part 'tests of the commands, browser and fire' 16 tests ./cmd/...
