@@ -79,7 +79,9 @@ nginx, with no downtime and no lost write. To see it: migrate demo
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate
 refused, 5 locked, 6 the switch failed and traffic was put back, 7 data differs.
-Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
+Every flag has an environment variable, --mongo-uri is MIGRATE_MONGO_URI, but
+those that override a refusal or limit a command: --yes, --force, --drop,
+--gone-host and --dry-run. A flag or variable that is set and empty is refused.`,
 		Example: `  migrate mongo start && migrate nginx start
   migrate advance --until 4
   migrate status --watch`,
@@ -90,6 +92,9 @@ Every flag has an environment variable: --mongo-uri is MIGRATE_MONGO_URI.`,
 			named := cmd.Flags().Changed("dir") // who has the variable set needs it in no command
 			if err := fromEnvironment(cmd); err != nil {
 				return err
+			}
+			for _, text := range withoutEffect(cmd) {
+				g.progress(orchestrator.Event{Time: time.Now(), Detail: text, Warning: true})
 			}
 			if named {
 				g.offered = inHints(cmd.Root())

@@ -60,7 +60,7 @@ func setUp(env *testscript.Env, bin, fickle string) error {
 	for name, value := range map[string]any{
 		"MIGRATE_DIR": dir, "MIGRATE_FIRST_PORT": first, "PORT0": first, "PORT1": first + 1, "FICKLE": fickle,
 		"MIGRATE_NGINX_LISTEN": fmt.Sprint("127.0.0.1:", first+38), "MIGRATE_MONGO_LISTEN": fmt.Sprint("127.0.0.1:", first+39),
-		"TZ": "UTC", "MIGRATE_NGINX": os.Getenv("MIGRATE_NGINX"),
+		"TZ": "UTC", "MIGRATE_NGINX": nginxtest.Binary(tb),
 	} {
 		env.Setenv(name, fmt.Sprint(value))
 	}

@@ -159,10 +159,14 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 // instanceEnv tells an instance its databases; a password must not show in a
 // list of processes.
 func instanceEnv(db app.Databases) []string {
-	return []string{
+	env := []string{
 		"MIGRATE_SQLITE=" + db.SQLite, "MIGRATE_MONGO_URI=" + db.MongoURI, "MIGRATE_MONGO_DB=" + db.MongoDB,
-		"MIGRATE_MIGRATION_ID=" + db.Migration, "MIGRATE_CREATE=" + strconv.FormatBool(db.Create),
+		"MIGRATE_CREATE=" + strconv.FormatBool(db.Create),
 	}
+	if db.Migration != "" {
+		env = append(env, "MIGRATE_MIGRATION_ID="+db.Migration)
+	}
+	return env
 }
 
 // checkTimeout bounds how long a database may take to answer at all;

@@ -56,7 +56,7 @@ stale or different in the primary.`,
 	f := cmd.Flags()
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
 	f.BoolVar(&o.repair, "repair", false, "send the newer copy to the database that lacks it; never guesses where contents differ")
-	f.StringArrayVar(&o.drop, "drop", nil, "remove the quarantined rows with this `id` for good")
+	f.StringArrayVar(&o.drop, "drop", nil, "remove the quarantined rows with this `id` for good (\"''\": those with an empty one)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "compare, and list what --repair and --drop would do")
 	return cmd
 }

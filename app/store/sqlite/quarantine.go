@@ -132,9 +132,11 @@ func quarantined(rows *sql.Rows, err error) ([]store.Quarantined, error) {
 	return list, rows.Err()
 }
 
-// name is an id as people see and type it: the text itself, if it is one.
+// name is an id as people see and type it: the text itself, if it is one. The
+// empty text is written as in SQL, since nobody can type nothing; so is the
+// text that this would be mistaken for.
 func name(id any) string {
-	if s, ok := id.(string); ok && utf8.ValidString(s) {
+	if s, ok := id.(string); ok && utf8.ValidString(s) && s != "" && s != "''" {
 		return s
 	}
 	return literal(id)
