@@ -21,7 +21,8 @@ var house = []struct {
 	{"migrate/static/...", nil},
 	{"migrate/app/load", nil}, // knows a service by its HTTP face alone
 	{"migrate/app/task", nil},
-	{"migrate/app/store", nil}, // generic over the record, as what stands on it is
+	{"migrate/app/record", nil}, // knows no database
+	{"migrate/app/store", nil},  // generic over the record, as what stands on it is
 	{"migrate/app/store/...", []string{"migrate/app/store/...", "migrate/app/task"}},
 	{"migrate/app/migration", []string{"migrate/app/store"}},
 	{"migrate/app/web", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/task", "migrate/static"}},
