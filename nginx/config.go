@@ -41,7 +41,7 @@ var ErrNotInstalled = errors.New("nginx is not installed")
 
 // Config says what to run and where.
 type Config struct {
-	Dir       string  // the folder that everything is in; absolute after New
+	Dir       string  // the folder that everything is in; absolute and without links after New
 	Listen    string  // the address, host:port; default DefaultListen
 	FirstPort int     // of the instances; default DefaultFirstPort
 	Ports     int     // how many ports from the first one may be live; default DefaultPorts
@@ -77,7 +77,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("nginx: no folder")
 	}
-	dir, err := filepath.Abs(cfg.Dir)
+	dir, err := RealPath(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("nginx: folder: %w", err)
 	}
@@ -248,10 +248,6 @@ func short(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
 }
-
-// folderID tells the nginx of this folder from that of another: two may be
-// told to listen on the same address.
-func (s *Server) folderID() string { return short([]byte(s.cfg.Dir)) }
 
 // outerIP is the address from which this machine reaches itself when nginx
 // listens on one of its outer addresses; else it is empty.

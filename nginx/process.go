@@ -56,18 +56,11 @@ func (s *Server) master() (*os.Process, facts, error) {
 		process.Release()
 		return nil, facts{}, fmt.Errorf("nginx: process %d: %w", pid, err)
 	}
-	if !s.isMaster(found.command) || s.replaced(pid, found.started) {
+	if !s.isOurs(pid, found) {
 		process.Release()
 		return nil, facts{}, nil
 	}
 	return process, found, nil
-}
-
-// isMaster reports whether this is the title that nginx gives its master
-// process, with the folder that we start it with.
-func (s *Server) isMaster(command string) bool {
-	return strings.HasPrefix(command, "nginx: master process ") &&
-		strings.Contains(command, " "+strings.Join(s.prefixArgs(), " ")+" -")
 }
 
 // prefixArgs name the folder. They come first, and more follow: a long title
@@ -77,12 +70,21 @@ func (s *Server) prefixArgs() []string { return []string{"-p", s.cfg.Dir} }
 // replaced reports whether we know of a process with this number, and it
 // started at another time.
 func (s *Server) replaced(pid int, started string) bool {
+	number, when := s.remembered() // none if killed before it was written: the title has to do
+	return number == pid && when != started
+}
+
+// remembered is the master process that was written down last; 0 without one.
+func (s *Server) remembered() (pid int, started string) {
 	text, err := os.ReadFile(s.path("started"))
 	if err != nil {
-		return false // killed before it was written: the title has to do
+		return 0, ""
 	}
 	number, when, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-	return number == strconv.Itoa(pid) && when != started
+	if pid, err = strconv.Atoi(number); err != nil {
+		return 0, ""
+	}
+	return pid, when
 }
 
 // remember writes down when the running master started.

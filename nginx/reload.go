@@ -32,7 +32,7 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 	if err != nil {
 		return err
 	}
-	process, _, err := s.master()
+	process, found, err := s.master()
 	if err != nil {
 		return err
 	}
@@ -40,6 +40,9 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 		return fmt.Errorf("nginx: reload: %w", ErrNotRunning)
 	}
 	defer process.Release()
+	if s.moved(found) {
+		return fmt.Errorf("nginx: reload: the folder has been moved to %s since nginx was started: stop and start nginx", s.cfg.Dir)
+	}
 	if _, err := s.Served(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
 		return fmt.Errorf("nginx: reload: %w", err) // it could not listen there
 	}

@@ -54,9 +54,16 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	process, _, err := s.master()
+	process, found, err := s.master()
 	if err != nil {
 		return err
+	}
+	if process != nil && s.moved(found) { // it would look for its configuration where the folder was
+		process.Release()
+		if err := s.Stop(ctx); err != nil {
+			return err
+		}
+		process = nil
 	}
 	if process != nil {
 		defer process.Release()

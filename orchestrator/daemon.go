@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"migrate/orchestrator/process"
@@ -47,7 +48,7 @@ func (o *Orchestrator) StartDaemon(ctx context.Context, opts DaemonOptions) (Dae
 		return d, usage("", nothingChanged, "a daemon needs a name and a command, not %q and %q", opts.Name, opts.Command)
 	}
 	if opts.Dir == "" {
-		opts.Dir = filepath.Join(o.cfg.Dir, "data", opts.Name)
+		opts.Dir = o.daemonDir(opts.Name)
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = o.cfg.Timeouts.Ready
@@ -72,7 +73,7 @@ func (o *Orchestrator) StartDaemon(ctx context.Context, opts DaemonOptions) (Dae
 }
 
 func (op *operation) startDaemon(opts DaemonOptions) (Daemon, error) {
-	d := Daemon{Name: opts.Name, Dir: opts.Dir, Log: filepath.Join(opts.Dir, "log"), Started: time.Now()}
+	d := Daemon{Name: opts.Name, Dir: opts.Dir, Log: filepath.Join(opts.Dir, logFile), Started: time.Now()}
 	for _, arg := range opts.Command {
 		d.Args = append(d.Args, redact(arg))
 	}
@@ -95,7 +96,25 @@ func (op *operation) startDaemon(opts DaemonOptions) (Daemon, error) {
 	return d, errors.Join(writeJSON(filepath.Join(d.Dir, daemonFile), d), op.save())
 }
 
-func (o *Orchestrator) daemonMark(name string) string { return filepath.Join(o.cfg.Dir, name) }
+func (o *Orchestrator) daemonDir(name string) string { return filepath.Join(o.cfg.Dir, "data", name) }
+
+// daemonMark names a daemon of this folder, by whatever path the folder is reached.
+func (o *Orchestrator) daemonMark(name string) string { return o.folderID() + "/" + name }
+
+// instanceMark names the instance on a port likewise.
+func (o *Orchestrator) instanceMark(port int) string { return fmt.Sprintf("%s/%d", o.folderID(), port) }
+
+// folderID names the state folder: one folder may have several paths.
+func (o *Orchestrator) folderID() string {
+	info, err := os.Stat(o.cfg.Dir)
+	if err != nil {
+		return o.cfg.Dir
+	}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("%d:%d", sys.Dev, sys.Ino)
+	}
+	return o.cfg.Dir
+}
 
 func awaitDaemon(ctx context.Context, d Daemon, opts DaemonOptions) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.Timeout, fmt.Errorf("not ready after %v", opts.Timeout))

@@ -27,6 +27,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"migrate/nginx"
 	"migrate/orchestrator/process"
 )
 
@@ -106,7 +107,7 @@ type Orchestrator struct {
 
 // Open prepares to work on a state folder. To look at one that is missing makes none.
 func Open(cfg Config) (*Orchestrator, error) {
-	dir, err := filepath.Abs(cfg.Dir)
+	dir, err := nginx.RealPath(cfg.Dir)
 	if err != nil || cfg.Dir == "" {
 		return nil, fmt.Errorf("state folder %q: %w", cfg.Dir, errors.Join(err, ErrUsage))
 	}
@@ -132,7 +133,7 @@ func Open(cfg Config) (*Orchestrator, error) {
 	}, nil
 }
 
-// Dir is the absolute path of the state folder.
+// Dir is the absolute path of the state folder, without links.
 func (o *Orchestrator) Dir() string { return o.cfg.Dir }
 
 func operator() string {

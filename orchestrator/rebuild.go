@@ -14,15 +14,23 @@ import (
 const (
 	recordFile = "instance.json"
 	daemonFile = "daemon.json"
+	socketFile = "admin.sock"
+	logFile    = "log"
 )
 
 // load reads the state. When its file is missing, lost says what was found
 // again; it is empty in a folder that is new.
 func (o *Orchestrator) load() (s *State, lost string, err error) {
-	if s, err = loadState(o.statePath()); err != nil || exists(o.statePath()) {
-		return s, "", err
+	if s, err = loadState(o.statePath()); err != nil {
+		return nil, "", err
 	}
-	if err := o.rebuild(s); err != nil {
+	if exists(o.statePath()) {
+		o.localise(s)
+		return s, "", nil
+	}
+	err = o.rebuild(s)
+	o.localise(s)
+	if err != nil {
 		return nil, "", problem(fmt.Errorf("%s is missing and can't be put together again: %w", o.statePath(), err), nothingChanged,
 			"end by hand what that file is about, move it away, and repeat the command")
 	}
@@ -30,6 +38,22 @@ func (o *Orchestrator) load() (s *State, lost string, err error) {
 		return s, "", nil
 	}
 	return s, fmt.Sprintf("%s was missing: it is put together again from the folders of %d instances and the journal", o.statePath(), len(s.Instances)), nil
+}
+
+// localise has what is in the state folder found by the path that this command
+// has for it: another command may have had another one, or the folder was moved.
+func (o *Orchestrator) localise(s *State) {
+	for port, i := range s.Instances {
+		dir := o.instanceDir(port)
+		i.Socket, i.Log = filepath.Join(dir, socketFile), filepath.Join(dir, logFile)
+		s.Instances[port] = i
+	}
+	for name, d := range s.Daemons {
+		if home := o.daemonDir(name); exists(filepath.Join(home, daemonFile)) {
+			d.Dir, d.Log = home, filepath.Join(home, logFile)
+			s.Daemons[name] = d
+		}
+	}
 }
 
 func (o *Orchestrator) rebuild(s *State) error {

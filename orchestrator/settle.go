@@ -111,7 +111,7 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 		return op.end(phaseUndone, "the instance was ended", nil)
 	}
 	// It may have died between the start of a process and writing down which.
-	strays := process.Find(envSocket + "=" + op.o.plan(SpawnOptions{Port: port}).Socket)
+	strays := process.Find(envInstance + "=" + op.o.instanceMark(port))
 	if id := op.entry.Process; len(strays) == 0 && id.Alive() {
 		strays = append(strays, id)
 	}

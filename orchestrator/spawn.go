@@ -25,7 +25,8 @@ const (
 	logKeep  = 3
 	lastStep = 8
 
-	envSocket = "MIGRATE_ADMIN_SOCKET"
+	envSocket   = "MIGRATE_ADMIN_SOCKET"
+	envInstance = "MIGRATE_INSTANCE" // how a later command finds one that nobody wrote down
 
 	// forceStep overrides the rule that the first instance ever is at step 1.
 	forceStep = "step"
@@ -179,7 +180,7 @@ func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 	dir := o.instanceDir(opts.Port)
 	return Instance{
 		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redactWords(expand(opts)), Own: opts.own(), ReadyURL: opts.ReadyURL,
-		Socket: filepath.Join(dir, "admin.sock"), Log: filepath.Join(dir, "log"),
+		Socket: filepath.Join(dir, socketFile), Log: filepath.Join(dir, logFile),
 	}
 }
 
@@ -237,7 +238,7 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 		return i, err
 	}
 	env := append(os.Environ(), opts.Env...)
-	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket)
+	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket, envInstance+"="+op.o.instanceMark(i.Port))
 	id, err := process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
 	if err != nil {
 		return i, problem(err, "no instance was started", "migrate status")

@@ -170,6 +170,9 @@ func (s *State) agree(d Databases) (*Databases, error) {
 		return &d, nil
 	}
 	was := *s.Databases
+	if sameFile(d.SQLite, was.SQLite) {
+		d.SQLite = was.SQLite
+	}
 	if d.Migration == "" {
 		d.Migration = was.Migration
 	}
@@ -185,6 +188,16 @@ func (s *State) agree(d Databases) (*Databases, error) {
 			"other databases are remembered here: %s", differences(was, d))
 	}
 	return &was, nil
+}
+
+// sameFile reports whether two paths lead to one file that is there.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // differences says where what is asked for is not what is remembered.

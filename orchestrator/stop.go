@@ -164,7 +164,7 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 
 // forget takes away what tells of an instance; its logs stay.
 func (o *Orchestrator) forget(port int) error {
-	for _, name := range []string{"admin.sock", recordFile} {
+	for _, name := range []string{socketFile, recordFile} {
 		if err := os.Remove(filepath.Join(o.instanceDir(port), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -191,7 +191,7 @@ func (g *globals) say(text string) {
 
 // tour says how to look at what was left running, and at what.
 func (g *globals) tour(url string) {
-	dir, err := filepath.Abs(g.Dir)
+	dir, err := nginx.RealPath(g.Dir)
 	if err != nil {
 		dir = g.Dir
 	}

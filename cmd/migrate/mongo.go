@@ -22,6 +22,7 @@ import (
 
 	"migrate/app/store"
 	"migrate/app/store/embeddedmongo"
+	"migrate/nginx"
 	"migrate/orchestrator"
 )
 
@@ -82,7 +83,7 @@ func (g *globals) answerMongo(a mongoAnswer) error {
 }
 
 func mongoDir(g *globals) (string, error) {
-	dir, err := filepath.Abs(g.Dir)
+	dir, err := nginx.RealPath(g.Dir)
 	return filepath.Join(dir, "data", "mongo"), err
 }
 

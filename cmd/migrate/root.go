@@ -142,7 +142,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 
 // proxy is the nginx of the state folder.
 func (g *globals) proxy() (*nginx.Server, error) {
-	dir, err := filepath.Abs(g.Dir)
+	dir, err := nginx.RealPath(g.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 // begunFolder opens the state folder of what was begun: who looks in the wrong
 // place must be told so, and leave nothing there.
 func (g *globals) begunFolder() (*orchestrator.Orchestrator, *nginx.Server, error) {
-	dir, err := filepath.Abs(g.Dir)
+	dir, err := nginx.RealPath(g.Dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -279,7 +279,7 @@ func (g *globals) named(o *orchestrator.Orchestrator) (app.Databases, error) {
 		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration, Create: g.Create}
 	}
 	if g.SQLite != "" {
-		if db.SQLite, err = filepath.Abs(g.SQLite); err != nil {
+		if db.SQLite, err = nginx.RealPath(g.SQLite); err != nil {
 			return db, err
 		}
 	}
