@@ -140,8 +140,8 @@ func OpenNew(ctx context.Context, db Databases, log *slog.Logger) (*mongo.Store[
 // filter says in MongoDB's words what [task.Filter.Match] says.
 func filter(f task.Filter) bson.D {
 	d := bson.D{}
-	if f.Assignee != "" {
-		d = append(d, bson.E{Key: "assignee", Value: f.Assignee})
+	if f.Assignee != nil {
+		d = append(d, bson.E{Key: "assignee", Value: *f.Assignee})
 	}
 	if f.Done != nil {
 		d = append(d, bson.E{Key: "done", Value: *f.Done})

@@ -188,7 +188,7 @@ func (r *Report) judgeList(id string, got state, listed map[string]state) {
 		r.problem(&r.Lost, "%s is deleted, yet listed: %v", id, in)
 	case !got.Deleted && !there:
 		r.problem(&r.Lost, "%s is missing in the list of all; it is %v", id, got)
-	case there && in != got:
+	case there && !in.same(got):
 		r.problem(&r.Stale, "%s is listed as %v, but is %v", id, in, got)
 	}
 }
@@ -241,7 +241,7 @@ func readTask(ctx context.Context, c *conn, id string) (state, error) {
 	if a.status == 404 {
 		return state{Deleted: true}, nil
 	}
-	gotID, s, err := decodeTask(a.body)
+	gotID, s, err := decodeTask(a)
 	if err == nil && gotID != id {
 		err = fmt.Errorf("the answer is about %s", gotID)
 	}

@@ -218,7 +218,7 @@ func (c *client) update(op, id string, want state, body string) (bool, error) {
 		return false, err
 	}
 	c.tasks[id] = want
-	return c.compare(op, id, want, a.body), nil
+	return c.compare(op, id, want, a), nil
 }
 
 func (c *client) delete(id string, was state) (bool, error) {
@@ -238,7 +238,7 @@ func (c *client) delete(id string, was state) (bool, error) {
 func (c *client) get(id string, was state) (bool, error) {
 	a, ok, err := c.ask("GET", taskPath(id), "", "", 200)
 	if ok {
-		return c.compare("get", id, was, a.body), nil
+		return c.compare("get", id, was, a), nil
 	}
 	if err == nil && a.status == 404 {
 		c.g.meter.lost("%s: %s is missing; it was %v", c.name, id, was)
@@ -267,7 +267,7 @@ func (c *client) adopt(id string) (bool, error) {
 		}
 		return false, nil
 	}
-	_, found, err := decodeTask(a.body)
+	_, found, err := decodeTask(a)
 	if err != nil {
 		c.g.meter.stale("%s: %s is answered as %.80s", c.name, id, a.body)
 		return false, nil
@@ -293,7 +293,7 @@ func (c *client) list() (bool, error) {
 		switch belongs := want.Assignee == c.person && !want.Done; {
 		case belongs && !there:
 			c.g.meter.lost("%s: %s is missing in the list; it was %v", c.name, id, want)
-		case there && got != want:
+		case there && !got.same(want):
 			c.g.meter.stale("%s: %s is listed as %v, but was %v", c.name, id, got, want)
 		}
 	}
@@ -307,8 +307,8 @@ func (c *client) list() (bool, error) {
 
 // compare judges a task as it was answered. One that is wrong is given up, so
 // that it counts once.
-func (c *client) compare(op, id string, want state, body []byte) bool {
-	gotID, got, err := decodeTask(body)
+func (c *client) compare(op, id string, want state, a answer) bool {
+	gotID, got, err := decodeTask(a)
 	if err == nil && gotID == id && got == want {
 		return true
 	}

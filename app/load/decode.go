@@ -5,26 +5,33 @@ import (
 	"fmt"
 )
 
-// answered is a task as the service answers it.
+// answered is a task as the service answers it. Its rev is in the ETag.
 type answered struct {
 	ID          string `json:"id"`
 	Assignee    string `json:"assignee"`
 	Description string `json:"description"`
 	Done        bool   `json:"done"`
-	Rev         int64  `json:"rev"`
 }
 
 func (a answered) state() state {
-	return state{Rev: a.Rev, Assignee: a.Assignee, Description: a.Description, Done: a.Done}
+	return state{Assignee: a.Assignee, Description: a.Description, Done: a.Done}
 }
 
-func decodeTask(body []byte) (id string, s state, err error) {
+// decodeTask reads a task with its rev.
+func decodeTask(from answer) (id string, s state, err error) {
 	var a answered
-	err = json.Unmarshal(body, &a)
-	return a.ID, a.state(), err
+	if err := json.Unmarshal(from.body, &a); err != nil {
+		return "", state{}, err
+	}
+	s = a.state()
+	if _, err := fmt.Sscanf(from.tag, `"%d-`, &s.Rev); err != nil {
+		return a.ID, s, fmt.Errorf("there is no rev in the ETag %q: %w", from.tag, err)
+	}
+	return a.ID, s, nil
 }
 
-// decodeList returns the tasks of a list by id. One that is there twice is an error.
+// decodeList returns the tasks of a list by id, without their revs: a list does
+// not tell them. One that is there twice is an error.
 func decodeList(body []byte) (map[string]state, error) {
 	var list []answered
 	if err := json.Unmarshal(body, &list); err != nil {

@@ -118,6 +118,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request, fault string) {
 	case fault == "other content":
 		t.Description += "?"
 	}
+	w.Header().Set("ETag", fmt.Sprintf(`"%d-%x"`, t.Rev, id))
 	write(w, 200, view(id, t))
 }
 
@@ -167,7 +168,7 @@ func (s *service) list(w http.ResponseWriter, q url.Values, fault string) {
 }
 
 func view(id string, t state) answered {
-	return answered{id, t.Assignee, t.Description, t.Done, t.Rev}
+	return answered{id, t.Assignee, t.Description, t.Done}
 }
 
 func write(w http.ResponseWriter, status int, v any) {

@@ -34,6 +34,7 @@ func newConn(addr string, timeout time.Duration) *conn {
 // answer is what came back.
 type answer struct {
 	status int
+	tag    string // the ETag
 	body   []byte
 }
 
@@ -92,7 +93,7 @@ func (c *conn) exchange(method, path, contentType, body string) (a answer, last 
 		return a, true, err
 	}
 	defer res.Body.Close()
-	a.status = res.StatusCode
+	a.status, a.tag = res.StatusCode, res.Header.Get("ETag")
 	a.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	return a, res.Close, err
 }

@@ -76,8 +76,8 @@ func (n *newTasks) delete(ctx context.Context, id string) error {
 
 func (n *newTasks) list(ctx context.Context, f task.Filter, after string, limit int) ([]record, error) {
 	filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}}
-	if f.Assignee != "" {
-		filter = append(filter, bson.E{Key: "assignee", Value: f.Assignee})
+	if f.Assignee != nil {
+		filter = append(filter, bson.E{Key: "assignee", Value: *f.Assignee})
 	}
 	if f.Done != nil {
 		filter = append(filter, bson.E{Key: "done", Value: *f.Done})

@@ -79,8 +79,8 @@ func (o *oldTasks) delete(ctx context.Context, id string) error {
 
 func (o *oldTasks) list(ctx context.Context, f task.Filter, after string, limit int) ([]record, error) {
 	query, args := `SELECT `+columns+` FROM tasks WHERE id>?`, []any{after}
-	if f.Assignee != "" {
-		query, args = query+` AND assignee=?`, append(args, f.Assignee)
+	if f.Assignee != nil {
+		query, args = query+` AND assignee=?`, append(args, *f.Assignee)
 	}
 	if f.Done != nil {
 		query, args = query+` AND done=?`, append(args, *f.Done)

@@ -84,7 +84,7 @@ func found(t *testing.T, tasks *published.Tasks, id, assignee string) (alone, li
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := tasks.List(t.Context(), task.Filter{Assignee: assignee, Done: new(false)}, "", 10)
+	list, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,11 +45,11 @@ func validate(field, s string, limit int) error {
 
 // Filter selects tasks. Its zero value selects all of them.
 type Filter struct {
-	Assignee string // empty: anybody's
-	Done     *bool  // nil: done or not
+	Assignee *string // nil: anybody's
+	Done     *bool   // nil: done or not
 }
 
 // Match reports whether the task is selected.
 func (f Filter) Match(t Task) bool {
-	return (f.Assignee == "" || f.Assignee == t.Assignee) && (f.Done == nil || *f.Done == t.Done)
+	return (f.Assignee == nil || *f.Assignee == t.Assignee) && (f.Done == nil || *f.Done == t.Done)
 }

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -52,14 +53,11 @@ func bodyProblem(err error) error {
 	return malformed("the body could not be read")
 }
 
-// noBody makes sure that nothing was sent which would then be ignored.
-func noBody(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
-	if err != nil {
-		return err
-	}
-	if body = bytes.TrimSpace(body); len(body) > 0 && string(body) != "{}" {
-		return malformed("PUT marks a task done and takes no body; PATCH changes fields")
+// ignoreBody reads the body to its end and drops it, as the original does: its
+// own pages send the options of their HTTP library there.
+func ignoreBody(w http.ResponseWriter, r *http.Request) error {
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		return bodyProblem(err)
 	}
 	return nil
 }
@@ -86,39 +84,57 @@ func newTask(w http.ResponseWriter, r *http.Request) (task.Task, error) {
 // doesn't say or can't be understood.
 func mediaType(r *http.Request) string {
 	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
 		return ""
 	}
 	return t
 }
 
 func taskFromForm(w http.ResponseWriter, r *http.Request) (task.Task, error) {
-	body, err := readBody(w, r)
+	form, err := readForm(w, r)
 	if err != nil {
 		return task.Task{}, err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if mediaType(r) == "multipart/form-data" {
-		err = r.ParseMultipartForm(maxBody)
-	} else {
-		err = r.ParseForm()
+	for _, name := range []string{"assignee", "description"} {
+		if len(form[name]) > 1 {
+			return task.Task{}, twice(name)
+		}
 	}
+	return task.Task{Assignee: form.Get("assignee"), Description: form.Get("description")}, nil
+}
+
+// readForm reads the fields of a form, whatever they are called.
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	body, err := readBody(w, r)
 	if err != nil {
-		return task.Task{}, malformed("the form can't be read")
+		return nil, err
 	}
-	return task.Task{Assignee: r.PostForm.Get("assignee"), Description: r.PostForm.Get("description")}, nil
+	if mediaType(r) != "multipart/form-data" {
+		form, err := parsePairs(string(body))
+		if err != nil {
+			return nil, malformed("the form can't be read: " + err.Error())
+		}
+		return form, nil
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, malformed("the form can't be read: " + err.Error())
+	}
+	form, err := parts.ReadForm(maxBody)
+	if err != nil {
+		return nil, malformed("the form can't be read: " + err.Error())
+	}
+	return form.Value, form.RemoveAll()
 }
 
 func taskFromJSON(w http.ResponseWriter, r *http.Request) (task.Task, error) {
-	var t struct {
-		Assignee    json.RawMessage `json:"assignee"`
-		Description json.RawMessage `json:"description"`
-	}
-	if err := decode(w, r, &t); err != nil {
+	fields, err := decode(w, r, "assignee", "description")
+	if err != nil {
 		return task.Task{}, err
 	}
-	assignee, err1 := field[string]("assignee", t.Assignee)
-	description, err2 := field[string]("description", t.Description)
+	assignee, err1 := field[string]("assignee", fields["assignee"])
+	description, err2 := field[string]("description", fields["description"])
 	return task.Task{Assignee: assignee, Description: description}, cmp.Or(err1, err2)
 }
 
@@ -134,19 +150,15 @@ func newPatch(w http.ResponseWriter, r *http.Request) (patch, error) {
 	if t := mediaType(r); t != "application/json" && t != "application/merge-patch+json" {
 		return patch{}, &problem{http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json"}
 	}
-	var body struct {
-		Assignee    json.RawMessage `json:"assignee"`
-		Description json.RawMessage `json:"description"`
-		Done        json.RawMessage `json:"done"`
-	}
-	if err := decode(w, r, &body); err != nil {
+	fields, err := decode(w, r, "assignee", "description", "done")
+	if err != nil {
 		return patch{}, err
 	}
 	var p patch
 	var err1, err2, err3 error
-	p.assignee, err1 = optional("assignee", body.Assignee, task.ValidateAssignee)
-	p.description, err2 = optional("description", body.Description, task.ValidateDescription)
-	p.done, err3 = optional("done", body.Done, func(bool) error { return nil })
+	p.assignee, err1 = optional("assignee", fields["assignee"], task.ValidateAssignee)
+	p.description, err2 = optional("description", fields["description"], task.ValidateDescription)
+	p.done, err3 = optional("done", fields["done"], func(bool) error { return nil })
 	return p, cmp.Or(err1, err2, err3)
 }
 
@@ -163,26 +175,45 @@ func (p patch) apply(t task.Task) task.Task {
 	return t
 }
 
-// decode reads one JSON object into v. A field that v lacks is refused rather
-// than dropped: it would be a misspelled one.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
+// decode reads one JSON object with some of these fields, each at most once. A
+// field of another name is refused rather than dropped: it would be a
+// misspelled one.
+func decode(w http.ResponseWriter, r *http.Request, names ...string) (map[string]json.RawMessage, error) {
 	body, err := readBody(w, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !utf8.Valid(body) { // the decoder would replace what is not, in silence
-		return malformed("the body is not UTF-8")
+		return nil, malformed("the body is not UTF-8")
 	}
 	if !json.Valid(body) || bytes.TrimSpace(body)[0] != '{' {
-		return malformed("the body is not one JSON object")
+		return nil, malformed("the body is not one JSON object")
 	}
+	fields := map[string]json.RawMessage{}
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %s", task.ErrInvalid, strings.TrimPrefix(err.Error(), "json: "))
+	_, err = d.Token() // the brace
+	for err == nil && d.More() {
+		var token json.Token
+		var value json.RawMessage
+		token, err = d.Token()
+		name, _ := token.(string)
+		if err == nil {
+			err = d.Decode(&value)
+		}
+		switch {
+		case err != nil:
+		case !slices.Contains(names, name):
+			err = fmt.Errorf("%w: unknown field %q", task.ErrInvalid, name)
+		case fields[name] != nil:
+			err = twice(name)
+		}
+		fields[name] = value
 	}
-	return nil
+	return fields, err
 }
+
+// twice refuses a field of which nobody can say which value is meant.
+func twice(name string) error { return fmt.Errorf("%w: %s is given twice", task.ErrInvalid, name) }
 
 // optional decodes and validates a field; nil if it is absent.
 func optional[T any](name string, raw json.RawMessage, validate func(T) error) (*T, error) {
@@ -201,5 +232,16 @@ func field[T any](name string, raw json.RawMessage) (v T, err error) {
 	if raw != nil && (string(raw) == "null" || json.Unmarshal(raw, &v) != nil) {
 		return v, fmt.Errorf("%w: %s is no %T", task.ErrInvalid, name, v)
 	}
+	if text, ok := any(v).(string); ok && replaced(text, raw) {
+		return v, fmt.Errorf("%w: %s holds half of a surrogate pair", task.ErrInvalid, name)
+	}
 	return v, nil
+}
+
+// replaced reports whether decoding put a U+FFFD in place of an escape that
+// stands for no character.
+func replaced(text string, raw json.RawMessage) bool {
+	const mark = "\uFFFD"
+	sent := strings.ToLower(string(raw))
+	return strings.Count(text, mark) > strings.Count(sent, mark)+strings.Count(sent, `\ufffd`)
 }

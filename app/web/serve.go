@@ -69,13 +69,16 @@ func (s *Server) serve(ctx context.Context, public, admin net.Listener) error {
 	return err
 }
 
+// writeTimeout bounds an answer, and each page of a long one.
+const writeTimeout = 90 * time.Second
+
 func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
-		WriteTimeout:      90 * time.Second,
+		WriteTimeout:      writeTimeout,
 		// Longer than nginx keeps a connection to an upstream (60 s), or a
 		// reused one could meet its end with a request on it.
 		IdleTimeout:    120 * time.Second,

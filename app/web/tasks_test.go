@@ -23,7 +23,7 @@ func TestEveryAnswer(t *testing.T) {
 		name, method, target, body string
 		headers                    []string
 		status                     int
-		code, says                 string // of the error; or what the body holds
+		code, says                 string // of the error; or what the body holds, or how the ETag begins
 	}{
 		{"form", "POST", "/tasks", "assignee=Bill&description=%F0%9F%98%80+%3Cb%3E", []string{form}, 201, "", `{"id":"`},
 		{"multipart", "POST", "/tasks", "--x\r\nContent-Disposition: form-data; name=\"assignee\"\r\n\r\nBill\r\n--x\r\nContent-Disposition: form-data; name=\"description\"\r\n\r\nwalk\r\n--x--\r\n", []string{"Content-Type: multipart/form-data; boundary=x"}, 201, "", `{"id":"`},
@@ -36,6 +36,15 @@ func TestEveryAnswer(t *testing.T) {
 		{"broken multipart", "POST", "/tasks", "--y", []string{"Content-Type: multipart/form-data; boundary=x"}, 400, "malformed", "form"},
 		{"broken JSON", "POST", "/tasks", `{"assignee":`, []string{asDoc}, 400, "malformed", "JSON object"},
 		{"empty JSON", "POST", "/tasks", ``, []string{asDoc}, 400, "malformed", "JSON object"},
+		{"semicolon in a form", "POST", "/tasks", "assignee=Bill&description=milk;+eggs", []string{form}, 201, "", `{"id":"`},
+		{"form with an odd parameter", "POST", "/tasks?;=%", "assignee=Bill&description=x", []string{form + "; charset"}, 201, "", `{"id":"`},
+		{"multipart beside a broken query", "POST", "/tasks?a=%", "--x\r\nContent-Disposition: form-data; name=\"assignee\"\r\n\r\nB\r\n--x\r\nContent-Disposition: form-data; name=\"description\"\r\n\r\nd\r\n--x--\r\n", []string{"Content-Type: multipart/form-data; boundary=x"}, 201, "", `{"id":"`},
+		{"percent in a form", "POST", "/tasks", "assignee=Bill&description=100%", []string{form}, 400, "malformed", "invalid URL escape"},
+		{"twice in a form", "POST", "/tasks", "assignee=Bill&description=x&assignee=Jane", []string{form}, 422, "invalid_field", "assignee is given twice"},
+		{"twice in JSON", "POST", "/tasks", `{"assignee":"Bill","description":"x","assignee":"Jane"}`, []string{asDoc}, 422, "invalid_field", "assignee is given twice"},
+		{"another case", "POST", "/tasks", `{"assignee":"Bill","Description":"x"}`, []string{asDoc}, 422, "invalid_field", `unknown field "Description"`},
+		{"half a character", "POST", "/tasks", `{"assignee":"Bill","description":"\ud83d"}`, []string{asDoc}, 422, "invalid_field", "half of a surrogate pair"},
+		{"a whole one", "POST", "/tasks", `{"assignee":"\ufffd\uFFFD\\ufffd","description":"\ud83d\ude00 \uFFFD"}`, []string{asDoc}, 201, "", `{"id":"`},
 		{"two objects", "POST", "/tasks", `{} {}`, []string{asDoc}, 400, "malformed", "JSON object"},
 		{"an array", "POST", "/tasks", `[]`, []string{asDoc}, 400, "malformed", "JSON object"},
 		{"not UTF-8", "POST", "/tasks", "{\"assignee\":\"\xff\"}", []string{asDoc}, 400, "malformed", "UTF-8"},
@@ -49,26 +58,29 @@ func TestEveryAnswer(t *testing.T) {
 		{"long key", "POST", "/tasks", "assignee=a&description=x", []string{form, "Idempotency-Key: " + strings.Repeat("k", 256)}, 400, "malformed", "Idempotency-Key"},
 		{"two keys", "POST", "/tasks", "assignee=a&description=x", []string{form, "Idempotency-Key: a", "Idempotency-Key: b"}, 400, "malformed", "Idempotency-Key"},
 
-		{"get", "GET", "/tasks/a", "", nil, 200, "", `{"id":"a","assignee":"Bill","description":"walk","done":false,"rev":3,"epoch":1}`},
+		{"get", "GET", "/tasks/a", "", nil, 200, "", `{"id":"a","assignee":"Bill","description":"walk","done":false}` + "\n"},
 		{"get none", "GET", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
 		{"get deleted", "GET", "/tasks/gone", "", nil, 404, "not_found", "no task gone"},
 		{"get odd id", "GET", "/tasks/a%2Fb%20c%3F", "", nil, 200, "", `"id":"a/b c?"`},
 		{"get dots", "GET", "/tasks/..", "", nil, 200, "", `"id":".."`},
 		{"get no text", "GET", "/tasks/%ff", "", nil, 404, "not_found", "no task \uFFFD"},
-		{"get known", "GET", "/tasks/a", "", []string{`If-None-Match: "1-1", W/"3-9f2512ce"`}, 304, "", ""},
-		{"get newer", "GET", "/tasks/a", "", []string{`If-None-Match: "2-1"`}, 200, "", `"rev":3`},
+		{"get known", "GET", "/tasks/a", "", []string{`If-None-Match: "1-1", W/"3-d13642f04e5d5b1c9d0d1b40c1ec2aa8"`}, 304, "", ""},
+		{"get newer", "GET", "/tasks/a", "", []string{`If-None-Match: "2-1"`}, 200, "", `ETag "3-`},
 
-		{"put", "PUT", "/tasks/a", "", nil, 200, "", `"done":true,"rev":4`},
+		{"put", "PUT", "/tasks/a", "", nil, 200, "", `ETag "4-`},
 		{"put empty", "PUT", "/tasks/a", "{}", []string{asDoc}, 200, "", `"done":true`},
-		{"put done", "PUT", "/tasks/done", "", nil, 200, "", `"rev":2`},
-		{"put body", "PUT", "/tasks/a", `{"done":false}`, []string{asDoc}, 400, "malformed", "PATCH"},
+		{"put done", "PUT", "/tasks/done", "", nil, 200, "", `ETag "2-`},
+		{"put the original's options", "PUT", "/tasks/a", `{"timeout":1000}`, []string{asDoc}, 200, "", `"done":true`},
+		{"put a form", "PUT", "/tasks/a", "done=False", []string{form}, 200, "", `"done":true`},
+		{"put no JSON", "PUT", "/tasks/a", "{{", []string{asDoc, "Content-Encoding: br"}, 200, "", `"done":true`},
+		{"put too much", "PUT", "/tasks/a", strings.Repeat("x", maxBody+1), nil, 413, "too_large", "262144"},
 		{"put none", "PUT", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
 		{"put deleted", "PUT", "/tasks/gone", "", nil, 404, "not_found", "no task gone"},
 		{"put huge legacy", "PUT", "/tasks/huge", "", nil, 200, "", `"done":true`},
 
-		{"patch", "PATCH", "/tasks/a", `{"description":"run","done":true}`, []string{asDoc}, 200, "", `"description":"run","done":true,"rev":4`},
-		{"patch nothing", "PATCH", "/tasks/a", `{}`, []string{asDoc}, 200, "", `"rev":3`},
-		{"patch same", "PATCH", "/tasks/a", `{"assignee":"Bill"}`, []string{asDoc}, 200, "", `"rev":3`},
+		{"patch", "PATCH", "/tasks/a", `{"description":"run","done":true}`, []string{asDoc}, 200, "", `ETag "4-`},
+		{"patch nothing", "PATCH", "/tasks/a", `{}`, []string{asDoc}, 200, "", `ETag "3-`},
+		{"patch same", "PATCH", "/tasks/a", `{"assignee":"Bill"}`, []string{asDoc}, 200, "", `ETag "3-`},
 		{"patch null", "PATCH", "/tasks/a", `{"description":null}`, []string{asDoc}, 422, "invalid_field", "description is no string"},
 		{"patch wrong done", "PATCH", "/tasks/a", `{"done":"yes"}`, []string{asDoc}, 422, "invalid_field", "done is no bool"},
 		{"patch empty", "PATCH", "/tasks/a", `{"description":""}`, []string{asDoc}, 422, "invalid_field", "description is required"},
@@ -76,17 +88,26 @@ func TestEveryAnswer(t *testing.T) {
 		{"patch id", "PATCH", "/tasks/a", `{"id":"b"}`, []string{asDoc}, 422, "invalid_field", "id"},
 		{"patch form", "PATCH", "/tasks/a", `done=true`, []string{form}, 415, "unsupported_media_type", "send application/json"},
 		{"patch none", "PATCH", "/tasks/zz", `{"done":true}`, []string{asDoc}, 404, "not_found", "no task zz"},
-		{"patch match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "3-9f2512ce"`}, 200, "", `"rev":4`},
-		{"patch any", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: *`}, 200, "", `"rev":4`},
-		{"patch no match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "2-1"`}, 412, "precondition_failed", `3-9f2512ce`},
-		{"patch weak match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: W/"3-9f2512ce"`}, 412, "precondition_failed", "the task is at \"3-9f2512ce\" now"},
+		{"patch match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "3-d13642f04e5d5b1c9d0d1b40c1ec2aa8"`}, 200, "", `ETag "4-`},
+		{"patch any", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: *`}, 200, "", `ETag "4-`},
+		{"patch no match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: "2-1"`}, 412, "precondition_failed", `3-d13642f04e5d5b1c9d0d1b40c1ec2aa8`},
+		{"patch weak match", "PATCH", "/tasks/a", `{"done":true}`, []string{asDoc, `If-Match: W/"3-d13642f04e5d5b1c9d0d1b40c1ec2aa8"`}, 412, "precondition_failed", "the task is at \"3-d13642f04e5d5b1c9d0d1b40c1ec2aa8\" now"},
 
 		{"delete", "DELETE", "/tasks/a", "", nil, 204, "", ""},
-		{"delete no match", "DELETE", "/tasks/a", "", []string{`If-Match: "1-1"`}, 412, "precondition_failed", "the task is at \"3-9f2512ce\" now"},
+		{"delete no match", "DELETE", "/tasks/a", "", []string{`If-Match: "1-1"`}, 412, "precondition_failed", "the task is at \"3-d13642f04e5d5b1c9d0d1b40c1ec2aa8\" now"},
 		{"delete again", "DELETE", "/tasks/gone", "", nil, 204, "", ""},
 		{"delete none", "DELETE", "/tasks/zz", "", nil, 404, "not_found", "no task zz"},
 
 		{"bad done", "GET", "/tasks?done=maybe", "", nil, 400, "malformed", "done"},
+		{"empty done", "GET", "/tasks?done=", "", nil, 400, "malformed", "done"},
+		{"percent", "GET", "/tasks?assignee=100%", "", nil, 400, "malformed", "%25"},
+		{"percent elsewhere", "GET", "/tasks?assignee=Bill&done=all%zz", "", nil, 400, "malformed", "invalid URL escape"},
+		{"assignee twice", "GET", "/tasks?assignee=Bill&assignee=Jane", "", nil, 400, "malformed", "assignee is given twice"},
+		{"after twice", "GET", "/tasks?after=a&after=b", "", nil, 400, "malformed", "after is given twice"},
+		{"no such parameter", "GET", "/tasks?asignee=Bill", "", nil, 400, "malformed", `no parameter "asignee"`},
+		{"no UTF-8", "GET", "/tasks?assignee=%ff", "", nil, 400, "malformed", "not UTF-8"},
+		{"odd limit", "GET", "/tasks?limit=1;", "", nil, 400, "malformed", "limit"},
+		{"against caches", "GET", "/tasks?assignee=Nobody&_=1480000000", "", nil, 200, "", "[]"},
 		{"bad limit", "GET", "/tasks?limit=0", "", nil, 400, "malformed", "limit"},
 		{"no list", "GET", "/tasks?assignee=Nobody", "", nil, 200, "", "[]"},
 		{"no method", "PUT", "/tasks", "", nil, 405, "method_not_allowed", "GET, HEAD, OPTIONS, POST"},
@@ -119,7 +140,11 @@ func TestEveryAnswer(t *testing.T) {
 				checkError(t, body, c.code, c.says)
 				return
 			}
-			if !strings.Contains(body, c.says) {
+			if tag, ok := strings.CutPrefix(c.says, "ETag "); ok {
+				if got := res.Header.Get("ETag"); !strings.HasPrefix(got, tag) {
+					t.Errorf("ETag %s, want %s…", got, tag)
+				}
+			} else if !strings.Contains(body, c.says) {
 				t.Errorf("body %s lacks %s", body, c.says)
 			}
 			if (c.status == 204 || c.status == 304) && body != "" {
@@ -263,6 +288,10 @@ func TestTheTagIsTheContentAndNotTheEpoch(t *testing.T) {
 	raised.Epoch, other.Body.Done = 2, true
 	if etag(raised) != etag(rec) {
 		t.Error("the epoch changes the tag")
+	}
+	// The sum that a client computes of the answer's body, by sha256sum.
+	if want := `"3-d13642f04e5d5b1c9d0d1b40c1ec2aa8"`; etag(rec) != want {
+		t.Errorf("the tag is %s, want %s", etag(rec), want)
 	}
 	if etag(other) == etag(rec) {
 		t.Error("another content has the same tag")

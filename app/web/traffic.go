@@ -51,7 +51,8 @@ func (t *traffic) connection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// observe counts and times a request under the template of its route.
+// observe counts and times a request under the template of its route. An
+// answer that was broken off counts as an error of the server.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		route := routeOf(r)
@@ -63,8 +64,16 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		rec := &recorder{ResponseWriter: w, traffic: &s.traffic}
 		start := time.Now()
-		defer func() { s.metrics.observe(r.Method, route, rec.status, time.Since(start)) }()
+		whole := false
+		defer func() {
+			status := rec.status
+			if !whole { // whatever status was sent before
+				status = http.StatusInternalServerError
+			}
+			s.metrics.observe(r.Method, route, status, time.Since(start))
+		}()
 		next.ServeHTTP(rec, r)
+		whole = true
 	})
 }
 

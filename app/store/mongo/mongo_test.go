@@ -66,7 +66,7 @@ func run(m *testing.M) int {
 
 func filter(f task.Filter) bson.D {
 	d := bson.D{}
-	if f.Assignee != "" {
+	if f.Assignee != nil {
 		d = append(d, bson.E{Key: "assignee", Value: f.Assignee})
 	}
 	if f.Done != nil {

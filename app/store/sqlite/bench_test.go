@@ -53,7 +53,7 @@ func BenchmarkListUndone(b *testing.B) {
 	s := benchStore(b)
 	no := false
 	for i := 0; b.Loop(); i++ {
-		filter := task.Filter{Assignee: fmt.Sprint("Bill ", i%100*2), Done: &no}
+		filter := task.Filter{Assignee: new(fmt.Sprint("Bill ", i%100*2)), Done: &no}
 		if page, _, err := s.List(context.Background(), filter, "", 100); err != nil || len(page) != 100 {
 			b.Fatal(len(page), err)
 		}

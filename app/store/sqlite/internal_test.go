@@ -84,7 +84,8 @@ func TestFullDisk(t *testing.T) {
 func TestPlans(t *testing.T) {
 	s := ready(t)
 	no := false
-	undone, args := listQuery(task.Filter{Assignee: "Bill", Done: &no})
+	undone, args := listQuery(task.Filter{Assignee: new("Bill"), Done: &no})
+	nobodys, empty := listQuery(task.Filter{Assignee: new(""), Done: &no})
 	everything, _ := listQuery(task.Filter{})
 	for _, c := range []struct {
 		name, query string
@@ -92,6 +93,7 @@ func TestPlans(t *testing.T) {
 		want        string
 	}{
 		{"Bill's undone ones", undone, append([]any{"", 10}, args...), "migrate_list (assignee=? AND done=? AND id>?)"},
+		{"nobody's undone ones", nobodys, append([]any{"", 10}, empty...), "migrate_list (assignee=? AND done=? AND id>?)"},
 		{"everything", everything, []any{"", 10}, "migrate_id (id>?)"},
 		{"pending", allRecords + `WHERE r.pending=1 AND r.id>? ORDER BY r.id LIMIT ?`, []any{"", 10}, "migrate_pending"},
 		{"scan", allRecords + `WHERE r.id>? ORDER BY r.id LIMIT ?`, []any{"", 10}, "r USING PRIMARY KEY (id>?)"},

@@ -26,12 +26,16 @@ func listQuery(filter task.Filter) (string, []any) {
 		where += `AND t.done=0 `
 	}
 	const order = `ORDER BY 1 LIMIT ?2`
-	if filter.Assignee == "" {
+	if filter.Assignee == nil {
 		return liveRecords + where + order, nil
 	}
 	// A text that is stored as a blob is another value to SQLite, but not to us.
-	return liveRecords + where + `AND t.assignee=?3 UNION ALL ` +
-		liveRecords + where + `AND t.assignee=CAST(?3 AS BLOB) ` + order, []any{filter.Assignee}
+	query := liveRecords + where + `AND t.assignee=?3 UNION ALL ` +
+		liveRecords + where + `AND t.assignee=CAST(?3 AS BLOB) `
+	if *filter.Assignee == "" { // which is how a NULL is read
+		query += `UNION ALL ` + liveRecords + where + `AND t.assignee IS NULL `
+	}
+	return query + order, []any{*filter.Assignee}
 }
 
 // Pending returns up to limit records with Pending set and an id greater than

@@ -149,7 +149,7 @@ func brokenNews() map[string]func(*altered) {
 			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
 				recs, err := a.New.List(ctx, task.Filter{Done: f.Done}, after, 1<<20)
 				recs = slices.DeleteFunc(recs, func(r Record) bool {
-					return f.Assignee != "" && !strings.EqualFold(f.Assignee, r.Body.Assignee)
+					return f.Assignee != nil && !strings.EqualFold(*f.Assignee, r.Body.Assignee)
 				})
 				return recs[:min(limit, len(recs))], err
 			}

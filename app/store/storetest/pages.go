@@ -37,10 +37,13 @@ func listTombstones(t T, s Records) {
 	same(t, "List of undone ones", got, []Record{c})
 }
 
+// anybody stands for a filter without an assignee.
+const anybody = "anybody"
+
 func listFilters(t T, s Records) {
 	yes, no := true, false
 	var all []Record
-	for i, who := range []string{"bill", "Bill", "jane", "O'Brien; --", "été 🎉", "bill ", "jane\x00"} {
+	for i, who := range []string{"bill", "Bill", "jane", "O'Brien; --", "été 🎉", "bill ", "jane\x00", ""} {
 		for j, done := range []bool{false, true} {
 			r := record(fmt.Sprintf("%02d-%d", i, j), 1, 1)
 			r.Body.Assignee, r.Body.Done = who, done
@@ -48,9 +51,12 @@ func listFilters(t T, s Records) {
 		}
 	}
 	put(t, s, all...)
-	for _, who := range []string{"", "bill", "Bill", "BILL", "jane", "O'Brien; --", "été 🎉", "jane\x00", "nobody"} {
+	for _, who := range []string{anybody, "", "bill", "Bill", "BILL", "jane", "O'Brien; --", "été 🎉", "jane\x00", "nobody"} {
 		for _, done := range []*bool{nil, &yes, &no} {
-			f := task.Filter{Assignee: who, Done: done}
+			f := task.Filter{Assignee: &who, Done: done}
+			if who == anybody {
+				f.Assignee = nil
+			}
 			want := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !f.Match(r.Body) })
 			got, err := s.List(t.Context(), f, "", 1000)
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -65,7 +64,8 @@ func (c *client) use(r *record) bool {
 	case n < 80:
 		return c.ask(r, request{Op: opPatch, Description: text})
 	case n < 88:
-		return c.ask(r, request{Op: opPatch, Description: text, If: r.latest()})
+		last, tag := r.named()
+		return c.ask(r, request{Op: opPatch, Description: text, If: last, Tag: tag})
 	case n < 92:
 		return c.ask(r, request{Op: opDone})
 	case n < 97 && r.key != "":
@@ -100,9 +100,9 @@ func (c *client) make(ctx context.Context) bool {
 func (c *client) ask(r *record, req request) bool {
 	method, path, header, body := wire(r, req)
 	call := c.f.clock()
-	status, text, err := c.conn.do(method, path, header, body)
+	status, tag, text, err := c.conn.do(method, path, header, body)
 	ret := c.f.clock()
-	a, told := understand(req, status, text, err)
+	a, told := understand(req, status, tag, text, err)
 	if id := idOf(text); req.Op == opCreate && id != "" && a.Status != unknown {
 		if r.id == "" { // only whoever makes the record can meet it without
 			r.id = id
@@ -115,7 +115,7 @@ func (c *client) ask(r *record, req request) bool {
 	if !told || req.Op == opGet && a.Status == unknown {
 		return false
 	}
-	r.note(event{c.name(), req, a, call, ret})
+	r.note(event{c.name(), req, a, tag, call, ret})
 	return a.Status != unknown
 }
 
@@ -127,8 +127,8 @@ func wire(r *record, req request) (method, path string, header http.Header, body
 		b, _ := json.Marshal(m) // strings always can be
 		return string(b)
 	}
-	if req.If.Rev != 0 {
-		header.Set("If-Match", etag(r, req.If))
+	if req.Tag != "" {
+		header.Set("If-Match", req.Tag)
 	}
 	switch req.Op {
 	case opCreate:
@@ -146,16 +146,9 @@ func wire(r *record, req request) (method, path string, header http.Header, body
 	return http.MethodGet, path, header, ""
 }
 
-// etag is the tag by which the service names a record as it was.
-func etag(r *record, v view) string {
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%q %q %v", r.assignee, v.Description, v.Done)
-	return fmt.Sprintf(`"%d-%08x"`, v.Rev, h.Sum32())
-}
-
-// understand reads an answer. told is false if the request had no effect, for
+// understand reads an answer; the rev is in its tag. told is false if the request had no effect, for
 // sure: it never left, or the service says so.
-func understand(req request, status int, text []byte, err error) (a answer, told bool) {
+func understand(req request, status int, tag string, text []byte, err error) (a answer, told bool) {
 	switch {
 	case errors.Is(err, errNotSent):
 		return answer{}, false
@@ -168,8 +161,11 @@ func understand(req request, status int, text []byte, err error) (a answer, told
 		return answer{}, status != http.StatusServiceUnavailable || code != "unavailable" && code != "refused"
 	}
 	a.Status = status
-	if status == http.StatusOK && req.Op != opCreate && json.Unmarshal(text, &a.View) != nil {
-		a.View.Description = fmt.Sprintf("not a task: %.80s", text)
+	if status == http.StatusOK && req.Op != opCreate {
+		_, untagged := fmt.Sscanf(tag, `"%d-`, &a.View.Rev)
+		if json.Unmarshal(text, &a.View) != nil || untagged != nil {
+			a.View.Description = fmt.Sprintf("not a task: %.80s, tagged %s", text, tag)
+		}
 	}
 	return a, true
 }

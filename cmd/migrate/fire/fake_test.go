@@ -116,7 +116,7 @@ func fakeRequest(r *http.Request, description string, t *fakeTask) request {
 	}[r.Method]}
 	if tag := r.Header.Get("If-Match"); tag != "" {
 		req.If.Rev = -1 // matches nothing
-		if tag == etag(&record{assignee: t.assignee}, t.state.view) {
+		if tag == fakeTag(t.state.view) {
 			req.If = t.state.view
 		}
 	}
@@ -128,7 +128,12 @@ func fakeProblem(w http.ResponseWriter, code string) {
 	fmt.Fprintf(w, `{"error":{"code":%q}}`, code)
 }
 
+func fakeTag(v view) string { return fmt.Sprintf(`"%d-%x"`, v.Rev, fmt.Sprint(v.Description, v.Done)) }
+
 func fakeAnswer(w http.ResponseWriter, t *fakeTask, a answer) {
+	if a.View.Rev > 0 {
+		w.Header().Set("ETag", fakeTag(a.View))
+	}
 	w.WriteHeader(a.Status)
 	switch {
 	case a.Status == 422:

@@ -73,7 +73,7 @@ func (p *foreigner) turn(r *record) bool {
 	told := !refused && (err != nil || rows > 0)
 	p.f.tally.foreign(req.Op, a, told)
 	if told {
-		r.note(event{"a foreign program", req, a, call, ret})
+		r.note(event{"a foreign program", req, a, "", call, ret})
 	}
 	if told && fresh {
 		p.f.pool.adopt(r)

@@ -50,7 +50,7 @@ func (c *client) list(assignee string, r *record) bool {
 	l.call = c.f.clock()
 	for {
 		began := c.f.clock()
-		status, text, err := c.conn.do(http.MethodGet, "/tasks?"+query.Encode(), nil, "")
+		status, _, text, err := c.conn.do(http.MethodGet, "/tasks?"+query.Encode(), nil, "")
 		l.ret = c.f.clock()
 		ok := err == nil && status == http.StatusOK
 		c.f.tally.count(opList, answer{Status: map[bool]int{true: status}[ok]}, true, status, text, err)
@@ -64,7 +64,7 @@ func (c *client) list(assignee string, r *record) bool {
 		l.items = append(l.items, page...)
 		for _, i := range page {
 			if i.ID == r.id {
-				r.note(event{c.name() + "'s list", request{Op: opGet}, answer{status, i.view}, began, l.ret})
+				r.note(event{c.name() + "'s list", request{Op: opListed}, answer{status, i.view}, "", began, l.ret})
 			}
 		}
 		if limit == 0 || len(page) < limit {
@@ -130,6 +130,23 @@ func (r *record) shownBefore(t int64) int64 {
 	return rev
 }
 
+// revOf is the greatest rev at which an answer showed this content, which a
+// list shows without one; 0 if none did. No two changes set the same text.
+func (r *record) revOf(v view) (rev int64) {
+	if v == r.initial.view.unversioned() {
+		rev = r.initial.view.Rev
+	}
+	for _, e := range r.events {
+		switch {
+		case e.request.Op == opCreate && e.answer.Status == http.StatusCreated && v == view{Description: e.request.Description}:
+			rev = max(rev, 1)
+		case v == e.answer.View.unversioned():
+			rev = max(rev, e.answer.View.Rev)
+		}
+	}
+	return rev
+}
+
 // judge holds every list against the histories.
 func (ls *lists) judge(records []*record) (violations []string) {
 	byAssignee, spans := map[string][]*record{}, map[*record]span{}
@@ -164,8 +181,9 @@ func (l list) judge(r *record, s span, listed map[string]view) (violations []str
 	case mustNot && there:
 		violations = append(violations, l.wrong("shows %s, which no longer matched", r.id))
 	}
-	if before := r.shownBefore(l.call); there && v.Rev < before {
-		violations = append(violations, l.wrong("shows %s at rev %d, after rev %d was shown", r.id, v.Rev, before))
+	rev, before := r.revOf(v), r.shownBefore(l.call)
+	if there && rev != 0 && rev < before {
+		violations = append(violations, l.wrong("shows %s at rev %d, after rev %d was shown", r.id, rev, before))
 	}
 	return violations
 }

@@ -16,7 +16,8 @@ const (
 	opPatch  op = "patch"
 	opDone   op = "done"
 	opDelete op = "delete"
-	opList   op = "list" // of many records: no part of a history
+	opList   op = "list"   // of many records: no part of a history
+	opListed op = "listed" // one record in a list: a read that tells no rev
 
 	// What a foreign program does, past the service.
 	opInsert op = "insert"
@@ -24,9 +25,9 @@ const (
 	opErase  op = "erase"
 )
 
-// view is a record as an answer shows it.
+// view is a record as an answer shows it. A list tells no rev: it is 0 there.
 type view struct {
-	Rev         int64  `json:"rev"`
+	Rev         int64  `json:"-"`
 	Description string `json:"description"`
 	Done        bool   `json:"done"`
 }
@@ -35,7 +36,8 @@ type view struct {
 type request struct {
 	Op          op
 	Description string
-	If          view // If-Match; a rev of 0: without
+	If          view   // If-Match; a rev of 0: without
+	Tag         string // by which the service names that
 }
 
 // answer is what came back; a Status of 0: nobody knows what became of it.
@@ -96,6 +98,8 @@ func (s state) next(r request) (state, answer) {
 	switch r.Op {
 	case opGet:
 		return s, answer{http.StatusOK, s.view}
+	case opListed:
+		return s, answer{http.StatusOK, s.view.unversioned()}
 	case opPatch, opUpdate:
 		changed.view.Description = r.Description
 	case opDone:
@@ -144,6 +148,11 @@ func (a answer) String() string {
 		return fmt.Sprint(a.Status)
 	}
 	return fmt.Sprintf("%d %v", a.Status, a.View)
+}
+
+func (v view) unversioned() view {
+	v.Rev = 0
+	return v
 }
 
 func (v view) String() string {

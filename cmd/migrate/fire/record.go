@@ -16,12 +16,13 @@ type event struct {
 	by      string
 	request request
 	answer  answer
+	tag     string // of the answer
 	call    int64
 	ret     int64 // math.MaxInt64 if the outcome is unknown
 }
 
 // writes reports whether it can have changed the record.
-func (e event) writes() bool { return e.request.Op != opGet }
+func (e event) writes() bool { return e.request.Op != opGet && e.request.Op != opListed }
 
 // record is one task and its history.
 type record struct {
@@ -35,8 +36,9 @@ type record struct {
 	mu       sync.Mutex
 	events   []event
 	unknowns int
-	last     view // as some answer showed it
-	gone     int  // requests since it was deleted
+	last     view   // as some answer showed it
+	lastTag  string // by which the service named it
+	gone     int    // requests since it was deleted
 
 	busy int // requests under way; the pool's
 }
@@ -54,7 +56,7 @@ func (r *record) note(e event) {
 		r.unknowns++
 	}
 	if e.answer.View.Rev > r.last.Rev {
-		r.last = e.answer.View
+		r.last, r.lastTag = e.answer.View, e.tag
 	}
 	if r.gone > 0 || e.answer.Status == 204 && (e.request.Op == opDelete || e.request.Op == opErase) {
 		r.gone++
@@ -65,6 +67,17 @@ func (r *record) latest() view {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
+}
+
+// named is the latest one and its tag. Both are zero until an answer has told
+// a tag.
+func (r *record) named() (view, string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lastTag == "" {
+		return view{}, ""
+	}
+	return r.last, r.lastTag
 }
 
 func (r *record) begun() bool {

@@ -1,0 +1,137 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Sizes of pages of a list.
+const (
+	maxPage = 1000 // what a client gets at most when it asks for pages
+	chunk   = 500  // what is asked of the store at once for a whole list
+)
+
+// listTasks answers undone tasks unless told otherwise, all of them unless a
+// limit is given, as the original does.
+func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) {
+	q, err := readListQuery(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if q.limit > 0 {
+		s.listPage(w, r, q)
+		return
+	}
+	s.listAll(w, r, q)
+}
+
+// listPage answers one page, with a link to the next one if there is more.
+func (s *Server) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
+	tasks, err := s.readPage(r, q, q.limit+1)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if len(tasks) > q.limit {
+		tasks = tasks[:q.limit]
+		w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, q.next(r, tasks[q.limit-1].ID)))
+	}
+	views := make([]view, len(tasks))
+	for i, t := range tasks {
+		views[i] = viewOf(t)
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	writeJSON(w, http.StatusOK, views)
+}
+
+// listAll answers everything in one array and holds one page of it at a time.
+//
+// The status is sent with the first page. When a later page can't be read, the
+// connection is broken off: the client has half an array and a transfer that
+// did not end, and can't take it for the whole.
+func (s *Server) listAll(w http.ResponseWriter, r *http.Request, q listQuery) {
+	page, err := s.readPage(r, q, chunk)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-cache")
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := arrayWriter{out: bufio.NewWriter(w)}
+	for {
+		if err = out.add(page); err != nil || len(page) < chunk {
+			break
+		}
+		q.after = page[len(page)-1].ID
+		keepOpen(w)
+		if page, err = s.readPage(r, q, chunk); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = out.end()
+	}
+	if err != nil {
+		s.log.Warn("a list was broken off", "tasks", out.n, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// readPage reads up to limit tasks after q.after.
+func (s *Server) readPage(r *http.Request, q listQuery, limit int) ([]record, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+	defer cancel()
+	return s.tasks.List(ctx, q.filter, q.after, limit)
+}
+
+// keepOpen grants a long answer the time for one more page. The limits of the
+// server are for whole requests.
+func keepOpen(w http.ResponseWriter) {
+	c := http.NewResponseController(w)
+	// A writer without deadlines has none to move.
+	_ = c.SetReadDeadline(time.Time{}) // or net/http takes the client for gone
+	_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+// arrayWriter writes a JSON array one task after the other.
+type arrayWriter struct {
+	out *bufio.Writer
+	n   int
+}
+
+func (a *arrayWriter) add(tasks []record) error {
+	for _, t := range tasks {
+		before := byte(',')
+		if a.n == 0 {
+			before = '['
+		}
+		body, err := json.Marshal(viewOf(t))
+		if err != nil {
+			return err
+		}
+		a.n++
+		_ = a.out.WriteByte(before) // the next Write returns its error
+		if _, err := a.out.Write(body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *arrayWriter) end() error {
+	text := "]\n"
+	if a.n == 0 {
+		text = "[]\n"
+	}
+	_, _ = a.out.WriteString(text) // Flush returns its error
+	return a.out.Flush()
+}
