@@ -63,8 +63,8 @@ func (s *Server) listAll(w http.ResponseWriter, r *http.Request, q listQuery) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
-		return
+	if r.Method == http.MethodHead && len(page) == chunk {
+		return // the length of a GET's answer isn't known either by then
 	}
 	out := arrayWriter{out: bufio.NewWriter(w)}
 	for {
