@@ -35,7 +35,8 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) Port() int { return int(s.traffic.port.Load()) }
 
 // serve owns the listeners; admin may be nil.
-func (s *Server) serve(ctx context.Context, public, admin net.Listener) error {
+func (s *Server) serve(ctx context.Context, tcp, admin net.Listener) error {
+	public := &listener{Listener: tcp}
 	s.traffic.port.Store(int64(public.Addr().(*net.TCPAddr).Port))
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -88,16 +89,15 @@ func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Serv
 }
 
 // end finishes the public side. New connections are refused first, which a
-// proxy can see and go elsewhere; those that are open carry a request now and
-// then, and closing one just as the next request arrives would lose it, so
-// they are asked to close with each answer for a while.
-func (s *Server) end(ctx context.Context, clients *http.Server, public net.Listener) error {
+// proxy can see and go elsewhere. Those that are open carry a request now and
+// then, and closing one just as the next request arrives would lose it: they
+// are asked to close with each answer for a while.
+func (s *Server) end(ctx context.Context, clients *http.Server, public *listener) error {
 	s.log.Info("ending", "in_flight", s.traffic.inFlight.Load())
 	s.traffic.ending.Store(true)
-	public.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Grace)
 	defer cancel()
-	s.linger(ctx)
+	s.linger(ctx, public)
 	var err error
 	if e := clients.Shutdown(ctx); e != nil {
 		err = fmt.Errorf("%d requests did not finish within %v and were cut: %w", s.traffic.inFlight.Load(), s.cfg.Grace, e)
@@ -110,10 +110,15 @@ func (s *Server) end(ctx context.Context, clients *http.Server, public net.Liste
 	return err
 }
 
-// linger returns when no connection is open, at most after the configured time.
-func (s *Server) linger(ctx context.Context) {
+// linger closes the listener and returns when no connection is open, at most
+// after the configured time.
+func (s *Server) linger(ctx context.Context, public *listener) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Linger)
 	defer cancel()
+	if err := public.settle(ctx); err != nil {
+		s.log.Warn("clients that have just connected may be cut off", "error", err)
+	}
+	public.Close()
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
 	for s.traffic.open.Load() > 0 {

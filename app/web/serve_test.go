@@ -112,6 +112,67 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 	}
 }
 
+// lateListener lets net/http learn late that it was closed, as a busy machine does.
+type lateListener struct{ net.Listener }
+
+func (l lateListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		time.Sleep(50 * time.Millisecond) // Shutdown meets a listener that is still in use
+	}
+	return c, err
+}
+
+func TestEndingWellIsNoError(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- newServer(t, newMapTasks(), Config{Linger: time.Millisecond}).serve(ctx, lateListener{l}, nil)
+	}()
+	if res, err := dial(t, l.Addr().String()).do("GET", "/healthz"); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("it ended well, and says: %v", err)
+	}
+}
+
+// TestClientsThatHaveConnectedAreAnswered: nobody has accepted them yet when
+// the end begins.
+func TestClientsThatHaveConnectedAreAnswered(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, newMapTasks(), Config{Linger: 5 * time.Second})
+	var clients []*rawClient
+	for range 20 {
+		c := dial(t, tcp.Addr().String())
+		if _, err := fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	done := make(chan error, 1)
+	go func() { done <- s.serve(ctx, tcp, nil) }()
+	for i, c := range clients {
+		if res, err := c.answer(); err != nil || res.StatusCode != 200 || !res.Close {
+			t.Errorf("client %d: %v %v", i, res, err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestShutdownIsBounded(t *testing.T) {
 	tasks := newMapTasks()
 	tasks.held, tasks.entered = make(chan struct{}), make(chan struct{})
