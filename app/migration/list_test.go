@@ -15,10 +15,15 @@ func TestListsLongerThanAPage(t *testing.T) {
 	for _, step := range []Step{ReadBoth, NewPrimary, StopOldWrites, Backfill} {
 		w := raisedTo(t, StopOldWrites, 0)
 		var want []string
-		for i := range 4 * leastPage {
-			id := fmt.Sprintf("r-%03d", i)
+		// More than twice the greatest page, so that a list of 1,000 needs several.
+		for i := range 2*pageSize + 4*leastPage {
+			id := fmt.Sprintf("r-%04d", i)
 			switch {
-			case i < leastPage+5: // new has a full page before old has a record
+			case i < pageSize+5 && i%4 == 0: // less is left of new's pages than was asked for
+				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "deleted before"))
+				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, ""))
+				continue
+			case i < pageSize+5: // new has a full page before old lists a record
 				w.put(t, store.PrimaryNew, copyOf(id, 1, 2, "new"))
 			case i%5 == 0:
 				w.put(t, store.PrimaryNew, copyOf(id, 2, 2, ""))

@@ -1,0 +1,185 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"migrate/app/store"
+)
+
+// Verify counts every record once, wherever the pages of the two databases end.
+func TestVerifyAcrossPages(t *testing.T) {
+	for _, batch := range []int{1, 2, 7, 50, 200} {
+		w := raisedTo(t, StopOldWrites, 0)
+		var want store.VerifyResult
+		for i := range 300 {
+			id := fmt.Sprintf("r-%03d", i)
+			if i < 60 || i%3 > 0 { // a page of new ends long before one of old
+				w.put(t, store.PrimaryNew, copyOf(id, 2, 2, "x"))
+			}
+			if i >= 60 && i%4 > 0 {
+				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, "x"))
+			}
+			inNew, inOld := i < 60 || i%3 > 0, i >= 60 && i%4 > 0
+			switch {
+			case inNew && inOld:
+				want.Equal++
+			case inNew:
+				want.Behind++
+			case inOld:
+				want.Missing++
+			}
+		}
+		var done []int64
+		pages := 0
+		rep, err := Verify(t.Context(), w.old, w.new, VerifyOptions{
+			Batch: batch, Samples: 3,
+			Progress: func(p Pass) { done = append(done, p.Done) },
+			Throttle: func(context.Context, int) error { pages++; return nil },
+		})
+		must(t, err)
+		if rep.Equal != want.Equal || rep.Behind != want.Behind || rep.Missing != want.Missing || rep.Stale+rep.Late+rep.Different != 0 {
+			t.Errorf("pages of %d: %+v; want %d equal, %d behind, %d missing", batch, rep.VerifyResult, want.Equal, want.Behind, want.Missing)
+		}
+		if len(rep.Samples) != 3 || rep.Samples[0].Finding != FoundMissing {
+			t.Errorf("pages of %d: samples %+v; want three that are missing", batch, rep.Samples)
+		}
+		if all := want.Equal + want.Behind + want.Missing; done[len(done)-1] != all || !slices.IsSorted(done) || len(done) != pages+1 {
+			t.Errorf("pages of %d: progress ended at %v of %d, after %d pages", batch, done[len(done)-1], all, pages)
+		}
+	}
+}
+
+// scannedEarly shows the pages of a time at which a record had not arrived.
+type scannedEarly struct {
+	newStore
+	lacks string
+}
+
+func (n scannedEarly) Scan(ctx context.Context, after string, limit int) ([]store.Record[journal], error) {
+	recs, err := n.newStore.Scan(ctx, after, limit)
+	return slices.DeleteFunc(recs, func(r store.Record[journal]) bool { return r.ID == n.lacks }), err
+}
+
+// scannedEarlyOld is the same of old.
+type scannedEarlyOld struct {
+	oldStore
+	lacks string
+}
+
+func (o scannedEarlyOld) Scan(ctx context.Context, after string, limit int) ([]store.Record[journal], store.Fence, error) {
+	recs, f, err := o.oldStore.Scan(ctx, after, limit)
+	return slices.DeleteFunc(recs, func(r store.Record[journal]) bool { return r.ID == o.lacks }), f, err
+}
+
+// What seems to be missing is read again before it counts: it was on its way.
+func TestVerifyLooksTwice(t *testing.T) {
+	for _, primary := range []store.Primary{store.PrimaryOld, store.PrimaryNew} {
+		for _, late := range []store.Primary{store.PrimaryOld, store.PrimaryNew} {
+			step := NewPrimary
+			if primary == store.PrimaryNew {
+				step = StopOldWrites
+			}
+			w := raisedTo(t, step, 0)
+			for _, id := range []string{"a", "b"} {
+				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "x"))
+				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "x"))
+			}
+			w.put(t, store.PrimaryOld, copyOf("lost", 1, 1, "x")) // and stays so
+			if late == store.PrimaryOld {
+				w.old = scannedEarlyOld{w.old, "a"}
+			} else {
+				w.new = scannedEarly{w.new, "a"}
+			}
+			rep, err := Verify(t.Context(), w.old, w.new, VerifyOptions{})
+			must(t, err)
+			if rep.Equal != 2 || rep.Behind+rep.Missing != 1 || rep.Stale+rep.Late+rep.Different != 0 {
+				t.Errorf("%s is primary, a page of %s was early: %+v; want two equal and one that new lacks", primary, late, rep.VerifyResult)
+			}
+		}
+	}
+}
+
+// A repair sends the newer copy and is what it says: a record counts as
+// repaired only if both databases agree on it then.
+func TestRepairSends(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		primary  store.Primary
+		old, new *store.Record[journal]
+		finding  Finding
+		repaired bool
+	}{
+		{"new lacks it, under old", store.PrimaryOld, ptr(copyOf("a", 1, 1, "x")), nil, FoundBehind, true},
+		{"new is older, under old", store.PrimaryOld, ptr(copyOf("a", 2, 1, "x")), ptr(copyOf("a", 1, 1, "y")), FoundBehind, true},
+		{"old lacks it, under old", store.PrimaryOld, nil, ptr(copyOf("a", 1, 1, "x")), FoundMissing, true},
+		{"old is older, under old", store.PrimaryOld, ptr(copyOf("a", 1, 1, "x")), ptr(copyOf("a", 2, 1, "y")), FoundStale, true},
+		{"a late command, under old", store.PrimaryOld, ptr(copyOf("a", 1, 0, "x")), ptr(copyOf("a", 2, 0, "y")), FoundLate, false},
+		{"new lacks it, under new", store.PrimaryNew, ptr(copyOf("a", 1, 1, "x")), nil, FoundMissing, true},
+		{"new is older, under new", store.PrimaryNew, ptr(copyOf("a", 2, 1, "x")), ptr(copyOf("a", 1, 1, "y")), FoundStale, true},
+		{"old lacks it, under new", store.PrimaryNew, nil, ptr(copyOf("a", 1, 2, "x")), FoundBehind, false},
+		{"other content, under new", store.PrimaryNew, ptr(copyOf("a", 1, 1, "x")), ptr(copyOf("a", 1, 1, "y")), FoundDifferent, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			step := NewPrimary
+			if c.primary == store.PrimaryNew {
+				step = StopOldWrites
+			}
+			w := raisedTo(t, step, 0)
+			if c.old != nil {
+				w.put(t, store.PrimaryOld, *c.old)
+			}
+			if c.new != nil {
+				w.put(t, store.PrimaryNew, *c.new)
+			}
+			for _, repair := range []bool{false, true} {
+				rep, err := Verify(t.Context(), w.old, w.new, VerifyOptions{Repair: repair})
+				must(t, err)
+				if c.finding != FoundBehind && (len(rep.Samples) != 1 || rep.Samples[0].Finding != c.finding || rep.Samples[0].Repaired != (repair && c.repaired)) {
+					t.Errorf("repair %v: samples %+v, want %s", repair, rep.Samples, c.finding)
+				}
+				if want := repair && c.repaired; (rep.Repaired == 1) != want || (rep.Equal == 1) != want {
+					t.Errorf("repair %v: %d repaired, %d equal", repair, rep.Repaired, rep.Equal)
+				}
+			}
+			olds, _, err := w.old.Get(t.Context(), "a")
+			must(t, err)
+			news, err := w.new.Get(t.Context(), "a")
+			must(t, err)
+			if same := olds["a"].Body == news["a"].Body; same != c.repaired {
+				t.Errorf("old holds %+v, new %+v", olds["a"], news["a"])
+			}
+		})
+	}
+}
+
+// sweeping tells when rows that a program removed unseen become tombstones, and
+// when the fence moves.
+type sweeping struct {
+	oldStore
+	calls *[]string
+}
+
+func (o sweeping) Sweep(ctx context.Context) (int64, error) {
+	*o.calls = append(*o.calls, "sweep")
+	return o.oldStore.Sweep(ctx)
+}
+
+func (o sweeping) MoveFence(ctx context.Context, from, to store.Fence) error {
+	*o.calls = append(*o.calls, "flip")
+	return o.oldStore.MoveFence(ctx, from, to)
+}
+
+// What a program removed unseen becomes a tombstone before the primary moves,
+// or it would come back from new.
+func TestTheSweepComesBeforeTheFlip(t *testing.T) {
+	w := raisedTo(t, NewPrimary, 1)
+	var calls []string
+	w.old = sweeping{w.old, &calls}
+	must(t, w.at(t, NewPrimary).Advance(t.Context()))
+	if !slices.Equal(calls, []string{"sweep", "flip"}) {
+		t.Errorf("an advance calls %v; want the sweep, then the flip", calls)
+	}
+}
