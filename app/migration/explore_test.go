@@ -23,8 +23,8 @@ func fail(t *testing.T, sc scenario, f *finding) {
 	t.Errorf("%s\n%s  %v\nagain: go test ./app/migration -run TestReplay -v -schedule '%s %s'", f.fault, story, err, sc.name, f.schedule)
 }
 
-// sequential leaves a test out where -short stands for the race detector's run:
-// in a scene one coroutine runs at a time.
+// sequential leaves a long test out where -short stands for the race detector's
+// run: in a scene one coroutine runs at a time.
 func sequential(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -60,10 +60,19 @@ var core = []struct {
 	{"7+8/final@2/two-writers/", bounds{preemptions: -1}},
 }
 
+// briefly is how long -short explores.
+const briefly = 5 * time.Second
+
 // TestExplore explores the core completely within its bounds, and everything
-// else at random: any number of preemptions and up to two faults.
+// else at random: any number of preemptions and up to two faults. With -short
+// it explores at random alone, for five seconds and at least five hundred schedules.
 func TestExplore(t *testing.T) {
-	sequential(t)
+	if testing.Short() {
+		end := time.Now().Add(briefly)
+		n := wanderAll(t, *seed, func(n int) bool { return n < 500 || time.Now().Before(end) })
+		t.Logf("%d schedules at random, seed %d", n, *seed)
+		return
+	}
 	all := map[string]scenario{}
 	for _, sc := range scenarios() {
 		all[sc.name] = sc
