@@ -72,7 +72,7 @@ Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built, to see what it loses")
 	f.IntVar(&o.clients, "clients", 0, "how many connections Bill and Jane have (default: 12)")
 	f.StringVar(&o.mongoListen, "mongo-listen", o.mongoListen, "address of the embedded server")
-	return cmd
+	return ends(cmd, endsUnread)
 }
 
 func runDemo(ctx context.Context, g *globals, o demoOptions) error {

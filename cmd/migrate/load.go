@@ -51,7 +51,7 @@ acknowledged, or the ledger was altered.`,
 	f.StringVar(&o.Ledger, "ledger", "", "`file` that keeps the ledger (default: ledger.jsonl in the state folder)")
 	f.StringVar(&o.check, "check", "", "read every acknowledged write of this `ledger` back")
 	f.IntVar(&o.min, "min", 1, "with --check: acknowledged writes that must have been checked")
-	return cmd
+	return ends(cmd, endsUnread)
 }
 
 func (o *loadOptions) complete(g *globals) error {

@@ -9,9 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"migrate/orchestrator/process"
 )
 
 func main() {
+	// What this program starts outlives it, and must not keep what the caller has
+	// opened: the lock of a deployment script, a pipe.
+	process.CloseOnExec()
 	// The second interrupt kills: whatever is half done, the next command settles.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -56,7 +56,7 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	for _, cmd := range []*cobra.Command{start, stop} {
 		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
 	}
-	cmd.AddCommand(start, serve, stop,
+	cmd.AddCommand(start, ends(serve, endsTerminal), stop,
 		&cobra.Command{
 			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server runs; exits 3 if not", Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },

@@ -46,13 +46,19 @@ type globals struct {
 	Create   bool
 
 	out, err io.Writer
+	shown    *show
 	self     string         // path of this program
 	offered  *regexp.Regexp // commands in a hint, once --dir was on the command line; else nil
 }
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	g := &globals{out: stdout, err: stderr}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	shown := &show{cancel: cancel}
+	defer shown.watchTerminal()()
+	stdout, stderr = shown.listen(stdout), shown.listen(stderr)
+	g := &globals{out: stdout, err: stderr, shown: shown}
 	var err error
 	if g.self, err = os.Executable(); err != nil {
 		g.report(fmt.Errorf("find this program's file: %w", err))
@@ -89,6 +95,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			g.shown.begins(cmd)
 			named := cmd.Flags().Changed("dir") // who has the variable set needs it in no command
 			if err := fromEnvironment(cmd); err != nil {
 				return err

@@ -42,7 +42,7 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
 	g.mayCreate(cmd)
 	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
-	return cmd
+	return ends(cmd, endsTerminal)
 }
 
 // ownersOnly keeps what the databases make for themselves from all others. A

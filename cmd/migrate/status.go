@@ -46,7 +46,7 @@ one line of JSON.`,
 	f := cmd.Flags()
 	f.BoolVarP(&o.watch, "watch", "w", false, "draw it again and again, until Ctrl-C")
 	f.DurationVar(&o.interval, "interval", o.interval, "between two frames of --watch")
-	return cmd
+	return ends(cmd, endsUnread)
 }
 
 func runStatus(ctx context.Context, g *globals, o statusOptions) error {

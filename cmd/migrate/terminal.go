@@ -19,13 +19,13 @@ const (
 )
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := file(w)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // size is the terminal's, or that of a page where there is none.
 func size(w io.Writer) (columns, rows int) {
-	if f, ok := w.(*os.File); ok {
+	if f, ok := file(w); ok {
 		if columns, rows, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			return columns, rows
 		}
