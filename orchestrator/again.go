@@ -1,6 +1,10 @@
 package orchestrator
 
-import "strings"
+import (
+	"strings"
+
+	"migrate/app/redact"
+)
 
 // Again is a command line of migrate that a person may type as it is: a
 // service of one's own follows it as it was given, placeholders and all.
@@ -13,8 +17,8 @@ func Again(command string, own []string) string {
 		words[n] = Quoted(word)
 	}
 	command += " -- " + strings.Join(words, " ")
-	if strings.Contains(command, hidden) {
-		command += " # " + hidden + " stands for a password, which is not kept"
+	if strings.Contains(command, redact.Hidden) {
+		command += " # " + redact.Hidden + " stands for a password, which is not kept"
 	}
 	return command
 }
@@ -36,7 +40,7 @@ func (opts SpawnOptions) own() []string {
 	if !opts.Own {
 		return nil
 	}
-	return redactWords(opts.Command)
+	return redact.Words(opts.Command)
 }
 
 // own is the command of the service that runs, or ran last, if it is the user's.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -74,9 +75,7 @@ func (o *Orchestrator) StartDaemon(ctx context.Context, opts DaemonOptions) (Dae
 
 func (op *operation) startDaemon(opts DaemonOptions) (Daemon, error) {
 	d := Daemon{Name: opts.Name, Dir: opts.Dir, Log: filepath.Join(opts.Dir, logFile), Started: time.Now()}
-	for _, arg := range opts.Command {
-		d.Args = append(d.Args, redact(arg))
-	}
+	d.Args = redact.Words(opts.Command)
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return d, fmt.Errorf("make the folder of %s: %w", opts.Name, err)
 	}
@@ -121,7 +120,7 @@ func awaitDaemon(ctx context.Context, d Daemon, opts DaemonOptions) error {
 	defer cancel()
 	for {
 		if how, exited := process.Exited(d.Process); exited {
-			return fmt.Errorf("%w: %s ended (%s); the last of %s:\n%s", ErrNotReady, d.Name, how, d.Log, redact(process.Tail(d.Log, logLines)))
+			return fmt.Errorf("%w: %s ended (%s); the last of %s:\n%s", ErrNotReady, d.Name, how, d.Log, redact.Text(process.Tail(d.Log, logLines)))
 		}
 		if opts.Ready == nil {
 			return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -73,7 +74,7 @@ type journal struct {
 
 // append adds an entry; when it returns, the entry is on disk.
 func (j *journal) append(e Entry) error {
-	e.Command, e.Detail, e.Error = redact(e.Command), redact(e.Detail), redact(e.Error)
+	e.Command, e.Detail, e.Error = redact.Text(e.Command), redact.Text(e.Detail), redact.Text(e.Error)
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)

@@ -177,18 +177,3 @@ func TestNoteBesideACommand(t *testing.T) {
 		t.Errorf("what is not finished: %+v, %v", open, err)
 	}
 }
-
-func TestRedact(t *testing.T) {
-	for in, want := range map[string]string{
-		"mongodb://u:p@h1:1,h2:2/db":                 "mongodb://u:xxxxx@h1:1,h2:2/db",
-		"mongodb://u:p@ss:w/rd@h/":                   "mongodb://u:xxxxx@h/",
-		"mongodb://h:27017/?tls=true":                "mongodb://h:27017/?tls=true",
-		"x --uri=mongodb+srv://u:p@h/ --step 3":      "x --uri=mongodb+srv://u:xxxxx@h/ --step 3",
-		"m://h/?tlsCertificateKeyFilePassword=s&a=b": "m://h/?tlsCertificateKeyFilePassword=xxxxx&a=b",
-		"http://127.0.0.1:5000/tasks":                "http://127.0.0.1:5000/tasks",
-	} {
-		if got := redact(in); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
-		}
-	}
-}

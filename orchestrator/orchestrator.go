@@ -27,6 +27,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"migrate/app/redact"
 	"migrate/nginx"
 	"migrate/orchestrator/process"
 )
@@ -294,7 +295,7 @@ func (op *operation) phase(name, detail string) error {
 		return err
 	}
 	op.intent = true
-	op.o.cfg.Progress(Event{Time: now, Command: e.Command, Phase: name, Port: e.Port, Detail: redact(detail)})
+	op.o.cfg.Progress(Event{Time: now, Command: e.Command, Phase: name, Port: e.Port, Detail: redact.Text(detail)})
 	op.o.hook("after " + name)
 	return nil
 }
@@ -327,11 +328,11 @@ func (op *operation) end(phase, detail string, cause error) error {
 }
 
 func (op *operation) report(format string, args ...any) {
-	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: redact(fmt.Sprintf(format, args...))})
+	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: redact.Text(fmt.Sprintf(format, args...))})
 }
 
 func (op *operation) warn(format string, args ...any) {
-	text := redact(fmt.Sprintf(format, args...))
+	text := redact.Text(fmt.Sprintf(format, args...))
 	op.warnings = append(op.warnings, text)
 	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: text, Warning: true})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -34,7 +35,7 @@ func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (
 	for {
 		if how, exited := process.Exited(i.Process); exited {
 			return i, fmt.Errorf("%w: the instance on port %d ended (%s) before it was ready; the last of %s:\n%s",
-				ErrNotReady, i.Port, how, i.Log, redact(process.Tail(i.Log, logLines)))
+				ErrNotReady, i.Port, how, i.Log, redact.Text(process.Tail(i.Log, logLines)))
 		}
 		ok, why := ready(ctx, i.Port, i.ReadyURL)
 		if ok {

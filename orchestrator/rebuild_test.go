@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"migrate/app/redact"
 )
 
 var testDatabases = Databases{SQLite: "/data/old.db", MongoURI: "mongodb://bill:hunter2@h1:1/?x=1", MongoDB: "todo"}
@@ -149,7 +151,7 @@ func TestNewDatabaseIsFixedAtFirstContact(t *testing.T) {
 	held := testDatabases
 	want := func(d Databases) {
 		t.Helper()
-		d.MongoURI = redact(d.MongoURI)
+		d.MongoURI = redact.URI(d.MongoURI)
 		if got, err := r.open().Databases(); err != nil || got == nil || *got != d {
 			t.Fatalf("remembered %+v (%v), want %+v", got, err, d)
 		}

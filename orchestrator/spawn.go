@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -179,7 +180,7 @@ func named(word, value string) string {
 func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 	dir := o.instanceDir(opts.Port)
 	return Instance{
-		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redactWords(expand(opts)), Own: opts.own(), ReadyURL: opts.ReadyURL,
+		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redact.Words(expand(opts)), Own: opts.own(), ReadyURL: opts.ReadyURL,
 		Socket: filepath.Join(dir, socketFile), Log: filepath.Join(dir, logFile),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -165,7 +166,7 @@ func (s *State) remember(d *Databases) {
 // agree refuses other databases than those of the first spawn, and returns
 // what is to be remembered.
 func (s *State) agree(d Databases) (*Databases, error) {
-	d.MongoURI = redact(d.MongoURI)
+	d.MongoURI = redact.URI(d.MongoURI)
 	if s.Databases == nil {
 		return &d, nil
 	}

@@ -3,10 +3,9 @@ package web
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"migrate/app/migration"
+	"migrate/app/redact"
 	"migrate/app/store"
 )
 
@@ -31,7 +30,7 @@ func (s *Server) getConfig(w http.ResponseWriter, r *http.Request) {
 		Step:       int(s.cfg.Step),
 		Port:       s.Port(),
 		SQLitePath: s.cfg.SQLitePath,
-		MongoURI:   redact(s.cfg.MongoURI),
+		MongoURI:   redact.URI(s.cfg.MongoURI),
 		MongoDB:    s.cfg.MongoDB,
 		Primary:    status.Primary,
 		Epoch:      status.Epoch,
@@ -48,43 +47,6 @@ func repository(step migration.Step) string {
 		return "migrate_from_sqlite_to_mongodb"
 	}
 	return "mongodb"
-}
-
-// redact removes the password from a MongoDB URI, and with it every option
-// that can hold a secret. What can't be parsed (a list of hosts with ports
-// can't be) is cut by hand, so that nothing is shown for want of understanding it.
-func redact(uri string) string {
-	scheme, rest, ok := strings.Cut(uri, "://")
-	if !ok {
-		return ""
-	}
-	// The last @ ends the user information: a password may hold one by mistake,
-	// or a slash or a question mark.
-	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		user, _, _ := strings.Cut(rest[:at], ":")
-		rest = user + "@" + rest[at+1:]
-	}
-	rest, query, _ := strings.Cut(rest, "?")
-	if query = redactOptions(query); query != "" {
-		rest += "?" + query
-	}
-	return scheme + "://" + rest
-}
-
-// redactOptions keeps the options that are known to hold no secret.
-func redactOptions(query string) string {
-	var kept []string
-	for option := range strings.SplitSeq(query, "&") {
-		name, _, _ := strings.Cut(option, "=")
-		if name, err := url.QueryUnescape(name); err == nil {
-			switch strings.ToLower(name) {
-			case "replicaset", "directconnection", "tls", "ssl", "authsource", "authmechanism", "readpreference",
-				"w", "journal", "readconcernlevel", "retrywrites", "retryreads", "appname", "maxpoolsize":
-				kept = append(kept, option)
-			}
-		}
-	}
-	return strings.Join(kept, "&")
 }
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {

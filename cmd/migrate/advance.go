@@ -40,6 +40,7 @@ which runs both when they are asked for.`,
 				return badUsage(cmd, "--until %d: there are steps 1 to %d", o.until, lastStep)
 			}
 			wk.command = args
+			g.warnOfCommand(args)
 			return runAdvance(cmd.Context(), &wk, o)
 		},
 	}

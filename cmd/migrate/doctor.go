@@ -36,6 +36,9 @@ func runDoctor(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	for n, c := range checks {
+		checks[n].Detail, checks[n].Remedy = g.secrets.Text(c.Detail), g.secrets.Text(c.Remedy)
+	}
 	err = g.answer(checks, func(w io.Writer) { g.printChecks(w, checks) })
 	if err != nil || !doctor.Failed(checks) {
 		return err

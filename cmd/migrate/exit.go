@@ -124,8 +124,8 @@ func (g *globals) report(err error) {
 	if next == "" && exitCode(err) == exitFailed {
 		next = "migrate status shows what runs, migrate doctor looks for the cause"
 	}
-	message := g.hint(err.Error())
-	next = g.hint(next)
+	message := g.hint(g.secrets.Text(err.Error()))
+	state, next = g.secrets.Text(state), g.hint(g.secrets.Text(next))
 	if g.JSON {
 		_ = json.NewEncoder(g.err).Encode(map[string]any{"error": map[string]any{
 			"code": exitCode(err), "message": message, "state": state, "next": next,

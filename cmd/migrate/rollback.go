@@ -27,6 +27,7 @@ database becomes primary again first, with all that was written to the new one.`
 		Args:    ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wk.command = args
+			g.warnOfCommand(args)
 			return runRollback(cmd.Context(), &wk, goneHosts, dryRun)
 		},
 	}

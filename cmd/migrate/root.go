@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"migrate/app"
+	"migrate/app/redact"
 	"migrate/nginx"
 	"migrate/orchestrator"
 )
@@ -47,8 +47,9 @@ type globals struct {
 
 	out, err io.Writer
 	shown    *show
-	self     string         // path of this program
-	offered  *regexp.Regexp // commands in a hint, once --dir was on the command line; else nil
+	secrets  *redact.Redactor // knows those of --mongo-uri
+	self     string           // path of this program
+	offered  *regexp.Regexp   // commands in a hint, once --dir was on the command line; else nil
 }
 
 // run is the program: it returns the exit code.
@@ -97,11 +98,16 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			g.shown.begins(cmd)
 			named := cmd.Flags().Changed("dir") // who has the variable set needs it in no command
+			typed := cmd.Flags().Changed("mongo-uri")
 			if err := fromEnvironment(cmd); err != nil {
 				return err
 			}
+			g.secrets = redact.Knowing(g.MongoURI)
+			if typed {
+				g.warnOfURI()
+			}
 			for _, text := range withoutEffect(cmd) {
-				g.progress(orchestrator.Event{Time: time.Now(), Detail: text, Warning: true})
+				g.warn(text)
 			}
 			if named {
 				g.offered = inHints(cmd.Root())
@@ -243,6 +249,7 @@ func (g *globals) begunFolder() (*orchestrator.Orchestrator, *nginx.Server, erro
 // progress tells on stderr what a command is doing; with --json, a line of
 // JSON each.
 func (g *globals) progress(e orchestrator.Event) {
+	e.Detail = g.secrets.Text(e.Detail)
 	switch {
 	case g.Quiet && !e.Warning, e.Detail == "":
 	case g.JSON:
@@ -254,6 +261,11 @@ func (g *globals) progress(e orchestrator.Event) {
 	default:
 		fmt.Fprintf(g.err, "%s %s\n", g.paint(g.err, faint, "·"), e.Detail)
 	}
+}
+
+// warn tells on stderr of something that is done all the same.
+func (g *globals) warn(text string) {
+	g.progress(orchestrator.Event{Time: time.Now(), Detail: text, Warning: true})
 }
 
 // databases are those of the state folder, else those of the flags, else the defaults.
@@ -292,7 +304,7 @@ func (g *globals) named(o *orchestrator.Orchestrator) (app.Databases, error) {
 	}
 	if g.MongoURI != "" {
 		db.MongoURI = g.MongoURI
-	} else if strings.Contains(db.MongoURI, ":xxxxx@") {
+	} else if redact.Hides(db.MongoURI) {
 		return db, next(fmt.Errorf("the password of %s is nowhere kept", db.MongoURI), "nothing was changed", "set MIGRATE_MONGO_URI to the whole URI and repeat the command")
 	}
 	if g.MongoDB != "" {
@@ -308,7 +320,7 @@ func (g *globals) mayCreate(cmd *cobra.Command) {
 
 // logger writes to stderr; only warnings unless the command is the log itself.
 func (g *globals) logger(level slog.Level) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redact.Knowing(g.MongoURI).Attr}
 	if g.JSON {
 		return slog.New(slog.NewJSONHandler(g.err, opts))
 	}

@@ -17,6 +17,7 @@ import (
 
 	"migrate/app"
 	"migrate/app/migration"
+	"migrate/app/redact"
 	"migrate/orchestrator"
 )
 
@@ -50,6 +51,7 @@ reads instead of 1,000.`,
 		Args: ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
+			g.warnOfCommand(args)
 			if !cmd.Flags().Changed("step") {
 				return g.stepNeeded(cmd.Context(), args)
 			}
@@ -255,7 +257,7 @@ func reachNew(ctx context.Context, db app.Databases) error {
 	if err == nil {
 		return nil
 	}
-	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, orchestrator.Redact(db.MongoURI), err),
+	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, redact.URI(db.MongoURI), err),
 		"nothing was changed", startNew(db.MongoURI))
 }
 
