@@ -11,6 +11,11 @@
 #   scripts/prove.sh return
 #       from step 8 back to 1 under load; how long writes wait while the primary
 #       returns, with an empty backlog and with 1,000 records pending
+#   scripts/prove.sh mutants [--reuse] [--quick]
+#       changes one piece of app/migration at a time, which its tests must notice,
+#       and writes docs/mutants.md; one processor, an hour or more. A run that was
+#       broken off goes on where it was. --reuse believes what earlier runs killed
+#       while a function is the same; --quick runs the fast tests alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -25,7 +30,7 @@ usage() {
 verb=$1
 shift
 minutes=10 seed=1
-while [ $# -gt 0 ]; do
+while [ $# -gt 0 ] && [ "$verb" != mutants ]; do
 	[ $# -gt 1 ] || usage
 	case $1 in
 	--minutes) minutes=$2 ;;
@@ -50,6 +55,9 @@ explore)
 return)
 	scripts/install-nginx.sh
 	exec go test -count=1 -v -run '^TestRollbackUnderLoad$' ./cmd/migrate
+	;;
+mutants)
+	exec nice -n 15 go run ./scripts/mutants "$@"
 	;;
 *) usage ;;
 esac

@@ -58,8 +58,6 @@ func all(fs ...func(*testing.T, *world)) func(*testing.T, *world) {
 	}
 }
 
-func flipped(t *testing.T, w *world) { must(t, w.at(t, NewPrimary).Advance(t.Context())) }
-
 func backfill(ctx context.Context, w *world, _ *service) error {
 	_, err := CopyAll(ctx, w.old, w.new, BackfillOptions{Batch: 2})
 	return err

@@ -1,0 +1,186 @@
+// Command mutants changes one piece of a package at a time and wants the
+// package's tests to fail. It is what scripts/prove.sh mutants runs.
+//
+// All mutants are built into one test binary, which takes the one that acts
+// from its environment: a build for each would take most of the time. Results
+// are written down as they come, and a run that was broken off goes on from
+// them while neither the package nor its tests have changed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	pkg     string
+	state   string
+	reasons string
+	page    string
+	reuse   bool
+	quick   bool
+	fast    time.Duration
+	slow    time.Duration
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.pkg, "package", "./app/migration", "the package")
+	flag.StringVar(&o.state, "state", ".mutants/results.jsonl", "where results are kept")
+	flag.StringVar(&o.reasons, "reasons", "scripts/mutants/reasons.txt", "why mutants live or are not covered")
+	flag.StringVar(&o.page, "page", "docs/mutants.md", "the page to write; \"\" writes none")
+	flag.BoolVar(&o.reuse, "reuse", false, "a dead mutant stays dead while its function is the same")
+	flag.BoolVar(&o.quick, "quick", false, "run the fast tests alone, while better ones are being written; writes no page")
+	flag.DurationVar(&o.fast, "fast", time.Minute, "the bound of one run of the fast tests")
+	flag.DurationVar(&o.slow, "slow", 10*time.Minute, "the bound of one run of all tests")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	why, err := readReasons(o.reasons)
+	if err != nil {
+		return err
+	}
+	p, err := load(o.pkg)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	say("gremlins looks for mutants, and the tests are run once to see what they cover")
+	ms, err := p.find(tmp)
+	if err != nil {
+		return err
+	}
+	known, err := openState(o.state, p, ms, o.reuse)
+	if err != nil {
+		return err
+	}
+	say("building %d mutants into one binary", len(ms))
+	binary, bad, err := p.build(ms, tmp)
+	if err != nil {
+		return err
+	}
+	b := bench{binary: binary, dir: p.dir, fast: o.fast, slow: o.slow, quick: o.quick}
+	if o.quick {
+		o.page = ""
+	}
+	results, err := b.tryAll(ctx, p, ms, bad, known)
+	if err != nil {
+		return err
+	}
+	return conclude(o, results, why)
+}
+
+// find returns the mutants of gremlins and ours.
+func (p *pkg) find(tmp string) ([]mutant, error) {
+	f, err := gremlins(p.path, tmp)
+	if err != nil {
+		return nil, err
+	}
+	profile := filepath.Join(tmp, "cover.out")
+	if out, err := exec.Command("go", "test", "-count=1", "-coverprofile="+profile, p.path).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("the tests fail: %w\n%s", err, out)
+	}
+	text, err := os.ReadFile(profile)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseCoverage(string(text))
+	if err != nil {
+		return nil, err
+	}
+	return p.mutants(f, c)
+}
+
+// tryAll tries every mutant that is covered and compiles, and says what lives.
+func (b bench) tryAll(ctx context.Context, p *pkg, ms []mutant, bad map[int]bool, known *state) ([]result, error) {
+	var results []result
+	checked := false
+	began := time.Now()
+	for i, m := range ms {
+		r := result{mutant: m}
+		switch k, ok := known.known[m.key()]; {
+		case bad[i+1]:
+			r.verdict = unbuilt
+		case !m.covered:
+			r.verdict = untested
+		case ok:
+			r.verdict, r.by = k.Verdict, k.By
+		default:
+			if !checked {
+				say("the tests without a mutant, twice")
+				if err := b.sound(ctx, 2); err != nil {
+					return nil, err
+				}
+				checked, began = true, time.Now()
+			}
+			var err error
+			if r.verdict, r.by, err = b.try(ctx, i+1); err != nil {
+				return nil, fmt.Errorf("broken off at %d of %d; the same command goes on from there: %w", i, len(ms), err)
+			}
+			if !b.quick || r.verdict.dead() {
+				if err := known.add(p, r); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if r.verdict == living {
+			say("living: %s:%d %s", m.file, m.line, m.key())
+		}
+		if i%100 == 99 {
+			say("%d of %d, %s", i+1, len(ms), time.Since(began).Round(time.Second))
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// conclude writes the page and says what is wrong.
+func conclude(o options, results []result, why reasons) error {
+	if o.page != "" {
+		if err := os.WriteFile(o.page, []byte(page(o.pkg, time.Now().Format("2006-01-02"), results, why)), 0o644); err != nil {
+			return err
+		}
+	}
+	total, _ := count(results)
+	say("%d of %d covered mutants are dead: %.1f %%; %d live, %d are not covered, %d do not compile", total[killed]+total[stuck],
+		total.covered(), 100*total.share(), total[living], total[untested], total[unbuilt])
+	var errs []error
+	if total.share() < wanted {
+		errs = append(errs, fmt.Errorf("at least %.0f %% are wanted", 100*wanted))
+	}
+	var without []string
+	for _, r := range results {
+		if (r.verdict == living || r.verdict == untested) && why.of(r.mutant, r.verdict) == "" {
+			without = append(without, fmt.Sprintf("  %s:%d\t%s\t(%s)", r.file, r.line, r.key(), r.verdict))
+		}
+	}
+	if len(without) > 0 {
+		errs = append(errs, fmt.Errorf("%s gives no reason for:\n%s", o.reasons, strings.Join(without, "\n")))
+	}
+	if stale := why.stale(results); len(stale) > 0 {
+		errs = append(errs, fmt.Errorf("%s gives reasons for what is dead or no longer there:\n  %s", o.reasons, strings.Join(stale, "\n  ")))
+	}
+	return errors.Join(errs...)
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
