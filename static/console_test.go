@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"migrate/app/migration"
@@ -61,6 +62,89 @@ func TestLongListsComeInPages(t *testing.T) {
 	slices.Sort(shown)
 	if want := s.undone("Bill"); len(slices.Compact(shown)) != len(want) {
 		t.Errorf("%d different tasks are shown of %d", len(slices.Compact(shown)), len(want))
+	}
+}
+
+// The list is in the order of descriptions, as the original's was, whatever
+// the order of ids, page by page, and with what is added.
+func TestListIsSortedByDescription(t *testing.T) {
+	t.Parallel()
+	s, tab := newSite(t, migration.DeployNew), browsertest.New(t)
+	want := []string{"walk", "Éclair", "apple", "Zebra", "banana", "apple 10", "apple 9", "Apple 5", "<b>"}
+	for i := range 120 { // more than a page
+		want = append(want, fmt.Sprintf("task %d", 120-i))
+	}
+	s.create("Bill", want...)
+	tab.Open(s.url)
+	tab.Text("#count", "100 shown, there are more")
+	sorted := func(n int) {
+		t.Helper()
+		tab.Wait(fmt.Sprintf("%s.length === %d", items, n))
+		got := browsertest.Eval[[]string](tab, `[...`+items+`].map((item) => item.textContent)`)
+		inOrder := func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
+		if !slices.IsSortedFunc(got, inOrder) {
+			t.Errorf("not in order: %q", got)
+		}
+	}
+	sorted(100)
+	fill(tab, "#new input", "coffee")
+	tab.Click("#new button")
+	sorted(101)
+	tab.Click("#more")
+	sorted(len(want) + 1)
+}
+
+// A page of the original that the browser has in its cache leads to the
+// present one at the same address, by the script that it asks for.
+func TestCachedPagesOfTheOriginal(t *testing.T) {
+	t.Parallel()
+	for path, c := range map[string]struct{ scripts, title string }{
+		"/":                         {`<script src="../static/serverConfigController.js"></script><script src="../static/userConsole.js"></script>`, "Tasks · To do"},
+		"/static/taskProducer.html": {`<script src="../static/serverConfigController.js"></script><script src="../static/taskProducer.js"></script>`, "Task producer · To do"},
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			s, tab := newSite(t, migration.DeployNew), browsertest.New(t)
+			var again atomic.Int64
+			s.disturb(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != path || again.Add(1) > 1 {
+					return false
+				}
+				w.Header().Set("Cache-Control", "public, max-age=43200") // as Flask says
+				w.Header().Set("Content-Type", "text/html")
+				fmt.Fprintf(w, `<!DOCTYPE html><title>Original</title><link href="../static/serverConfig.css" rel="stylesheet">%s<p>original`, c.scripts)
+				return true
+			})
+			tab.Open(s.url + path)
+			tab.Wait(fmt.Sprintf(`document.title === %q && document.querySelector("#panel")`, c.title))
+			tab.Open("about:blank")
+			tab.Open(s.url + path) // and the cache has the present one now
+			tab.Wait(fmt.Sprintf(`document.title === %q`, c.title))
+		})
+	}
+}
+
+// A cache on the way that gives the old page for ever is not asked for ever.
+func TestOriginalThatStaysIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s, tab := newSite(t, migration.DeployNew), browsertest.New(t)
+	var pages atomic.Int64
+	s.disturb(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/" {
+			return false
+		}
+		pages.Add(1)
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<!DOCTYPE html><title>Original</title><script src="/static/userConsole.js"></script><script src="/static/serverConfigController.js"></script>`)
+		return true
+	})
+	tab.Open(s.url)
+	tab.Wait(`performance.getEntriesByType("navigation")[0].loadEventEnd > 0 && sessionStorage.getItem("moved") !== null`)
+	for range 20 { // turns of a page that goes on loading anew
+		tab.Wait(`document.readyState === "complete"`)
+	}
+	if n := pages.Load(); n > 4 {
+		t.Errorf("the page was asked for %d times", n)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed *.html *.css *.js *.svg
+//go:embed *.html *.css *.js *.svg *.ico
 var files embed.FS
 
 // Files returns the pages, styles and scripts by name.

@@ -66,14 +66,27 @@ function listed(assignee, tasks, append, more) {
   count();
 }
 
-// place shows a task at the end, unless it is there already.
+// compare orders descriptions as the original's page does: without case, by
+// code units.
+function compare(a, b) {
+  const [x, y] = [a.toLowerCase(), b.toLowerCase()];
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+// place shows a task among the others by its description, unless it is there
+// already.
 function place(task) {
-  if ([...list.children].some((item) => item.dataset.id === task.id)) return;
+  const items = [...list.children];
+  if (items.some((item) => item.dataset.id === task.id)) return;
   const box = element("input", { type: "checkbox" });
   const item = element("li", {}, element("label", {}, box, element("span", { textContent: task.description })));
   item.dataset.id = task.id;
   box.addEventListener("change", () => finish(task, item, box));
-  list.append(item);
+  list.insertBefore(item, items.find((other) => compare(textOf(other), task.description) > 0) ?? null);
+}
+
+function textOf(item) {
+  return item.querySelector("span").textContent;
 }
 
 function count() {

@@ -188,7 +188,9 @@ func TestPages(t *testing.T) {
 	h := newServer(t, newMapTasks(), Config{}).Public()
 	for target, contentType := range map[string]string{
 		"/": "text/html", "/static/index.html": "text/html", "/static/taskProducer.html": "text/html",
-		"/static/style.css": "text/css", "/static/tasks.js": "text/javascript",
+		"/static/style.css": "text/css", "/static/tasks.js": "text/javascript", "/favicon.ico": "image/", "/static/favicon.ico": "image/",
+		"/static/userConsole.js": "text/javascript", "/static/taskProducer.js": "text/javascript",
+		"/static/serverConfigController.js": "text/javascript", "/static/serverConfig.css": "text/css",
 	} {
 		res, body := ask(t, h, "GET", target, "")
 		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), contentType) || body == "" {

@@ -97,3 +97,15 @@ func idsOf(t *testing.T, body string) []string {
 	}
 	return ids
 }
+
+func TestFormerConsoleLeadsToOurs(t *testing.T) {
+	h := newServer(t, newMapTasks(), Config{}).Public()
+	for target, want := range map[string]string{
+		"/static/userConsole.html": "/", "/static/userConsole.html?assignee=Bill": "/?assignee=Bill",
+	} {
+		res, _ := ask(t, h, "GET", target, "")
+		if res.StatusCode != http.StatusFound || res.Header.Get("Location") != want {
+			t.Errorf("%s: %d to %q, want %s", target, res.StatusCode, res.Header.Get("Location"), want)
+		}
+	}
+}

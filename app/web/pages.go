@@ -13,12 +13,40 @@ import (
 	"migrate/static"
 )
 
-// page serves the embedded files; / is index.html.
-func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	name := mux.Vars(r)["file"]
-	if name == "" {
-		name = "index.html"
+// formerly names the file that is served for a name of the original's. A page
+// of the original that a browser has in its cache asks for them; moved.js puts
+// the present page in its place.
+func formerly(name string) string {
+	switch name {
+	case "userConsole.js", "taskProducer.js", "serverConfigController.js":
+		return "moved.js"
+	case "serverConfig.css":
+		return "style.css"
 	}
+	return name
+}
+
+// formerConsole leads from the original's address of the user console to ours.
+// Not for ever: the original may be put back.
+func formerConsole(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-cache")
+	to := "/"
+	if r.URL.RawQuery != "" {
+		to += "?" + r.URL.RawQuery
+	}
+	http.Redirect(w, r, to, http.StatusFound)
+}
+
+func (s *Server) console(w http.ResponseWriter, r *http.Request) { servePage(w, r, "index.html") }
+
+func (s *Server) favicon(w http.ResponseWriter, r *http.Request) { servePage(w, r, "favicon.ico") }
+
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	servePage(w, r, formerly(mux.Vars(r)["file"]))
+}
+
+// servePage serves an embedded file.
+func servePage(w http.ResponseWriter, r *http.Request, name string) {
 	content, err := fs.ReadFile(static.Files(), name)
 	if err != nil {
 		notFound(w, r)

@@ -143,13 +143,11 @@ func (s *Server) publicRoutes() http.Handler {
 	r.Handle("/healthz", resource{"GET": s.healthz})
 	r.Handle("/readyz", resource{"GET": s.readyz})
 	r.Handle("/metrics", resource{"GET": s.metrics.handler.ServeHTTP})
-	r.Handle("/", resource{"GET": s.page})
+	r.Handle("/", resource{"GET": s.console})
+	r.Handle("/favicon.ico", resource{"GET": s.favicon})
+	r.Handle("/static/userConsole.html", resource{"GET": formerConsole})
 	r.Handle("/static/{file}", resource{"GET": s.page})
-	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, &problem{http.StatusForbidden, "cross_origin", "writes from pages of another origin are refused"})
-	}))
-	r.Use(s.observe, crossOrigin.Handler)
+	r.Use(s.observe, sameOrigin)
 	r.NotFoundHandler = s.observe(http.HandlerFunc(notFound))
 	return secured(r)
 }

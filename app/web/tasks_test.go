@@ -117,7 +117,7 @@ func TestEveryAnswer(t *testing.T) {
 		{"no id", "GET", "/tasks/", "", nil, 404, "not_found", "nothing at this path"},
 		{"no page", "GET", "/static/nothing.html", "", nil, 404, "not_found", "nothing at this path"},
 		{"no folder", "GET", "/static/", "", nil, 404, "not_found", "nothing at this path"},
-		{"other origin", "POST", "/tasks", "assignee=a&description=x", []string{form, "Sec-Fetch-Site: cross-site"}, 403, "cross_origin", "another origin are refused"},
+		{"other origin", "POST", "/tasks", "assignee=a&description=x", []string{form, "Sec-Fetch-Site: cross-site"}, 403, "cross_origin", "the browser says that this one is cross-site"},
 		{"other origin's read", "GET", "/tasks/a", "", []string{"Sec-Fetch-Site: cross-site"}, 200, "", ""},
 	}
 	for _, c := range cases {
