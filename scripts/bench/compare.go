@@ -15,7 +15,8 @@ type values map[string]float64
 //
 // A pair during which other programs took more than a tenth of the machine is
 // put aside, and measured again. While the ratios of a deciding metric are
-// spread too widely, more pairs are made. Both end at most pairs.
+// spread too widely, more pairs are made. Both end at most pairs. A quick run
+// measures nothing again.
 type rule struct {
 	pairs    int      // quiet ones, at least
 	most     int      // in all
@@ -32,7 +33,7 @@ func (b *bench) defaults(pairs int, deciding ...string) rule {
 	if b.pairs > 0 {
 		pairs = b.pairs
 	}
-	return rule{pairs: pairs, most: 2 * pairs, deciding: deciding}
+	return rule{pairs: pairs, most: choose(b, pairs, 2*pairs), deciding: deciding}
 }
 
 // comparison is what some pairs of turns showed.

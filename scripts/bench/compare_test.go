@@ -79,7 +79,9 @@ func TestWideSpreadWantsMorePairs(t *testing.T) {
 
 // A disturbed pair counts only where too few were quiet, and then it is said.
 func TestDisturbedPairs(t *testing.T) {
-	one := func(v float64) comparison { return comparison{base: []values{{"speed": 1}}, now: []values{{"speed": v}}} }
+	one := func(v float64) comparison {
+		return comparison{base: []values{{"speed": 1}}, now: []values{{"speed": v}}}
+	}
 	c := settle(one(1), one(9), rule{pairs: 1})
 	if c.disturbed || c.aside != 1 || c.ratio("speed").median != 1 {
 		t.Errorf("%+v: want the quiet pair alone", c)

@@ -132,7 +132,7 @@ func (p *page) String() string {
 	fmt.Fprintf(&s, "\n## How it was measured\n\nThe two builds take turns on one machine: A B, B A, A B. Each pair of turns gives one ratio. Shown is\n"+
 		"the median of the ratios, with their quartiles in brackets. A pair during which other programs took more\n"+
 		"than %.0f %% of the machine is put aside and measured again. While the quartiles of a deciding ratio are more\n"+
-		"than %.0f %% of it apart, more pairs are made, up to twice the number.\n\n%s", 100*tooMuch, 100*wide, table(append([][]string{{"", ""}}, p.facts...)))
+		"than %.0f %% of it apart, more pairs are made, up to twice the number. A quick run measures nothing again.\n\n%s", 100*tooMuch, 100*wide, table(append([][]string{{"", ""}}, p.facts...)))
 	return s.String()
 }
 
