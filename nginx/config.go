@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -22,7 +21,7 @@ import (
 
 // The defaults of a [Config].
 const (
-	DefaultListen    = "127.0.0.1:5000"
+	DefaultListen    = "localhost:5000"
 	DefaultFirstPort = 8000
 	DefaultPorts     = 32
 )
@@ -42,11 +41,12 @@ var ErrNotInstalled = errors.New("nginx is not installed")
 // Config says what to run and where.
 type Config struct {
 	Dir       string  // the folder that everything is in; absolute and without links after New
-	Listen    string  // the address, host:port; default DefaultListen
+	Listen    string  // the address, host:port; localhost is both loopback addresses; default DefaultListen
 	FirstPort int     // of the instances; default DefaultFirstPort
 	Ports     int     // how many ports from the first one may be live; default DefaultPorts
 	Cutover   Cutover // how traffic moves; default ByLink
 	Binary    string  // default: $MIGRATE_NGINX, else the nginx in PATH or where systems put it
+	Settings          // of how requests pass
 }
 
 // Server is an nginx that belongs to one folder, running or not. Its methods
@@ -92,6 +92,9 @@ func New(cfg Config) (*Server, error) {
 	if err := checkListen(cfg); err != nil {
 		return nil, err
 	}
+	if err := cfg.Settings.withDefaults().check(); err != nil {
+		return nil, err
+	}
 	return &Server{cfg: cfg}, nil
 }
 
@@ -101,25 +104,6 @@ func (s *Server) Config() Config { return s.cfg }
 // unwritable reports whether r in a path would end the quoted string it is
 // in, or begin a variable: nginx has no escape for `$`.
 func unwritable(r rune) bool { return r == '$' || r == '"' || r < ' ' || r == 0x7f }
-
-func checkListen(cfg Config) error {
-	host, port, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("nginx: listen address: %w", err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil || number < 1 || number >= 1<<16 {
-		return fmt.Errorf("nginx: listen address %q: want host:port, the port from 1 to 65535", cfg.Listen)
-	}
-	if number >= cfg.FirstPort && number < cfg.FirstPort+cfg.Ports {
-		return fmt.Errorf("nginx: listen address %q: the ports %d to %d are the instances'",
-			cfg.Listen, cfg.FirstPort, cfg.FirstPort+cfg.Ports-1)
-	}
-	if host != "" && host != "localhost" && net.ParseIP(host) == nil {
-		return fmt.Errorf("nginx: listen address %q: want an IP address before the port", cfg.Listen)
-	}
-	return nil
-}
 
 //go:embed nginx.conf.tmpl
 var templateText string
@@ -163,27 +147,11 @@ func (s *Server) render(ctx context.Context, to targets) (text []byte, generatio
 	if err != nil {
 		return nil, "", err
 	}
-	data := struct {
-		Generation, Folder            string
-		Cutover                       Cutover
-		Listen, ListenIP, PortPattern string
-		Ports                         []string
-		User                          *account
-		KeepsIdle                     bool
-	}{
-		Folder:      s.folderID(),
-		Cutover:     s.cfg.Cutover,
-		Listen:      strings.TrimPrefix(s.cfg.Listen, ":"), // `listen` takes no empty host
-		ListenIP:    outerIP(s.cfg.Listen),
-		PortPattern: strings.Join(groups, "|"),
-		Ports:       groups,
-		User:        who,
-		KeepsIdle:   s.release(ctx).keepsIdle(),
-	}
+	data := s.template(groups, who, s.release(ctx).keepsIdle(), to)
 	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
 		"quote": quote,
 		"path":  func(name string) string { return quote(s.path(name)) },
-		"route": func(link string) string { return s.route(link, to) },
+		"ms":    milliseconds,
 	}).Parse(templateText)
 	if err != nil {
 		return nil, "", fmt.Errorf("nginx: template: %w", err)
@@ -225,21 +193,6 @@ func (s *Server) groups(to targets) ([]string, error) {
 	return groups, nil
 }
 
-// route is the directive that chooses the instance in a location.
-func (s *Server) route(link string, to targets) string {
-	if s.cfg.Cutover == ByLink {
-		return "root " + quote(s.path(link)) + ";"
-	}
-	port := to.live
-	if link == fallback {
-		port = to.fallback
-	}
-	if port == 0 {
-		return "set $instance " + none + ";"
-	}
-	return fmt.Sprintf("set $instance i%d;", port)
-}
-
 // quote writes a string the way nginx.conf reads it.
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `\`, `\\`) + `"` }
 
@@ -247,17 +200,6 @@ func quote(s string) string { return `"` + strings.ReplaceAll(s, `\`, `\\`) + `"
 func short(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
-}
-
-// outerIP is the address from which this machine reaches itself when nginx
-// listens on one of its outer addresses; else it is empty.
-func outerIP(listen string) string {
-	host, _, _ := net.SplitHostPort(listen)
-	ip := net.ParseIP(host)
-	if ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
-		return ""
-	}
-	return ip.String()
 }
 
 // account is who the workers run as.

@@ -41,6 +41,12 @@ func newStage(t *testing.T, ports int, by ...nginx.Cutover) *stage {
 	return &stage{Server: server, next: server.Config().FirstPort}
 }
 
+// newStageOf is a stage with some settings of its own.
+func newStageOf(t *testing.T, ports int, change func(*nginx.Config)) *stage {
+	server := nginxtest.Start(t, ports, change)
+	return &stage{Server: server, next: server.Config().FirstPort}
+}
+
 // bothWays runs a test with traffic that moves by each way.
 func bothWays(t *testing.T, test func(*testing.T, nginx.Cutover)) {
 	for _, by := range []nginx.Cutover{nginx.ByLink, nginx.ByReload} {

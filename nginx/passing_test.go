@@ -78,7 +78,7 @@ func TestVerbatimSeesMistakes(t *testing.T) {
 	for name, mistake := range map[string][2]string{
 		"a slash":      {"proxy_pass http://$instance;", "proxy_pass http://$instance/;"},
 		"the URI":      {"proxy_pass http://$instance;", "proxy_pass http://$instance$uri$is_args$args;"},
-		"nginx's Host": {"proxy_set_header Host $http_host;", ""},
+		"nginx's Host": {"proxy_set_header Host $said_host;", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, 8)
@@ -172,28 +172,6 @@ func TestUpgrade(t *testing.T) {
 	io.WriteString(conn, "hello\n")
 	if line, err := reader.ReadString('\n'); err != nil || line != "hello\n" {
 		t.Errorf("got %q, %v", line, err)
-	}
-}
-
-// What is for the operator is not passed to the outside, however it is written.
-func TestNotPassed(t *testing.T) {
-	s := newStage(t, 1)
-	live := s.serve(t, named("live"))
-	s.with(t, live.port, 0)
-	for _, uri := range []string{"/metrics", "/readyz", "/metrics?x=1", "//metrics", "/a/../readyz", "/%6detrics"} {
-		got, err := raw(s.Config().Listen, "GET "+uri+" HTTP/1.1\r\nHost: test\r\n\r\n")
-		if err != nil || got.status != http.StatusNotFound || got.code() != "not_found" {
-			t.Errorf("%s: got %+v, %v", uri, got, err)
-		}
-	}
-	if err := live.got(0); err != nil {
-		t.Error(err)
-	}
-	for _, uri := range []string{"/healthz", "/metrics2", "/tasks/metrics"} {
-		got, err := raw(s.Config().Listen, "GET "+uri+" HTTP/1.1\r\nHost: test\r\n\r\n")
-		if err = errors.Join(err, got.differs(200, "live")); err != nil {
-			t.Errorf("%s: %v", uri, err)
-		}
 	}
 }
 

@@ -78,7 +78,7 @@ func TestReloadWithoutAnnouncementCuts(t *testing.T) {
 	s := newStage(t, 2, nginx.ByReload)
 	a, b := s.serve(t, named("a")), s.serve(t, named("b"))
 	s.with(t, a.port, 0)
-	s.alter(t, "keepalive_timeout 0;\n            proxy_pass", "proxy_pass")
+	s.alter(t, "return 418;", "set $unannounced 1;")
 	s.TakeCut()
 	l := startLoad(t.Context(), s.Config().Listen, clients, 0)
 	l.moreDone(t, 4*clients)

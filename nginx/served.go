@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -83,17 +82,4 @@ func bare(err error) error {
 		return wrapped.Err
 	}
 	return err
-}
-
-// dialAddress is where this machine reaches the listen address.
-func (s *Server) dialAddress() string {
-	host, port, _ := net.SplitHostPort(s.cfg.Listen)
-	ip := net.ParseIP(host)
-	switch {
-	case host == "" || ip != nil && ip.IsUnspecified() && ip.To4() != nil:
-		host = "127.0.0.1"
-	case ip != nil && ip.IsUnspecified():
-		host = "::1"
-	}
-	return net.JoinHostPort(host, port)
 }

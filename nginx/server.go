@@ -83,7 +83,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	if out, err := s.run(ctx, binary, s.path("nginx.conf")); err != nil {
 		if strings.Contains(out, "Address already in use") {
-			return s.taken()
+			return taken(s.cfg.Listen)
 		}
 		return fmt.Errorf("nginx: start: %w: %s", err, out)
 	}
@@ -203,18 +203,27 @@ func (s *Server) run(ctx context.Context, binary, conf string, args ...string) (
 // `nginx -t` takes no notice.)
 func (s *Server) checkFree(ctx context.Context) error {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", s.cfg.Listen)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return s.taken()
+	for _, address := range s.addresses() {
+		network := "tcp4" // nginx keeps the families apart
+		if strings.HasPrefix(address, "[") {
+			network = "tcp6"
+		}
+		listener, err := config.Listen(ctx, network, address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return taken(address)
+		}
+		if err != nil {
+			return fmt.Errorf("nginx: can't listen on %s (--nginx-listen chooses another address): %w", address, err)
+		}
+		if err := listener.Close(); err != nil {
+			return fmt.Errorf("nginx: try to listen on %s: %w", address, err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("nginx: can't listen on %s (--nginx-listen chooses another address): %w", s.cfg.Listen, err)
-	}
-	return listener.Close()
+	return nil
 }
 
-func (s *Server) taken() error {
-	return fmt.Errorf("nginx: %s: %w by another program; --nginx-listen chooses another address", s.cfg.Listen, ErrAddressTaken)
+func taken(address string) error {
+	return fmt.Errorf("nginx: %s: %w by another program; --nginx-listen chooses another address", address, ErrAddressTaken)
 }
 
 // waitGeneration waits until nginx answers with a configuration, row times in

@@ -100,7 +100,7 @@ func (s *Server) endWindow() error {
 // outer splits a listen address: a nil IP is every one.
 func outer(listen string) (ip net.IP, port string) {
 	host, port, _ := net.SplitHostPort(listen)
-	if host == "localhost" {
+	if host == localhost {
 		return nil, port
 	}
 	if ip = net.ParseIP(host); ip != nil && ip.IsUnspecified() {

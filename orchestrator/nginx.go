@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"net"
 
 	"migrate/nginx"
 )
@@ -18,15 +17,4 @@ var _ Reloading = byNginx{}
 func (n byNginx) Served(ctx context.Context) (live, fallback int, err error) {
 	route, err := n.Server.Served(ctx)
 	return route.Live, route.Fallback, err
-}
-
-func (n byNginx) URL() string {
-	host, port, err := net.SplitHostPort(n.Config().Listen)
-	if err != nil {
-		return "http://" + n.Config().Listen
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port)
 }

@@ -21,6 +21,9 @@ type Reloading interface {
 	// Knows reports whether traffic can move to a port; Widen makes it so.
 	Knows(port int) (bool, error)
 	Widen(ctx context.Context, port int) error
+	// Describe says whether the instance on a port is the ToDo service: the
+	// proxy limits what passes to that one.
+	Describe(port int, todo bool) error
 }
 
 // reloadWait is what a reload may take, in addition to Timeouts.Confirm.
@@ -88,6 +91,15 @@ func (op *operation) awaitOutgoing(ctx context.Context) error {
 			return fmt.Errorf("%w: %d of the proxy's processes still send requests to it", context.Cause(ctx), n)
 		}
 	}
+}
+
+// describe tells the proxy what the instance is, before it has traffic.
+func (op *operation) describe(i Instance) error {
+	t, ok := op.reloading()
+	if !ok {
+		return nil
+	}
+	return t.Describe(i.Port, len(i.Own) == 0)
 }
 
 // knows reports whether the proxy can send traffic to the port, now or widened.

@@ -229,6 +229,9 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return i, fmt.Errorf("make the instance's folder: %w", err)
 	}
+	if err := op.describe(i); err != nil {
+		return i, err
+	}
 	if err := process.Rotate(i.Log, logKeep); err != nil {
 		return i, err
 	}

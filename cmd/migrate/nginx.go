@@ -42,8 +42,23 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 		return cmd
 	}
 	start := planned("start", "Start nginx, detached", planNginxStart, runNginxStart)
-	start.Example += "\n  migrate nginx start --nginx-listen 127.0.0.1:8080"
+	start.Long = `Start nginx, detached. What its flags say is remembered. To change one, say it
+again: an nginx that runs loads the new configuration, and goes on.
+
+nginx listens on 127.0.0.1 and on ::1, unless --nginx-listen names an address.
+It passes a request to the live instance. An instance that takes longer than
+--proxy-read-timeout is not asked again, and neither is another one: the client
+gets 504, or 503 outcome_unknown if the request was to change something.
+
+An idle connection to an instance must be given up by nginx before the service
+closes it, or a request that is sent at that moment is lost. migrate doctor
+measures how long the service keeps one.`
+	start.Example += `
+  migrate nginx start --nginx-listen 127.0.0.1:8080
+  migrate nginx start --proxy-read-timeout 5m --max-body 500m
+  migrate nginx start --trusted-proxy 10.0.0.0/8,fd00::/8`
 	g.cutoverFlag(start)
+	g.passing.bind(start.Flags())
 	var yes bool
 	stop := planned("stop", "Have nginx finish what is in flight, and stop it",
 		func(ctx context.Context, g *globals) error { return planNginxStop(ctx, g, yes) },
@@ -126,6 +141,9 @@ func runNginxStart(ctx context.Context, g *globals) error {
 func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
 	cfg := proxy.Config()
 	return o.Exclusive(ctx, "nginx start", func(ctx context.Context) error {
+		if err := describe(ctx, o, proxy); err != nil {
+			return err
+		}
 		if err := proxy.Start(ctx); err != nil {
 			if errors.Is(err, nginx.ErrAddressTaken) {
 				return next(err, "no proxy was started", "the same with --nginx-listen "+freeBeside(cfg.Listen))
@@ -134,6 +152,20 @@ func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.
 		}
 		return keepProxy(o.Dir(), cfg)
 	})
+}
+
+// describe tells the proxy which of the instances are the ToDo service.
+func describe(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
+	st, err := o.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range st.Instances {
+		if err := proxy.Describe(i.Port, len(i.Own) == 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // warnCut says what a reload has cost clients.

@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"migrate/app"
@@ -23,7 +22,7 @@ import (
 )
 
 const (
-	defaultListen   = "127.0.0.1:5000"
+	defaultListen   = nginx.DefaultListen
 	defaultMongo    = "127.0.0.1:27117"
 	defaultDatabase = "todo"
 	firstPort       = 8000
@@ -43,6 +42,7 @@ type globals struct {
 	Listen   string
 	First    int
 	Cutover  string
+	passing  proxyFlags
 	Create   bool
 
 	out, err io.Writer
@@ -163,7 +163,10 @@ func (g *globals) proxy() (*nginx.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nginx.Config{Dir: filepath.Join(dir, "nginx"), Listen: kept.Listen, FirstPort: kept.First, Ports: ports, Cutover: kept.Cutover}
+	cfg := nginx.Config{Dir: filepath.Join(dir, "nginx"), Listen: kept.Listen, FirstPort: kept.First, Ports: ports, Cutover: kept.Cutover, Settings: kept.Settings}
+	if err := g.passing.over(&cfg.Settings); err != nil {
+		return nil, next(usageError{err}, "nothing was changed", "migrate nginx start --help")
+	}
 	if g.Listen != "" {
 		cfg.Listen = g.Listen
 	}
@@ -186,36 +189,6 @@ func (g *globals) cutoverFlag(cmd *cobra.Command) {
 	g.complete(cmd, "cutover", func(scene) []cobra.Completion {
 		return []cobra.Completion{string(nginx.ByLink), string(nginx.ByReload)}
 	})
-}
-
-// proxySettings are remembered, so that they are said once.
-type proxySettings struct {
-	Listen  string        `json:"listen"`
-	First   int           `json:"first_port"`
-	Cutover nginx.Cutover `json:"cutover,omitempty"`
-}
-
-func keepProxy(dir string, cfg nginx.Config) error {
-	kept, err := json.Marshal(proxySettings{Listen: cfg.Listen, First: cfg.FirstPort, Cutover: cfg.Cutover})
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(filepath.Join(dir, "proxy.json"), kept, 0o600)
-}
-
-func keptProxy(dir string) (proxySettings, error) {
-	kept := proxySettings{Listen: defaultListen, First: firstPort}
-	b, err := os.ReadFile(filepath.Join(dir, "proxy.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return kept, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &kept)
-	}
-	if err != nil {
-		return kept, fmt.Errorf("read the proxy's settings: %w", err)
-	}
-	return kept, nil
 }
 
 // orchestrator opens the state folder.
