@@ -24,6 +24,7 @@ type gatekeeper struct {
 
 	turn    sync.Mutex // held while a command is with the backend
 	indexes idIndexes
+	logs    logs
 }
 
 // serve accepts clients until ctx ends, then ends them all. A command that the
@@ -140,6 +141,7 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	answer, err := b.answer(req)
 	if err == nil && accepted(answer) { // a command that was refused has made no collection
 		g.indexes.after(ctx, req)
+		g.logs.after(ctx, req)
 	}
 	return answer, err
 }

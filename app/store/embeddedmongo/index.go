@@ -49,13 +49,7 @@ func (x *idIndexes) after(ctx context.Context, req *request) {
 // indexTables adds the index wherever it is missing in a file. FerretDB may
 // have the file open: its other connections notice.
 func indexTables(ctx context.Context, path string) (err error) {
-	u := url.URL{
-		Scheme: "file",
-		Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(),
-		// rw: a name that FerretDB refused must not become a file.
-		RawQuery: url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)"}}.Encode(),
-	}
-	db, err := sql.Open("sqlite", u.String())
+	db, err := openBeside(path, "busy_timeout(10000)")
 	if err != nil {
 		return err
 	}
@@ -76,6 +70,17 @@ func indexTables(ctx context.Context, path string) (err error) {
 		}
 	}
 	return nil
+}
+
+// openBeside opens one of FerretDB's files while FerretDB has it open.
+func openBeside(path, pragma string) (*sql.DB, error) {
+	u := url.URL{
+		Scheme: "file",
+		Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath(),
+		// rw: a name that FerretDB refused must not become a file.
+		RawQuery: url.Values{"mode": {"rw"}, "_pragma": {pragma}}.Encode(),
+	}
+	return sql.Open("sqlite", u.String())
 }
 
 // tablesOf lists the tables that hold a collection each.

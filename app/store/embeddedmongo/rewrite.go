@@ -42,17 +42,18 @@ func (b *backend) rewrite(req *request) (bson.Raw, error) {
 	}
 	collection, isString := name.Value().StringValueOK()
 	db, hasDB := req.body.Lookup("$db").StringValueOK()
+	c := command{backend: b, req: req, db: db, collection: collection}
+	if flaw := c.refused(); flaw != nil {
+		return flaw.reply()
+	}
 	if !isString || !hasDB {
 		return nil, errAsItIs
 	}
-	c := command{backend: b, req: req, db: db, collection: collection}
-	switch name.Key() {
-	case "find":
+	if array := arrays[name.Key()]; array != "" {
+		return c.write(array)
+	}
+	if name.Key() == "find" {
 		return c.find()
-	case "update":
-		return c.write("updates")
-	case "delete":
-		return c.write("deletes")
 	}
 	return nil, errAsItIs
 }

@@ -12,6 +12,8 @@
 // A write that was acknowledged survives the end of the process and of the
 // machine. There are no users, no transactions, no change streams, and every
 // query that doesn't name an _id takes time in proportion to the collection.
+// What FerretDB can't hold (NaN, infinities, -0, Decimal128, arrays in arrays,
+// keys with a dollar sign or a dot) is refused in words.
 package embeddedmongo
 
 import (
@@ -95,6 +97,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		dial:    func() (net.Conn, error) { return net.Dial("unix", socket) },
 		logger:  cfg.Logger,
 		indexes: idIndexes{dir: dir, logger: cfg.Logger, seen: make(map[string]bool)},
+		logs:    logs{dir: dir, logger: cfg.Logger, most: maxLog, tried: make(map[string]int64)},
 	}
 	go s.run(running, gate, listener, backend, undo.take())
 	return s, nil

@@ -11,10 +11,11 @@ import (
 // codeDuplicateKey is what MongoDB answers when an _id is already there.
 const codeDuplicateKey = 11000
 
-// statement is one of the writes in an update or a delete command.
+// statement is one of the writes in an insert, an update or a delete command.
 type statement struct {
 	doc    bson.Raw // as the client sent it
 	upsert bool
+	flaw   *flaw // why it can't be carried out; nil if it can
 
 	// Of a statement that is understood here; else id is zero.
 	id    bson.RawValue
@@ -30,7 +31,7 @@ var understood = map[string][]string{
 	"deletes": {"q", "limit"},
 }
 
-// parse reads one of the statements of an update or a delete command.
+// parse reads one of the statements of a command that writes.
 func parse(array string, doc bson.Raw) statement {
 	s := statement{doc: doc}
 	elements, err := doc.Elements()
@@ -64,8 +65,9 @@ func (s *statement) understand(filter bson.Raw) {
 	}
 }
 
-// write carries out an update or a delete, statement by statement: FerretDB
-// counts wrongly and ignores "ordered" when it gets several updates at once.
+// write carries out a command that writes, statement by statement if it must:
+// FerretDB counts wrongly and ignores "ordered" when it gets several updates at
+// once, and a statement that it can't carry out must not fail the others.
 func (c command) write(array string) (bson.Raw, error) {
 	docs, ok := c.req.array(array)
 	if !ok {
@@ -74,8 +76,11 @@ func (c command) write(array string) (bson.Raw, error) {
 	statements := make([]statement, len(docs))
 	rewritten := array == "updates" && len(docs) > 1
 	for i, doc := range docs {
-		statements[i] = parse(array, doc)
-		rewritten = rewritten || !statements[i].id.IsZero() && !statements[i].plain
+		if array != "documents" {
+			statements[i] = parse(array, doc)
+		}
+		statements[i].doc, statements[i].flaw = doc, flawed(array, doc)
+		rewritten = rewritten || !statements[i].id.IsZero() && !statements[i].plain || statements[i].flaw != nil
 	}
 	if !rewritten {
 		return nil, errAsItIs
@@ -104,6 +109,9 @@ func (c command) write(array string) (bson.Raw, error) {
 // writeOne carries out one statement and returns the backend's answer to it,
 // or the answer that MongoDB would give.
 func (c command) writeOne(array string, s statement) (bson.Raw, error) {
+	if s.flaw != nil {
+		return s.flaw.writeError()
+	}
 	if s.id.IsZero() || s.plain {
 		return c.forward(array, s.doc)
 	}
