@@ -141,11 +141,11 @@ type summary struct {
 	count                   int
 }
 
-// summarize leaves out what is no number: 0 ÷ 0 says nothing.
+// summarize leaves out what is no number: a division by 0 says nothing.
 func summarize(all []float64) summary {
 	var known []float64
 	for _, v := range all {
-		if !math.IsNaN(v) {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
 			known = append(known, v)
 		}
 	}
@@ -174,10 +174,10 @@ func (s summary) spread() float64 {
 	return (s.high - s.low) / s.median
 }
 
-// times shows the ratio as 1.04 (0.98–1.10).
+// times shows the ratio as 1.04 (0.98–1.10), or as 1.04 if there is one only.
 func (s summary) times() string {
-	if math.IsNaN(s.median) {
-		return "–"
+	if s.count < 2 {
+		return figure(s.median)
 	}
 	return fmt.Sprintf("%s (%s–%s)", figure(s.median), figure(s.low), figure(s.high))
 }

@@ -47,10 +47,17 @@ func (o *others) since(then span) float64 {
 func (o *others) now() span {
 	s := machine()
 	s.ours = own(syscall.RUSAGE_SELF) + own(syscall.RUSAGE_CHILDREN)
-	for _, pid := range processesOf(o.dir) {
-		s.ours += used(pid)
-	}
+	s.ours += usedBy(o.dir)
 	return s
+}
+
+// usedBy is the processor time that the living processes of a folder have spent
+// so far.
+func usedBy(dir string) (total time.Duration) {
+	for _, pid := range processesOf(dir) {
+		total += used(pid)
+	}
+	return total
 }
 
 // machine reads the first line of /proc/stat. What a hypervisor gives to other

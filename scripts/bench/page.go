@@ -118,6 +118,9 @@ func (p *page) String() string {
 			if t.met {
 				verdict = "reached"
 			}
+			if p.share > tooMuch {
+				verdict += ", on a busy machine"
+			}
 			rows = append(rows, []string{t.what, t.wanted, t.got, verdict})
 		}
 		fmt.Fprintf(&s, "\n%s", table(rows))

@@ -22,6 +22,10 @@ func TestPageOfABusyMachine(t *testing.T) {
 		t.Errorf("a quiet machine is called busy:\n%s", text)
 	}
 	p.share = 0.4
+	p.want("p99", "≤ 1.2", "3", false)
+	if text := p.String(); !strings.Contains(text, "**missed**, on a busy machine") {
+		t.Errorf("the verdict hides that the machine was busy:\n%s", text)
+	}
 	if text := p.String(); !strings.Contains(text, "took 40 % of it") {
 		t.Errorf("a busy machine is not named:\n%s", text)
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// processesOf lists the processes that belong to a folder of sites: those that
-// were started for one of them, and their children. (The workers of nginx have
+// processesOf lists the processes that belong to a site's folder, or to a folder
+// of sites: those that were started for it, and their children. (The workers of nginx have
 // its path nowhere.) The folder's name is unique. Where there is no /proc the
 // list is empty, and the commands of the builds alone end what they started.
 func processesOf(dir string) []int {
@@ -45,7 +45,7 @@ func processesOf(dir string) []int {
 func names(folder, dir string) bool {
 	environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
 	command, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
-	return bytes.Contains(environ, []byte("MIGRATE_DIR="+dir+"/")) ||
+	return bytes.Contains(environ, []byte("MIGRATE_DIR="+dir+"/")) || bytes.Contains(environ, []byte("MIGRATE_DIR="+dir+"\x00")) ||
 		bytes.HasPrefix(command, []byte("nginx: master process")) && bytes.Contains(command, []byte(dir+"/"))
 }
 

@@ -24,7 +24,7 @@ func steps(ctx context.Context, b *bench, p *page) error {
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"step", "request", "req/s " + b.baseline.name, "req/s present", "throughput, ratio", "p99 ms " + b.baseline.name, "p99 ms present", "p99, ratio"}}
+	rows := [][]string{{"step", "request", "req/s " + b.baseline.name, "req/s present", "throughput, ratio", "CPU, ratio", "p99 ms " + b.baseline.name, "p99 ms present", "p99, ratio"}}
 	lowest, where := math.Inf(1), ""
 	for step := 1; step <= 8; step++ {
 		c, err := b.oneStep(ctx, both, step)
@@ -37,7 +37,7 @@ func steps(ctx context.Context, b *bench, p *page) error {
 				lowest, where = speed.median, fmt.Sprintf("%s at step %d", kind, step)
 			}
 			rows = append(rows, []string{numbered(n, step), kind,
-				figure(of(c.base, kind).median), figure(of(c.now, kind).median), speed.times(),
+				figure(of(c.base, kind).median), figure(of(c.now, kind).median), speed.times(), c.ratio(kind + " cpu").times(),
 				figure(of(c.base, kind+" p99").median), figure(of(c.now, kind+" p99").median), c.ratio(kind + " p99").times()})
 		}
 		p.judge(fmt.Sprintf("step %d", step), c)
@@ -45,6 +45,7 @@ func steps(ctx context.Context, b *bench, p *page) error {
 	p.want("throughput of each request at each step, present ÷ "+b.baseline.name, fmt.Sprintf("≥ %g", stepsFloor),
 		fmt.Sprintf("lowest %s (%s)", figure(lowest), where), lowest >= stepsFloor)
 	p.table(rows)
+	p.text("CPU is the processor time of a request in all processes of a build: the instances, nginx and the embedded\nserver. Other programs disturb it less than they do a speed.")
 	p.text("Through nginx, by %d clients on connections that they keep. A list is %d undone tasks.\nFrom step 5 on the embedded server is the primary: it takes one command at a time.", workers, listed)
 	return nil
 }
@@ -101,13 +102,15 @@ func (b *bench) sizes(ctx context.Context, both *pair) (map[string]int, error) {
 	return size, err
 }
 
-// turnOfSteps makes a batch of each kind and returns its throughput and p99.
+// turnOfSteps makes a batch of each kind and returns its throughput, its
+// processor time a request and its p99.
 func turnOfSteps(ctx context.Context, s *site, size map[string]int) (values, error) {
 	c := newClients(s.entrance(), workers)
 	defer c.close()
 	v := values{}
 	var made []string
 	for _, kind := range kinds {
+		before := usedBy(s.dir)
 		r, ids, err := c.batch(ctx, workers, repeat(size[kind], func(i int) request {
 			switch kind {
 			case "create":
@@ -126,6 +129,7 @@ func turnOfSteps(ctx context.Context, s *site, size map[string]int) (values, err
 			made = ids
 		}
 		v[kind] = float64(size[kind]) / seconds(max(r.elapsed, time.Microsecond))
+		v[kind+" cpu"] = seconds(usedBy(s.dir)-before) / float64(size[kind])
 		v[kind+" p99"] = r.quantile(kind, 99)
 	}
 	return v, nil
