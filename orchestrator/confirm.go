@@ -7,20 +7,24 @@ import (
 	"strings"
 )
 
-// confirm asks through the proxy's own port until it serves this port and, if
-// the instance names itself, that instance answers.
-func (s *switching) confirm(ctx context.Context, port int, id string) error {
+// confirm asks through the proxy's own port until it serves the instance's port
+// and, if the instance names itself, that instance answers.
+func (s *switching) confirm(ctx context.Context, i Instance) error {
+	port := i.Port
 	var last error // why not, before the time was over
 	for {
 		live, _, err := s.o.cfg.Traffic.Served(ctx)
 		if err == nil && live != port {
 			err = fmt.Errorf("the proxy serves port %d", live)
 		}
-		if err == nil && id != "" {
+		if path := i.configPath(); err == nil && i.ID != "" && path != NoConfig {
 			var f face
-			f, _, err = readFace(ctx, strings.TrimSuffix(s.o.cfg.Traffic.URL(), "/"))
-			if err == nil && f.Instance != id {
-				err = fmt.Errorf("the proxy is answered by instance %q, not %q", f.Instance, id)
+			f, _, err = readFace(ctx, strings.TrimSuffix(s.o.cfg.Traffic.URL(), "/")+path)
+			switch {
+			case err == nil && f.Instance != i.ID:
+				err = fmt.Errorf("the proxy is answered by instance %q, not %q", f.Instance, i.ID)
+			case i.isOwn():
+				err = nil // it need not answer there
 			}
 		}
 		if err == nil {
@@ -45,11 +49,11 @@ func (s *switching) putBack(ctx context.Context, cause error) error {
 		err = s.moveTraffic(ctx, s.result.Previous)
 	}
 	if err == nil {
-		id := ""
+		was := Instance{Port: s.result.Previous}
 		if s.view.running {
-			id = s.view.active.ID
+			was = *s.view.active
 		}
-		err = s.confirm(ctx, s.result.Previous, id)
+		err = s.confirm(ctx, was)
 	}
 	if err != nil {
 		return problem(fmt.Errorf("%w: %w; putting traffic back on port %d: %w", errOpen, cause, s.result.Previous, err),

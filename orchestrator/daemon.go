@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	daemonWait = time.Minute // until a daemon is ready, unless told
 	kindDaemon = "daemon"
 	envDaemon  = "MIGRATE_DAEMON" // how a later command finds one that nobody wrote down
 )
@@ -52,7 +53,7 @@ func (o *Orchestrator) StartDaemon(ctx context.Context, opts DaemonOptions) (Dae
 		opts.Dir = o.daemonDir(opts.Name)
 	}
 	if opts.Timeout <= 0 {
-		opts.Timeout = o.cfg.Timeouts.Ready
+		opts.Timeout = daemonWait
 	}
 	err := o.exclusive(ctx, opts.Name+" start", false, func(ctx context.Context, op *operation) error {
 		op.entry.Kind, op.entry.Name = kindDaemon, opts.Name

@@ -53,7 +53,7 @@ var (
 // drain waits until the instance has had no request in flight for a quiet
 // time, and everything that was pending then has been replicated.
 func (s *switching) drain(ctx context.Context, prev Instance) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.o.cfg.Timeouts.Drain, errDrain)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.Over(s.next.Settings).Over(prev.Settings).DrainTimeout.or(s.o.cfg.Timeouts.Drain), errDrain)
 	defer cancel()
 	quiet := s.o.cfg.Timeouts.Quiet
 	if !prev.Admin {

@@ -61,7 +61,7 @@ type Config struct {
 
 // Timeouts bound what a command waits for.
 type Timeouts struct {
-	Ready   time.Duration // a spawned instance's readiness; 60 s
+	Ready   time.Duration // a spawned instance's readiness; 5 min
 	Confirm time.Duration // a move, through the proxy; 5 s
 	Drain   time.Duration // requests and pending writes of the previous instance; 30 s
 	Quiet   time.Duration // how long it must have had no request; 150 ms
@@ -74,7 +74,7 @@ func (t Timeouts) orDefaults() Timeouts {
 		value    *time.Duration
 		fallback time.Duration
 	}{
-		{&t.Ready, 60 * time.Second}, {&t.Confirm, 5 * time.Second}, {&t.Drain, 30 * time.Second},
+		{&t.Ready, 5 * time.Minute}, {&t.Confirm, 5 * time.Second}, {&t.Drain, 30 * time.Second},
 		{&t.Quiet, 150 * time.Millisecond}, {&t.Grace, 15 * time.Second}, {&t.Admin, 60 * time.Second},
 	} {
 		if *d.value <= 0 {
@@ -163,7 +163,8 @@ type operation struct {
 	intent   bool     // it is in the journal
 	ended    bool
 	dry      bool
-	success  string // the phase that ends it well
+	limits   Settings // for this operation, before those that are remembered
+	success  string   // the phase that ends it well
 }
 
 // Phase is how long one part of an operation took.

@@ -40,7 +40,7 @@ func (op *operation) place(ctx context.Context, v view, opts *SpawnOptions) (ret
 			"two instances are live, on ports %d and %d, and neither is active: which one should end?", stay[0].Port, stay[1].Port)
 	}
 	if own := v.own(); len(own) > 0 && !opts.Own {
-		return nil, usage(Again(fmt.Sprintf("migrate spawn --step %d", opts.Step), own), v.where(),
+		return nil, usage(Again(fmt.Sprintf("migrate spawn --step %d%s", opts.Step, opts.told.Flags()), own), v.where(),
 			"the service is a command of your own, and this spawn names none")
 	}
 	if err := op.checkStep(v, stay, *opts); err != nil {
@@ -117,12 +117,12 @@ func (op *operation) checkPort(v view, opts SpawnOptions) error {
 
 // anotherPort is the spawn that finds itself a free port.
 func anotherPort(step int, opts SpawnOptions) string {
-	return Again(fmt.Sprintf("migrate spawn --step %d", step), opts.own())
+	return Again(fmt.Sprintf("migrate spawn --step %d%s", step, opts.told.Flags()), opts.own())
 }
 
 // forced is the spawn that overrides the rule about the first step.
 func forced(opts SpawnOptions) string {
-	return Again(fmt.Sprintf("migrate spawn --step %d --force %s", opts.Step, forceStep), opts.own())
+	return Again(fmt.Sprintf("migrate spawn --step %d --force %s%s", opts.Step, forceStep, opts.told.Flags()), opts.own())
 }
 
 func bindable(port int) error {

@@ -23,13 +23,11 @@ const (
 
 // await waits until the instance is ready, has prepared the databases, and is
 // proven to be what it should be.
-func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (Instance, error) {
-	limit := opts.Timeout
-	if limit <= 0 {
-		limit = op.o.cfg.Timeouts.Ready
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready after %v", limit))
+func (op *operation) await(ctx context.Context, i Instance) (Instance, error) {
+	limit := i.ReadyTimeout.or(op.o.cfg.Timeouts.Ready)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready after %v (--ready-timeout)", limit))
 	defer cancel()
+	waiting := op.waiting(i.Port, limit)
 	prepared := i.Step < 2 // step 1 does not hold the new database
 	var reason string
 	for {
@@ -37,12 +35,13 @@ func (op *operation) await(ctx context.Context, i Instance, opts SpawnOptions) (
 			return i, fmt.Errorf("%w: the instance on port %d ended (%s) before it was ready; the last of %s:\n%s",
 				ErrNotReady, i.Port, how, i.Log, redact.Text(process.Tail(i.Log, logLines)))
 		}
-		ok, why := ready(ctx, i.Port, i.ReadyURL)
+		ok, why := ready(ctx, i.Port, i.readyPath())
 		if ok {
 			break
 		}
 		if ctx.Err() == nil {
 			reason = why
+			waiting(why)
 		}
 		if !prepared { // some only become ready once the new database is
 			prepared = op.prepare(ctx, i) == nil
@@ -124,5 +123,28 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-t.C:
 		return true
+	}
+}
+
+// When a command that waits says for what: almost at once, when it changes,
+// and from time to time.
+const (
+	firstWord = 500 * time.Millisecond
+	nextWord  = time.Second
+	sameWord  = 15 * time.Second
+)
+
+// waiting returns a function that is told again and again what an instance is
+// waited for, and reports it when a person wants to know.
+func (op *operation) waiting(port int, limit time.Duration) func(reason string) {
+	began, said := time.Now(), ""
+	due := began.Add(firstWord)
+	return func(reason string) {
+		now := time.Now()
+		if now.Before(due) || reason == said && now.Before(due.Add(sameWord-nextWord)) {
+			return
+		}
+		op.report("waiting for port %d to be ready, at most %v: %s", port, limit, reason)
+		said, due = reason, now.Add(nextWord)
 	}
 }

@@ -12,10 +12,11 @@ import (
 // that was lost is found again, rather than taken for a fresh start beside a
 // service that runs.
 const (
-	recordFile = "instance.json"
-	daemonFile = "daemon.json"
-	socketFile = "admin.sock"
-	logFile    = "log"
+	recordFile  = "instance.json"
+	serviceFile = "service.json"
+	daemonFile  = "daemon.json"
+	socketFile  = "admin.sock"
+	logFile     = "log"
 )
 
 // load reads the state. When its file is missing, lost says what was found
@@ -34,7 +35,7 @@ func (o *Orchestrator) load() (s *State, lost string, err error) {
 		return nil, "", problem(fmt.Errorf("%s is missing and can't be put together again: %w", o.statePath(), err), nothingChanged,
 			"end by hand what that file is about, move it away, and repeat the command")
 	}
-	if len(s.Instances)+len(s.Daemons) == 0 && s.Databases == nil && s.Active == nil {
+	if len(s.Instances)+len(s.Daemons) == 0 && s.Databases == nil && s.Active == nil && len(s.Own) == 0 {
 		return s, "", nil
 	}
 	return s, fmt.Sprintf("%s was missing: it is put together again from the folders of %d instances and the journal", o.statePath(), len(s.Instances)), nil
@@ -71,6 +72,11 @@ func (o *Orchestrator) rebuild(s *State) error {
 	for _, d := range daemons {
 		s.Daemons[d.Name] = d
 	}
+	last, err := o.readService()
+	if err != nil {
+		return err
+	}
+	s.Own, s.Settings = last.Own, last.Settings
 	ops, _, err := o.History(0)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ var testDatabases = Databases{SQLite: "/data/old.db", MongoURI: "mongodb://bill:
 func spawnWith(t *testing.T, r *rig, n, step int, ctl string, d Databases) error {
 	t.Helper()
 	opts := spawnOptions(r.first+n, step, ctl)
-	opts.Databases, opts.Timeout = &d, 5*time.Second
+	opts.Databases, opts.Settings.ReadyTimeout = &d, Duration(5*time.Second)
 	_, err := r.open().Spawn(t.Context(), opts)
 	return err
 }

@@ -96,7 +96,7 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 	port := op.entry.Port
 	i, known := op.state.Instances[port]
 	if known && i.Process.Alive() {
-		if ok, _ := ready(ctx, port, i.ReadyURL); ok {
+		if ok, _ := ready(ctx, port, i.readyPath()); ok {
 			if proven, _, err := op.o.prove(ctx, i); err == nil {
 				op.settled.Spawned = &proven
 				op.state.remember(op.entry.Databases)
@@ -167,7 +167,7 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 	if asked { // a proxy that does not run must not keep the next command from starting it
 		confirm, cancel := context.WithTimeout(ctx, op.o.cfg.Timeouts.Confirm)
 		defer cancel()
-		if err := s.confirm(confirm, e.Previous, s.view.active.ID); err != nil {
+		if err := s.confirm(confirm, *s.view.active); err != nil {
 			op.warn("%v", err)
 		}
 	}

@@ -35,16 +35,16 @@ const (
 
 // SpawnOptions says what to start.
 type SpawnOptions struct {
-	Port      int           // 0: the next free one
-	Step      int           // 1 to 8
-	Command   []string      // program and arguments; {port} and {step} are replaced
-	Own       bool          // Command is the user's own, which hints repeat and the next spawn must name again
-	Env       []string      // NAME=value, beside this process's own; PORT, MIGRATION_STEP and MIGRATE_ADMIN_SOCKET are set
-	WorkDir   string        // of the instance; empty: this process's
-	ReadyURL  string        // path that answers 200 once it is ready; /readyz
-	Build     string        // the version that /config must show; empty: any
-	Timeout   time.Duration // until it is ready; 0: Timeouts.Ready
-	Databases *Databases    // remembered at the first spawn; nil: none given
+	Port      int        // 0: the next free one
+	Step      int        // 1 to 8
+	Command   []string   // program and arguments; {port} and {step} are replaced
+	Own       bool       // Command is the user's own, which hints repeat and the next spawn must name again
+	Env       []string   // NAME=value, beside this process's own; PORT, MIGRATION_STEP and MIGRATE_ADMIN_SOCKET are set
+	WorkDir   string     // of the instance; empty: this process's
+	Settings  Settings   // how it is waited for, asked and ended; zero ones are as remembered
+	told      Settings   // those that were given
+	Build     string     // the version that /config must show; empty: any
+	Databases *Databases // remembered at the first spawn; nil: none given
 	// Check is asked before anything is ended or started; its error refuses the
 	// spawn. from is the step that the service is at, 0 before the first.
 	Check  func(ctx context.Context, from int) error
@@ -79,9 +79,6 @@ func (o *Orchestrator) Spawn(ctx context.Context, opts SpawnOptions) (SpawnResul
 	if len(opts.Command) == 0 {
 		return r, usage("migrate spawn --help", nothingChanged, "no command to start")
 	}
-	if opts.ReadyURL == "" {
-		opts.ReadyURL = "/readyz"
-	}
 	command := fmt.Sprintf("spawn --step %d", opts.Step)
 	if opts.Port != 0 {
 		command += fmt.Sprintf(" --port %d", opts.Port)
@@ -101,6 +98,8 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err != nil {
 		return err
 	}
+	opts.told = opts.Settings
+	opts.Settings = opts.told.Over(op.remembered(v, opts.Own))
 	if kept := op.kept(opts); kept != nil {
 		if opts.Databases != nil {
 			if _, err := op.state.agree(*opts.Databases); err != nil {
@@ -140,15 +139,15 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 		return err
 	}
 	if err == nil {
-		i, err = op.await(ctx, i, opts)
+		i, err = op.await(ctx, i)
 	}
 	if err != nil {
-		return op.abandon(ctx, v, i, err)
+		return op.abandon(ctx, v, i, opts.told, err)
 	}
 	r.Instance = i
 	op.state.remember(op.entry.Databases) // not before: a failed spawn must not pin a mistyped one
 	if err := op.keep(i); err != nil {
-		return op.abandon(ctx, v, i, err)
+		return op.abandon(ctx, v, i, opts.told, err)
 	}
 	if err := op.phase(phaseReady, strings.TrimSpace(named("instance", i.ID)+named("build", i.Build))); err != nil {
 		return err
@@ -180,7 +179,7 @@ func named(word, value string) string {
 func (o *Orchestrator) plan(opts SpawnOptions) Instance {
 	dir := o.instanceDir(opts.Port)
 	return Instance{
-		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redact.Words(expand(opts)), Own: opts.own(), ReadyURL: opts.ReadyURL,
+		Port: opts.Port, Step: opts.Step, Build: opts.Build, Args: redact.Words(expand(opts)), Own: opts.own(), Settings: opts.Settings,
 		Socket: filepath.Join(dir, socketFile), Log: filepath.Join(dir, logFile),
 	}
 }
@@ -252,12 +251,12 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 }
 
 // abandon ends what was started and did not become what it should be.
-func (op *operation) abandon(ctx context.Context, v view, i Instance, cause error) error {
+func (op *operation) abandon(ctx context.Context, v view, i Instance, told Settings, cause error) error {
 	ctx = context.WithoutCancel(ctx) // bounded by the grace
 	if err := op.retire(ctx, i); err != nil {
 		return problem(errors.Join(cause, err), fmt.Sprintf("the new instance may still run; %s", v.where()), "migrate status")
 	}
-	again := Again(fmt.Sprintf("migrate spawn --port %d --step %d", i.Port, i.Step), i.Own)
+	again := Again(fmt.Sprintf("migrate spawn --port %d --step %d%s", i.Port, i.Step, told.Flags()), i.Own)
 	if len(i.Own) == 0 && op.state.Databases == nil {
 		again = "repeat the command as it was: its databases are not remembered yet"
 	}

@@ -191,7 +191,7 @@ func TestSpawnNotReady(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			opts := spawnOptions(r.first, 1, c.ctl)
-			opts.Timeout = 2 * time.Second
+			opts.Settings.ReadyTimeout = Duration(2 * time.Second)
 			if c.ctl == "" {
 				opts.Build = "v2"
 			}
@@ -201,7 +201,7 @@ func TestSpawnNotReady(t *testing.T) {
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Error("the error holds a password")
 			}
-			if c.name == "dies" && time.Since(began) > opts.Timeout {
+			if c.name == "dies" && time.Since(began) > time.Duration(opts.Settings.ReadyTimeout) {
 				t.Error("an early death was waited for")
 			}
 			if err := bindable(r.first); err != nil {

@@ -27,7 +27,8 @@ type State struct {
 	Instances  map[int]Instance  `json:"instances,omitempty"` // by port
 	Daemons    map[string]Daemon `json:"daemons,omitempty"`   // by name
 	Active     *Active           `json:"active,omitempty"`
-	Own        []string          `json:"own,omitempty"` // the user's command of the instance that was stopped last, without passwords
+	Own        []string          `json:"own,omitempty"`     // the user's command of the service that had the traffic last, without passwords
+	Settings   Settings          `json:"settings,omitzero"` // of the service that had the traffic last
 	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
 }
 
@@ -52,18 +53,18 @@ type Active struct {
 
 // Instance is a process of the service that was spawned on a port.
 type Instance struct {
-	Port     int              `json:"port"`
-	Step     int              `json:"step"`
-	ID       string           `json:"instance,omitempty"` // as it names itself
-	Build    string           `json:"build,omitempty"`
-	Process  process.Identity `json:"process"`
-	Spawned  time.Time        `json:"spawned"`
-	Args     []string         `json:"args"`          // without passwords
-	Own      []string         `json:"own,omitempty"` // a command of the user's own as it was given, likewise; see [Again]
-	ReadyURL string           `json:"ready_url"`
-	Admin    bool             `json:"admin"` // it has an admin socket
-	Socket   string           `json:"socket"`
-	Log      string           `json:"log"`
+	Port    int              `json:"port"`
+	Step    int              `json:"step"`
+	ID      string           `json:"instance,omitempty"` // as it names itself
+	Build   string           `json:"build,omitempty"`
+	Process process.Identity `json:"process"`
+	Spawned time.Time        `json:"spawned"`
+	Args    []string         `json:"args"`          // without passwords
+	Own     []string         `json:"own,omitempty"` // a command of the user's own as it was given, likewise; see [Again]
+	Settings
+	Admin  bool   `json:"admin"` // it has an admin socket
+	Socket string `json:"socket"`
+	Log    string `json:"log"`
 }
 
 func (o *Orchestrator) statePath() string { return filepath.Join(o.cfg.Dir, "state.json") }

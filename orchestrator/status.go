@@ -129,7 +129,7 @@ func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, live, fal
 	var err error
 	var asked sync.WaitGroup
 	asked.Go(func() { told, err = o.admin(i).status(ctx) })
-	v.Ready, v.Reason = ready(ctx, i.Port, i.ReadyURL)
+	v.Ready, v.Reason = ready(ctx, i.Port, i.readyPath())
 	asked.Wait()
 	if err == nil {
 		v.Told, v.Raw = &told, told.Raw

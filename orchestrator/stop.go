@@ -22,6 +22,7 @@ type StopOptions struct {
 	Port   int
 	Yes    bool // the active one too
 	DryRun bool
+	Grace  time.Duration // from SIGTERM to SIGKILL; 0: as remembered
 }
 
 // StopResult says what was ended.
@@ -77,6 +78,7 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 			r.Op, r.Cut, r.Warnings, r.Took = op.entry.Op, op.cut, op.warnings, millis(time.Since(op.began))
 		}()
 		op.entry.Kind, op.entry.Port = kindStop, opts.Port
+		op.limits.Grace = Duration(opts.Grace)
 		if op.settled != nil && op.settled.Stopped != 0 && opts.Port == op.settled.Stopped {
 			r.Stopped, op.ended = append(r.Stopped, opts.Port), true // in the journal under the command that it was
 			return nil
@@ -149,7 +151,7 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 			return err
 		}
 	}
-	if err := process.Stop(ctx, i.Process, op.o.cfg.Timeouts.Grace, func(what string) { op.report("%s", what) }); err != nil {
+	if err := process.Stop(ctx, i.Process, op.grace(i), func(what string) { op.report("%s", what) }); err != nil {
 		return err
 	}
 	if err := op.o.forget(i.Port); err != nil {
@@ -157,9 +159,16 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 	}
 	delete(op.state.Instances, i.Port)
 	if op.state.Active != nil && op.entry.Kind == kindStop { // a spawn that failed has served nobody
-		op.state.Own = i.Own
+		if err := op.serve(i); err != nil {
+			return err
+		}
 	}
 	return op.save()
+}
+
+// grace is how long the instance has from SIGTERM to SIGKILL.
+func (op *operation) grace(i Instance) time.Duration {
+	return op.limits.Over(i.Settings).Grace.or(op.o.cfg.Timeouts.Grace)
 }
 
 // forget takes away what tells of an instance; its logs stay.

@@ -24,9 +24,10 @@ const (
 
 // SwitchOptions says where traffic should go.
 type SwitchOptions struct {
-	To     int      // port; 0: the other live instance
-	Force  []string // gates to override, by name
-	DryRun bool     // gates and probe only
+	To     int           // port; 0: the other live instance
+	Force  []string      // gates to override, by name
+	DryRun bool          // gates and probe only
+	Drain  time.Duration // for what the previous instance has begun; 0: as remembered
 	// Check is asked before the gates; its error refuses the switch. from is the
 	// step that the service is at, 0 before the first.
 	Check func(ctx context.Context, from, to int) error
@@ -84,6 +85,7 @@ func (o *Orchestrator) Switch(ctx context.Context, opts SwitchOptions) (SwitchRe
 			r, op.ended = *done, true
 			return nil
 		}
+		op.limits.DrainTimeout = Duration(opts.Drain)
 		s := &switching{operation: op, result: &r}
 		defer func() {
 			r.Op, r.Cut, r.Warnings, r.Phases, r.Took = op.entry.Op, op.cut, op.warnings, op.phases, millis(time.Since(op.began))
@@ -251,7 +253,7 @@ func (s *switching) judge(gates []Gate, force []string) error {
 
 // probe makes sure of the next instance and of the proxy.
 func (s *switching) probe(ctx context.Context) error {
-	if ok, reason := ready(ctx, s.next.Port, s.next.ReadyURL); !ok {
+	if ok, reason := ready(ctx, s.next.Port, s.next.readyPath()); !ok {
 		return problem(fmt.Errorf("%w: port %d: %s", ErrNotReady, s.next.Port, reason), s.view.where(), "migrate status; see "+s.next.Log)
 	}
 	_, doubts, err := s.o.prove(ctx, s.next)
@@ -294,7 +296,7 @@ func (s *switching) move(ctx context.Context) error {
 		err = s.phase(phaseConfirm, "")
 	}
 	if err == nil {
-		err = s.confirm(whole, s.next.Port, s.next.ID)
+		err = s.confirm(whole, s.next)
 	}
 	if err != nil {
 		return s.putBack(ctx, err)
@@ -327,6 +329,9 @@ func (s *switching) complete(ctx context.Context) error {
 		}
 	}
 	s.entry.Databases = s.state.Databases
+	if err := s.serve(s.next); err != nil {
+		return fmt.Errorf("%w: %w", errOpen, err)
+	}
 	s.result.Op, s.result.Took, s.result.Warnings = s.entry.Op, millis(time.Since(s.began)), s.warnings
 	last := *s.result
 	last.Gates, last.Phases, last.Cut = nil, nil, s.cut

@@ -10,6 +10,7 @@ import (
 type view struct {
 	active   *Instance // named by the live link, running or not; nil without one
 	running  bool      // the active one runs
+	known    bool      // the state has it
 	others   []Instance
 	fallback int      // port
 	last     []string // the user's command of the instance that was stopped last
@@ -38,14 +39,14 @@ func (op *operation) view(ctx context.Context) (view, error) {
 	i, known := op.state.Instances[live]
 	if !known { // the state was lost, or the last active instance was taken out of it
 		i = Instance{Port: live, Step: op.lastStep(live)}
-		if f, _, err := readFace(ctx, local(live)); err == nil {
+		if f, _, err := readFace(ctx, local(live)+defaultConfigURL); err == nil {
 			v.running = true
 			if f.Step != nil {
 				i.Step = int(*f.Step)
 			}
 		}
 	}
-	v.active = &i
+	v.active, v.known = &i, known
 	return v, nil
 }
 

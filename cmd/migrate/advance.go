@@ -58,7 +58,7 @@ const forceUsage = "move although this `gate` refuses, on your word, which the j
 // flags binds what advance and rollback share.
 func (wk *walker) flags(cmd *cobra.Command, dryRun *bool) {
 	f := cmd.Flags()
-	f.StringVar(&wk.ready, "ready-url", "/readyz", "`path` that answers 200 once an instance is ready")
+	settingsFlags(cmd, &wk.settings)
 	f.StringSliceVar(&wk.force, "force", nil, forceUsage)
 	f.BoolVar(dryRun, "dry-run", false, "list each action, and do nothing")
 	wk.g.complete(cmd, "force", gateNames)

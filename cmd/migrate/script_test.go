@@ -34,22 +34,24 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fickle := filepath.Join(t.TempDir(), "fickle")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", fickle, "./testdata/fickle").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	services := t.TempDir() // of somebody's own
+	for _, name := range []string{"fickle", "odd"} {
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", services, "./testdata/"+name).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               func(env *testscript.Env) error { return setUp(env, bin, fickle) },
+		Setup:               func(env *testscript.Env) error { return setUp(env, bin, services) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": wantCode, "lines": readLines, "legacy": writeLegacy, "lock": takeLock, "unlock": letGo,
 		},
 	})
 }
 
-func setUp(env *testscript.Env, bin, fickle string) error {
+func setUp(env *testscript.Env, bin, services string) error {
 	tb, ok := env.T().(testing.TB)
 	if !ok {
 		return errors.New("the script's test is no testing.TB")
@@ -58,7 +60,7 @@ func setUp(env *testscript.Env, bin, fickle string) error {
 	dir := filepath.Join(env.WorkDir, "state")
 	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	for name, value := range map[string]any{
-		"MIGRATE_DIR": dir, "MIGRATE_FIRST_PORT": first, "PORT0": first, "PORT1": first + 1, "FICKLE": fickle,
+		"MIGRATE_DIR": dir, "MIGRATE_FIRST_PORT": first, "PORT0": first, "PORT1": first + 1, "FICKLE": filepath.Join(services, "fickle"), "ODD": filepath.Join(services, "odd"),
 		"MIGRATE_NGINX_LISTEN": fmt.Sprint("127.0.0.1:", first+38), "MIGRATE_MONGO_LISTEN": fmt.Sprint("127.0.0.1:", first+39),
 		"TZ": "UTC", "MIGRATE_NGINX": nginxtest.Binary(tb),
 	} {

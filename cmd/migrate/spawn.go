@@ -24,7 +24,7 @@ import (
 type spawnOptions struct {
 	port     int
 	step     int
-	readyURL string
+	settings orchestrator.Settings
 	force    []string
 	dryRun   bool
 	command  []string
@@ -43,11 +43,15 @@ Without a command it is the ToDo service. Your own service follows "--"; {port}
 and {step} are replaced in it, and PORT and MIGRATION_STEP are in its
 environment. What is in the environment of this command is in its, too:
 MIGRATE_COMPARE_MIN=100 lets the ToDo service go to step 5 after 100 compared
-reads instead of 1,000.`,
+reads instead of 1,000.
+
+How an instance is waited for, asked and ended is remembered with the service,
+for the next spawn, advance, rollback, switch and stop.`,
 		Example: `  migrate spawn --step 3
   migrate spawn --step 3 --dry-run
   migrate spawn --port 8001 --step 3
-  migrate spawn --port 8001 --step 3 -- ./my-service --listen 127.0.0.1:{port}`,
+  migrate spawn --port 8001 --step 3 -- ./my-service --listen 127.0.0.1:{port}
+  migrate spawn --step 1 --ready-url /up --ready-timeout 10m -- ./my-service`,
 		Args: ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.command = args
@@ -61,7 +65,7 @@ reads instead of 1,000.`,
 	f := cmd.Flags()
 	f.IntVar(&o.port, "port", 0, "`port` on 127.0.0.1 (default: the next free one)")
 	f.IntVar(&o.step, "step", 0, "`step` of the migration, 1 to 8")
-	f.StringVar(&o.readyURL, "ready-url", "/readyz", "`path` that answers 200 once the instance is ready")
+	settingsFlags(cmd, &o.settings)
 	f.StringSliceVar(&o.force, "force", nil, "override a `rule` by name (step: let the first instance be at another step than 1)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "list each action, and do nothing")
 	g.mayCreate(cmd)
@@ -80,7 +84,7 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 	if err != nil {
 		return err
 	}
-	opts.ReadyURL, opts.Force, opts.DryRun = o.readyURL, o.force, o.dryRun
+	opts.Settings, opts.Force, opts.DryRun = o.settings, o.force, o.dryRun
 	empty := opts.Databases != nil && missing(opts.Databases.SQLite)
 	r, err := orch.Spawn(ctx, opts)
 	if err != nil {

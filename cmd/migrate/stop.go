@@ -43,6 +43,7 @@ the embedded server; the data stays.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "every instance, nginx and the embedded server")
 	f.BoolVarP(&o.Yes, "yes", "y", false, "the active one too")
+	graceFlag(cmd, (*orchestrator.Duration)(&o.Grace))
 	f.BoolVar(&o.DryRun, "dry-run", false, "list each action, and do nothing")
 	cmd.ValidArgsFunction = g.completes(portsOf(anyInstance))
 	return cmd

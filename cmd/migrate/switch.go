@@ -27,6 +27,7 @@ back (exit 6).`,
 	g.cutoverFlag(cmd)
 	f.IntVar(&o.To, "to", 0, "`port` to move traffic to (default: the other live instance)")
 	f.StringSliceVar(&o.Force, "force", nil, forceUsage)
+	drainFlag(cmd, (*orchestrator.Duration)(&o.Drain))
 	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates, probe, list each action, and do nothing")
 	g.complete(cmd, "to", portsOf(inactive))
 	g.complete(cmd, "force", gateNames)

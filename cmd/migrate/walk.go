@@ -13,11 +13,11 @@ import (
 
 // walker moves the service by one step at a time: spawn, then switch.
 type walker struct {
-	g       *globals
-	orch    *orchestrator.Orchestrator
-	force   []string
-	ready   string   // path that answers 200 once an instance is ready
-	command []string // of a service of one's own
+	g        *globals
+	orch     *orchestrator.Orchestrator
+	force    []string
+	command  []string // of a service of one's own
+	settings orchestrator.Settings
 
 	backfill bool // run backfill and verify where gates ask for them
 }
@@ -94,7 +94,7 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx co
 	if err != nil {
 		return orchestrator.SpawnResult{}, err
 	}
-	opts.ReadyURL, opts.DryRun = wk.ready, dry
+	opts.Settings, opts.DryRun = wk.settings, dry
 	if check := opts.Check; ask != nil {
 		opts.Check = func(ctx context.Context, from int) error {
 			if check != nil {
@@ -172,7 +172,7 @@ func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.Switch
 		}
 		port = r.Instance.Port
 	}
-	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force})
+	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout)})
 }
 
 // plan says what move would do. What can be checked now is; that a backfill and
@@ -190,7 +190,7 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 		port = r.Instance.Port
 		into.Actions.spawn(r)
 	} else {
-		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, DryRun: true})
+		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout), DryRun: true})
 		if wk.backfill && wantsData(err) {
 			into.fill(step)
 			err = nil
