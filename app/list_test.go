@@ -39,25 +39,7 @@ func peak(t *testing.T, tasks int) (most uint64) {
 		INSERT INTO tasks SELECT printf('%%08d',i),'Bill',hex(zeroblob(300)),i%%2 FROM n`, tasks)); err != nil {
 		t.Fatal(err)
 	}
-	old, err := OpenOld(t.Context(), Databases{SQLite: path}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer old.Close()
-	if _, err := old.FirstContact(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	service, err := migration.New(migration.Config[task.Task, task.Filter]{Step: migration.DeployNew, Old: old})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := web.New(web.Config{Step: migration.DeployNew}, service)
-	if err != nil {
-		t.Fatal(err)
-	}
-	face := httptest.NewServer(server.Public())
-	defer face.Close()
-	res, err := http.Get(face.URL + "/tasks?done=all")
+	res, err := http.Get(serveFile(t, path) + "/tasks?done=all")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +59,31 @@ func peak(t *testing.T, tasks int) (most uint64) {
 		t.Errorf("%d tasks of %d: %v", n, tasks, err)
 	}
 	return most
+}
+
+// serveFile serves a legacy file at step 1, after first contact, and returns
+// the service's URL.
+func serveFile(t *testing.T, path string) string {
+	t.Helper()
+	old, err := OpenOld(t.Context(), Databases{SQLite: path}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { old.Close() })
+	if _, err := old.FirstContact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	service, err := migration.New(migration.Config[task.Task, task.Filter]{Step: migration.DeployNew, Old: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := web.New(web.Config{Step: migration.DeployNew}, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	face := httptest.NewServer(server.Public())
+	t.Cleanup(face.Close)
+	return face.URL
 }
 
 // sampled looks at the live heap once in every half a megabyte.

@@ -39,10 +39,7 @@ type bench struct {
 
 // lay writes the rows as the original program would have.
 func lay(t rapid.TB, path string, rows []row) *sql.DB {
-	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)&_pragma=synchronous(OFF)")
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := foreignly(t, path)
 	if _, err := db.Exec(`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`); err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +47,15 @@ func lay(t rapid.TB, path string, rows []row) *sql.DB {
 		if err := insert(db, r); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return db
+}
+
+// foreignly opens a file as a foreign program does.
+func foreignly(t rapid.TB, path string) *sql.DB {
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)&_pragma=synchronous(OFF)")
+	if err != nil {
+		t.Fatal(err)
 	}
 	return db
 }

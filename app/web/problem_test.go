@@ -56,8 +56,13 @@ func TestErrorsOfTheStore(t *testing.T) {
 	}
 }
 
-// Every code that the source can answer is asked for in a test of this package.
+// Every code that the source can answer is asked for in a test of this package,
+// and explained in the reference, unless operators alone meet it.
 func TestEveryCodeIsTested(t *testing.T) {
+	reference, err := os.ReadFile("../../docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	sources, tests := "", ""
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -81,6 +86,9 @@ func TestEveryCodeIsTested(t *testing.T) {
 	for _, m := range found {
 		if !strings.Contains(tests, `"`+m[1]+`"`) {
 			t.Errorf("no test asks for code %s", m[1])
+		}
+		if m[1] != "stranger" && !strings.Contains(string(reference), "| `"+m[1]+"` |") {
+			t.Errorf("docs/http.md has no row for code %s", m[1])
 		}
 	}
 }
