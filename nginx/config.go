@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"text/template"
+	"time"
 )
 
 // The defaults of a [Config].
@@ -53,8 +54,9 @@ type Config struct {
 // may be called from several goroutines, but two operators need a lock of
 // their own around Start, Stop and the moves.
 type Server struct {
-	cfg Config
-	cut atomic.Int64 // see TakeCut
+	cfg    Config
+	taking time.Duration // how long a reload may take to be seen; settle
+	cut    atomic.Int64  // see TakeCut
 }
 
 // New checks the configuration. It touches no file and needs no nginx.
@@ -95,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Settings.withDefaults().check(); err != nil {
 		return nil, err
 	}
-	return &Server{cfg: cfg}, nil
+	return &Server{cfg: cfg, taking: settle}, nil
 }
 
 // Config returns the configuration with its defaults filled in.
@@ -108,9 +110,14 @@ func unwritable(r rune) bool { return r == '$' || r == '"' || r < ' ' || r == 0x
 //go:embed nginx.conf.tmpl
 var templateText string
 
-// Render returns the text of nginx.conf.
+// Render returns the text of nginx.conf, with the operator's own file in it as
+// it is now. It writes nothing.
 func (s *Server) Render(ctx context.Context) ([]byte, error) {
-	text, _, err := s.renderLinks(ctx)
+	var own custom
+	if _, err := os.Stat(s.path(customFile)); err == nil {
+		own = customFile
+	}
+	text, _, err := s.renderLinks(ctx, own)
 	return text, err
 }
 
@@ -127,18 +134,18 @@ func (s *Server) targets() (to targets, err error) {
 }
 
 // renderLinks renders for where the links lead now.
-func (s *Server) renderLinks(ctx context.Context) (text []byte, generation string, err error) {
+func (s *Server) renderLinks(ctx context.Context, own custom) (text []byte, generation string, err error) {
 	to, err := s.targets()
 	if err != nil {
 		return nil, "", err
 	}
-	return s.render(ctx, to)
+	return s.render(ctx, to, own)
 }
 
 // render returns the text and its generation: a hash of all the rest of it,
 // by which a running nginx says which text it was started or reloaded with.
 // The text depends on the targets only when traffic moves by reload.
-func (s *Server) render(ctx context.Context, to targets) (text []byte, generation string, err error) {
+func (s *Server) render(ctx context.Context, to targets, own custom) (text []byte, generation string, err error) {
 	who, err := currentAccount()
 	if err != nil {
 		return nil, "", err
@@ -148,6 +155,7 @@ func (s *Server) render(ctx context.Context, to targets) (text []byte, generatio
 		return nil, "", err
 	}
 	data := s.template(groups, who, s.release(ctx).keepsIdle(), to)
+	data.Custom = string(own)
 	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
 		"quote": quote,
 		"path":  func(name string) string { return quote(s.path(name)) },

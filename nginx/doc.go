@@ -25,6 +25,8 @@
 // Everything is in one folder:
 //
 //	nginx.conf  what the template became; replaced only by one that nginx accepts
+//	custom.conf the operator's own directives, if there are any
+//	custom/     a copy of them, as nginx.conf includes it
 //	nginx.pid   the master's process id, by nginx
 //	started     the same process id, and when that process started, by us
 //	live        -> routes/8001

@@ -49,7 +49,7 @@ func (s *Server) Widen(ctx context.Context, port int) error {
 	if s.cfg.Cutover == ByReload {
 		return nil // it gets its group when traffic moves to it
 	}
-	if err := s.Reload(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+	if err := s.reloadInForce(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
 		return errors.Join(fmt.Errorf("nginx: add port %d: %w", port, err), s.writePorts(before))
 	}
 	return nil

@@ -13,14 +13,23 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Reload installs the configuration and has the running nginx take it,
-// returning when it is seen to; if it isn't, the old file is put back. What it
-// costs clients, [Server.TakeCut] says.
+// Reload installs the configuration, with the operator's own file as it is now,
+// and has the running nginx take it, returning when it is seen to. If nginx
+// rejects it, nothing is changed; if it isn't seen, the old file is put back.
+// What it costs clients, [Server.TakeCut] says.
 func (s *Server) Reload(ctx context.Context) error {
+	own, err := s.takeCustom()
+	if err == nil {
+		err = s.reloadWith(ctx, own)
+	}
+	return errors.Join(err, s.sweepCustom())
+}
+
+func (s *Server) reloadWith(ctx context.Context, own custom) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
-	text, generation, err := s.renderLinks(ctx)
+	text, generation, err := s.renderLinks(ctx, own)
 	if err != nil {
 		return err
 	}
@@ -67,11 +76,11 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 		return errors.Join(fmt.Errorf("nginx: reload: %w", err), s.endWindow())
 	}
 	if err := process.Signal(syscall.SIGHUP); err != nil {
-		return errors.Join(fmt.Errorf("nginx: reload: %w", err), s.putBack(old))
+		return errors.Join(fmt.Errorf("nginx: reload: %w", err), s.writeBack(old))
 	}
 	s.cut.Add(int64(left))
 	if err := s.waitTaken(ctx, process.Pid, generation, before); err != nil {
-		return errors.Join(err, s.putBack(old))
+		return errors.Join(err, s.putBack(ctx, process, old))
 	}
 	if _, same := head(old); same == generation {
 		return s.endWindow() // the new workers are in it, too
@@ -79,9 +88,16 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 	return nil // the old workers stay in it until they end
 }
 
+// ReloadLimit is what a reload takes at most, until it is seen or given up: the
+// closing window, nginx's own check of the configuration, and the wait for the
+// new workers. Whoever waits for a reload must wait for so long.
+const ReloadLimit = longest + tryLimit + settle
+
 // waitTaken waits until the old workers accept nothing more and nginx answers
-// with the generation.
+// with the generation: for settle at most, both together.
 func (s *Server) waitTaken(ctx context.Context, master int, generation string, old []worker) error {
+	ctx, cancel := context.WithTimeout(ctx, s.taking)
+	defer cancel()
 	var err error
 	retired := func() bool {
 		var now []worker
@@ -90,16 +106,32 @@ func (s *Server) waitTaken(ctx context.Context, master int, generation string, o
 			return !w.outgoing && slices.Contains(old, w)
 		})
 	}
-	waitFor(ctx, settle, retired)
+	waitFor(ctx, s.taking, retired)
 	if err != nil {
 		return fmt.Errorf("nginx: look at its workers: %w", err)
 	}
 	return s.waitGeneration(ctx, generation, 1)
 }
 
-// putBack writes the file that the running nginx goes by, after it has not
-// taken another.
-func (s *Server) putBack(text []byte) error {
+// putBack has nginx go by the old file again, after it was not seen to take
+// another. It may be about to: so it is told once more, and comes to this file
+// last, whatever it does now.
+func (s *Server) putBack(ctx context.Context, master *os.Process, old []byte) error {
+	if err := s.writeBack(old); err != nil {
+		return err
+	}
+	if err := master.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("nginx: put the old configuration back: %w", err)
+	}
+	_, generation := head(old)
+	if err := s.waitGeneration(context.WithoutCancel(ctx), generation, 5); err != nil {
+		return fmt.Errorf("nginx: put the old configuration back: %w", err)
+	}
+	return nil
+}
+
+// writeBack writes the file that the running nginx goes by.
+func (s *Server) writeBack(text []byte) error {
 	err := renameio.WriteFile(s.path("nginx.conf"), text, 0o600, renameio.WithTempDir(s.cfg.Dir))
 	if err != nil {
 		return errors.Join(fmt.Errorf("nginx: put the old configuration back: %w", err), s.endWindow())
@@ -122,7 +154,11 @@ func (s *Server) rewrite(ctx context.Context, link string, port int) error {
 	} else {
 		to.fallback = port
 	}
-	text, generation, err := s.render(ctx, to)
+	own, err := s.customInForce()
+	if err != nil {
+		return err
+	}
+	text, generation, err := s.render(ctx, to, own)
 	if err != nil {
 		return err
 	}
@@ -145,7 +181,7 @@ func (s *Server) unwrite(ctx context.Context) error {
 	if by, _ := head(text); err != nil || by != ByReload {
 		return err
 	}
-	if err := s.Reload(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
+	if err := s.reloadInForce(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
 		return err
 	}
 	return nil
@@ -172,7 +208,7 @@ func (s *Server) Recover(ctx context.Context) error {
 		return fmt.Errorf("nginx: recover: %w", err)
 	}
 	if _, generation := head(text); generation != route.Generation {
-		return s.Reload(ctx)
+		return s.reloadInForce(ctx)
 	}
 	return s.endWindow()
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"migrate/nginx"
 	"migrate/nginx/nginxtest"
@@ -130,6 +131,45 @@ func TestMoveRejected(t *testing.T) {
 	live, lerr := server.Live()
 	if err := errors.Join(err, lerr); err != nil || route.Live != cfg.FirstPort || live != cfg.FirstPort {
 		t.Errorf("served %+v, link %d, %v", route, live, err)
+	}
+}
+
+// A reload that is not seen in time is undone: nginx, which is in the middle of
+// it, comes to the old file last. (Without being told once more it would go on
+// to the new one after everybody was told that traffic is where it was.)
+func TestReloadNotSeenIsPutBack(t *testing.T) {
+	s := newStage(t, 2, nginx.ByReload)
+	a, b := s.serve(t, named("a")), s.serve(t, named("b"))
+	s.with(t, a.port, 0)
+	before, err := s.Served(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := startLoad(t.Context(), s.Config().Listen, 4, 0)
+	defer l.end()
+	for range 5 {
+		s.SetTaking(1)
+		err := s.Move(t.Context(), b.port)
+		s.SetTaking(patience)
+		if err == nil {
+			t.Fatal("a move that could not be seen succeeded")
+		}
+		for range 30 {
+			if route, err := s.Served(t.Context()); err != nil || route != before {
+				t.Fatalf("served %+v, %v; want %+v as before", route, err, before)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if live, err := s.Live(); err != nil || live != a.port {
+			t.Errorf("the link names %d, %v", live, err)
+		}
+	}
+	l.end()
+	if err := s.Move(t.Context(), b.port); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.each(t, []string{"POST"}, is(200, "b")); err != nil {
+		t.Error(err)
 	}
 }
 

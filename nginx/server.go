@@ -25,8 +25,12 @@ var ErrAddressTaken = errors.New("address already in use")
 // take. The one that was there before is still there.
 var ErrRejected = errors.New("nginx rejects the configuration")
 
-// settle is how long a start or a reload may take to be seen.
-const settle = 10 * time.Second
+// How long a start or a reload may take to be seen, and nginx to check a
+// configuration.
+const (
+	settle   = 10 * time.Second
+	tryLimit = 5 * time.Second
+)
 
 // Status is what can be said about an nginx from outside.
 type Status struct {
@@ -42,7 +46,7 @@ type Status struct {
 // Start writes the configuration and starts an nginx that outlives this
 // process. One of ours that runs already stays; it is reloaded if its
 // configuration is another one.
-func (s *Server) Start(ctx context.Context) error {
+func (s *Server) Start(ctx context.Context) (err error) {
 	binary, err := s.binary()
 	if err != nil {
 		return err
@@ -50,7 +54,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.makeDirs(); err != nil {
 		return err
 	}
-	text, generation, err := s.renderLinks(ctx)
+	own, err := s.takeCustom()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.sweepCustom()) }()
+	text, generation, err := s.renderLinks(ctx, own)
 	if err != nil {
 		return err
 	}
@@ -70,7 +79,7 @@ func (s *Server) Start(ctx context.Context) error {
 		if route, err := s.Served(ctx); err == nil && route.Generation == generation {
 			return s.remember()
 		}
-		return s.Reload(ctx)
+		return s.reloadWith(ctx, own)
 	}
 	if err := s.endOrphans(ctx); err != nil {
 		return err
@@ -179,8 +188,10 @@ func (s *Server) try(ctx context.Context, binary string, text []byte) (*renameio
 	if _, err := draft.Write(text); err != nil {
 		return nil, errors.Join(fmt.Errorf("nginx: write configuration: %w", err), draft.Cleanup())
 	}
-	if out, err := s.run(ctx, binary, draft.Name(), "-t", "-q"); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w (%w), and what was there before is still there: %s", ErrRejected, err, out), draft.Cleanup())
+	limited, cancel := context.WithTimeout(ctx, tryLimit)
+	defer cancel()
+	if out, err := s.run(limited, binary, draft.Name(), "-t", "-q"); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w (%w), and what was there before is still there: %s", ErrRejected, err, s.inOwnWords(out)), draft.Cleanup())
 	}
 	return draft, nil
 }

@@ -15,6 +15,7 @@ type view struct {
 	Ports              []string
 	User               *account
 	KeepsIdle          bool
+	Custom             string // file with the operator's own directives; empty: none
 	Settings
 	Hidden, TodoHidden []string
 	Body               string // client_max_body_size, in bytes; 0 none

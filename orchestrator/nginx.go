@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"time"
 
 	"migrate/nginx"
 )
@@ -18,3 +19,5 @@ func (n byNginx) Served(ctx context.Context) (live, fallback int, err error) {
 	route, err := n.Server.Served(ctx)
 	return route.Live, route.Fallback, err
 }
+
+func (n byNginx) Limit() time.Duration { return nginx.ReloadLimit }

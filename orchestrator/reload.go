@@ -24,10 +24,9 @@ type Reloading interface {
 	// Describe says whether the instance on a port is the ToDo service: the
 	// proxy limits what passes to that one.
 	Describe(port int, todo bool) error
+	// Limit is how long a move may take at most, until it is seen or given up.
+	Limit() time.Duration
 }
-
-// reloadWait is what a reload may take, in addition to Timeouts.Confirm.
-const reloadWait = 10 * time.Second
 
 func (op *operation) reloading() (Reloading, bool) {
 	t, ok := op.o.cfg.Traffic.(Reloading)
@@ -37,8 +36,8 @@ func (op *operation) reloading() (Reloading, bool) {
 // moveWait is how long a move may take until it is confirmed.
 func (op *operation) moveWait() time.Duration {
 	wait := op.o.cfg.Timeouts.Confirm
-	if _, ok := op.reloading(); ok {
-		wait += reloadWait
+	if t, ok := op.reloading(); ok {
+		wait += t.Limit()
 	}
 	return wait
 }

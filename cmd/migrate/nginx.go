@@ -64,7 +64,18 @@ measures how long the service keeps one.`
 		func(ctx context.Context, g *globals) error { return planNginxStop(ctx, g, yes) },
 		func(ctx context.Context, g *globals) error { return runNginxStop(ctx, g, yes) })
 	stop.Flags().BoolVarP(&yes, "yes", "y", false, "even while an instance takes traffic through it")
-	planned("reload", "Write the configuration anew and have nginx load it", planNginxReload, runNginxReload)
+	reload := planned("reload", "Write the configuration anew and have nginx load it", planNginxReload, runNginxReload)
+	reload.Long = `Write the configuration anew, with nginx/custom.conf of the state folder in it,
+test it, and have nginx load it. One that nginx rejects is not installed, and
+the running nginx goes on as it was.
+
+Before nginx loads it, its answers ask clients to close their connections, for
+two seconds at most. Those that stay open longer are cut, and their number is
+said. From nginx 1.27.4 on none is cut.
+
+custom.conf is for whatever migrate has no flag for. It stands inside of
+server { … }, before the locations of migrate, whose own directives win. It is
+taken at nginx start and at nginx reload, never by a switch.`
 	sub("test", "Have nginx check the configuration", runNginxTest)
 	sub("show", "Print nginx's configuration", runNginxShow)
 	return cmd
@@ -133,8 +144,7 @@ func runNginxStart(ctx context.Context, g *globals) error {
 	if err := startNginx(ctx, o, proxy); err != nil {
 		return err
 	}
-	g.warnCut(proxy)
-	return g.nginxStatus(ctx, proxy)
+	return g.nginxStatus(ctx, proxy, false)
 }
 
 // startNginx starts the proxy and remembers where, so that it is said once.
@@ -148,7 +158,11 @@ func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.
 			if errors.Is(err, nginx.ErrAddressTaken) {
 				return next(err, "no proxy was started", "the same with --nginx-listen "+freeBeside(cfg.Listen))
 			}
-			return next(err, "no proxy was started", "migrate nginx test")
+			state := "no proxy was started"
+			if st, serr := proxy.Status(ctx); serr == nil && st.Running {
+				state = "the running nginx goes on as it was"
+			}
+			return next(err, state, "migrate nginx test")
 		}
 		return keepProxy(o.Dir(), cfg)
 	})
@@ -168,24 +182,31 @@ func describe(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Se
 	return nil
 }
 
-// warnCut says what a reload has cost clients.
-func (g *globals) warnCut(proxy *nginx.Server) {
-	if n := proxy.TakeCut(); n > 0 {
-		g.progress(orchestrator.Event{Warning: true, Detail: fmt.Sprintf("the reload cut %d connections of clients", n)})
-	}
+// nginxAnswer is what start and reload say.
+type nginxAnswer struct {
+	nginx.Status
+	Cut int `json:"cut"` // connections of clients, by the reload
 }
 
-func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server) error {
+// nginxStatus says where nginx listens, and what a reload has cost clients.
+func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server, reloaded bool) error {
 	st, err := proxy.Status(ctx)
 	if err != nil {
 		return err
 	}
-	return g.answer(st, func(w io.Writer) {
+	cut := proxy.TakeCut()
+	return g.answer(nginxAnswer{st, cut}, func(w io.Writer) {
 		fmt.Fprintf(w, "nginx listens on http://%s (process %d)", st.Listen, st.PID)
 		if st.Live != 0 {
 			fmt.Fprintf(w, ", traffic goes to port %d", st.Live)
 		}
 		fmt.Fprintln(w)
+		switch {
+		case cut > 0:
+			fmt.Fprintf(w, "The reload cut %d connections of clients that had idled, or waited for an answer, all through the closing window.\n", cut)
+		case reloaded:
+			fmt.Fprintln(w, "The configuration is loaded anew; no connection of a client was cut.")
+		}
 	})
 }
 
@@ -245,11 +266,19 @@ func runNginxReload(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	if err := o.Exclusive(ctx, "nginx reload", proxy.Reload); err != nil {
+	err = o.Exclusive(ctx, "nginx reload", func(ctx context.Context) error {
+		if err := describe(ctx, o, proxy); err != nil {
+			return err
+		}
+		return proxy.Reload(ctx)
+	})
+	if errors.Is(err, nginx.ErrRejected) {
+		return next(err, "the running nginx goes on as it was", "migrate nginx test")
+	}
+	if err != nil {
 		return err
 	}
-	g.warnCut(proxy)
-	return g.nginxStatus(ctx, proxy)
+	return g.nginxStatus(ctx, proxy, true)
 }
 
 func runNginxShow(ctx context.Context, g *globals) error {
