@@ -12,8 +12,10 @@ import (
 	_ "modernc.org/sqlite" // a foreign program that holds a lock
 )
 
-// looks is how often status is asked while a database hangs.
-const looks = 3
+const (
+	looks     = 3  // at status, while a database hangs
+	usualRate = 20 // requests a second meanwhile, four of five of them GETs
+)
 
 // saysSo finds what a line says of a database that does not answer.
 var saysSo = regexp.MustCompile(`(?i)not answer|no answer|hang|lock|busy|unavailable|unreachable|out of reach|timed? ?out|deadline`)
@@ -84,7 +86,7 @@ func yes(so bool) string {
 func (h *hanging) status(ctx context.Context, s *site, stop func(context.Context, *site) (func(), error)) (values, string, error) {
 	c := newClients(s.entrance(), hangRate)
 	defer c.close()
-	ids, err := createMany(ctx, c, "Jane", 20*int(settleTime/time.Second))
+	ids, err := createMany(ctx, c, "Jane", usualRate/5*int(settleTime/time.Second))
 	if err != nil {
 		return nil, "", err
 	}
@@ -104,7 +106,7 @@ func (h *hanging) status(ctx context.Context, s *site, stop func(context.Context
 	defer goOn()
 	using, done := context.WithCancel(ctx)
 	used := make(chan *result, 1)
-	go func() { used <- c.paced(using, 20, mixed(h.read[s], &supply{ids: ids})) }() // people go on
+	go func() { used <- c.paced(using, usualRate, mixed(h.read[s], &supply{ids: ids})) }() // people go on
 	v, lines := values{"well": well.took.Seconds()}, ""
 	var all []float64
 	for range looks {

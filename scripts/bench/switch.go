@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-const (
-	moves      = 20 // switches in a turn
-	switchRate = 100
-)
+// switchRate is how many requests a second are sent meanwhile.
+const switchRate = 100
+
+// moves is how many switches a turn has.
+func (b *bench) moves() int { return choose(b, 5, 20) }
 
 // switches measures what a switch costs those who use the service: p99 while
-// traffic moves twenty times between two instances at step 1, against p99 of as
+// traffic moves again and again between two instances at step 1, against p99 of as
 // long a time without a move. The rate is far below what the service can do.
 func switches(ctx context.Context, b *bench, p *page) error {
 	both, err := b.openBoth(ctx)
@@ -56,7 +57,7 @@ func switches(ctx context.Context, b *bench, p *page) error {
 		}
 	}
 	p.table(rows)
-	p.text("%d requests a second through nginx, of five one creates a task and four read one; %d switches a turn. A\nrequest's time begins when it is due. A POST is never repeated. \"One switch\" is the whole command, with its drain.", switchRate, moves)
+	p.text("%d requests a second through nginx, of five one creates a task and four read one; %d switches a turn. A\nrequest's time begins when it is due. A POST is never repeated. \"One switch\" is the whole command, with its drain.", switchRate, b.moves())
 	return nil
 }
 
@@ -84,7 +85,7 @@ func (b *bench) turnOfSwitches(ctx context.Context, s *site, way string, read []
 		_, err := measured(ctx, c, v, "without", read, func() error { sleep(ctx, long); return ctx.Err() })
 		return err
 	}
-	long := time.Duration(moves) * 500 * time.Millisecond
+	long := time.Duration(b.moves()) * 500 * time.Millisecond
 	s.turns++
 	if s.turns%2 == 0 {
 		if err := without(long); err != nil {
@@ -103,7 +104,7 @@ func (b *bench) turnOfSwitches(ctx context.Context, s *site, way string, read []
 // move switches again and again between the two instances.
 func (b *bench) move(ctx context.Context, s *site, v values) error {
 	var took time.Duration
-	for range choose(b, moves/4, moves) {
+	for range b.moves() {
 		o, err := s.must(ctx, "switch")
 		if err != nil {
 			return err
@@ -111,7 +112,7 @@ func (b *bench) move(ctx context.Context, s *site, v values) error {
 		took += o.took
 		sleep(ctx, 200*time.Millisecond)
 	}
-	v["move"] = 1000 * took.Seconds() / float64(choose(b, moves/4, moves))
+	v["move"] = 1000 * took.Seconds() / float64(b.moves())
 	return ctx.Err()
 }
 
