@@ -29,15 +29,6 @@ func (h *hanging) locked(ctx context.Context, p *page) error {
 // primary looks at status at step 5 while the new database, which is primary
 // there, is stopped.
 func (h *hanging) primary(ctx context.Context, p *page) error {
-	err := h.both.both(func(s *site) error {
-		if err := s.settled(ctx); err != nil {
-			return err
-		}
-		return s.advance(ctx, 5)
-	})
-	if err != nil {
-		return err
-	}
 	return h.statuses(ctx, p, "Status at step 5 while the new database, now primary, is stopped (SIGSTOP)", "new", stopServer)
 }
 

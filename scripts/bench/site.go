@@ -101,16 +101,20 @@ func (b *bench) close() error {
 	}
 	var failed []error
 	for _, s := range b.sites {
-		if _, err := os.Stat(s.dir); err != nil {
-			continue
-		}
-		if _, err := s.must(ctx, "stop", "--all", "--yes"); err != nil {
-			failed = append(failed, err)
-		}
+		failed = append(failed, s.stop(ctx))
 	}
 	b.sites = nil
 	endAll(b.dir)
 	return errors.Join(append(failed, os.RemoveAll(b.dir))...)
+}
+
+// stop ends a site, if it was ever begun. Its data stays.
+func (s *site) stop(ctx context.Context) error {
+	if _, err := os.Stat(s.dir); err != nil {
+		return nil
+	}
+	_, err := s.must(ctx, "stop", "--all", "--yes")
+	return err
 }
 
 // outcome is what a command did.
