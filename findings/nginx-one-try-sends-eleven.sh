@@ -7,7 +7,8 @@
 # Seen: a try on a kept connection that fails does not count as a try, although the whole request was sent and read. With
 # `keepalive 10` and ten idle connections, a GET that makes the back end end the connection (a crash of its worker, a
 # limit) is sent on each of the ten, and then on a new one. One poisonous GET ends eleven workers, and the client is told
-# 502 once. A POST is sent once. `proxy_next_upstream off` sends the GET once, too.
+# 502 once. A POST is sent once. `proxy_next_upstream off` sends the GET once, too. (Issue 9332 of kubernetes/ingress-nginx
+# tells of the symptom; nginx's page on the directive doesn't.)
 set -euo pipefail
 for tool in apt-get dpkg python3 curl; do command -v $tool >/dev/null || { echo "needs $tool"; exit 77; }; done
 dir=$(mktemp -d); pids=()
