@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,15 +17,16 @@ import (
 type Plain struct {
 	Listen string // its address
 	dir    string
+	more   string // directives of its location
 	nginx  *exec.Cmd
 	said   bytes.Buffer
 }
 
-// StartPlain starts one before the instance on the port. It is ended when the
-// test ends.
-func StartPlain(t testing.TB, port int) *Plain {
+// StartPlain starts one before the instance on the port, with more directives
+// of its location. It is ended when the test ends.
+func StartPlain(t testing.TB, port int, more ...string) *Plain {
 	t.Helper()
-	p := &Plain{Listen: fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1)), dir: t.TempDir()}
+	p := &Plain{Listen: fmt.Sprintf("127.0.0.1:%d", FreePorts(t, 1)), dir: t.TempDir(), more: strings.Join(more, "\n")}
 	p.write(t, port)
 	p.nginx = exec.Command(Binary(t), "-p", p.dir, "-e", p.path("error.log"), "-c", p.path("nginx.conf"))
 	p.nginx.Stdout, p.nginx.Stderr = &p.said, &p.said
@@ -69,9 +71,9 @@ func (p *Plain) write(t testing.TB, port int) {
 			server {
 				listen %[5]s;
 				keepalive_requests 100000;
-				location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; }
+				location / { proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; %[6]s }
 			}
-		}`, p.path("nginx.pid"), p.path("error.log"), p.path("body"), port, p.Listen)
+		}`, p.path("nginx.pid"), p.path("error.log"), p.path("body"), port, p.Listen, p.more)
 	if os.Geteuid() == 0 {
 		text = "user root root;" + text
 	}

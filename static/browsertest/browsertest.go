@@ -57,8 +57,9 @@ type Tab struct {
 
 // New starts a browser with one empty page. When the test ends it ends too;
 // an exception in a script, or something that the Content-Security-Policy
-// stopped, has then failed the test, unless [Tab.Problems] was asked.
-func New(t testing.TB) *Tab {
+// stopped, has then failed the test, unless [Tab.Problems] was asked. More
+// options are the browser's own.
+func New(t testing.TB, more ...chromedp.ExecAllocatorOption) *Tab {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a browser takes its time: left out of short runs")
@@ -75,7 +76,7 @@ func New(t testing.TB) *Tab {
 	} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, end := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	ctx, closeTab := chromedp.NewContext(allocator)
 	tab := &Tab{t: t, ctx: ctx}
 	t.Cleanup(func() {
