@@ -57,7 +57,7 @@ func (o *Orchestrator) StartDaemon(ctx context.Context, opts DaemonOptions) (Dae
 	}
 	err := o.exclusive(ctx, opts.Name+" start", false, func(ctx context.Context, op *operation) error {
 		op.entry.Kind, op.entry.Name = kindDaemon, opts.Name
-		if known, ok := op.state.Daemons[opts.Name]; ok && known.Process.Alive() {
+		if known, ok := op.state.Daemons[opts.Name]; ok && known.Process.Runs() {
 			d = known
 			op.ended = true // nothing to journal
 			return nil
@@ -187,14 +187,14 @@ func (o *Orchestrator) DaemonStatus(name string) (d Daemon, running bool, err er
 		return d, false, err
 	}
 	d = s.Daemons[name]
-	return d, d.Process.Alive(), nil
+	return d, d.Process.Runs(), nil
 }
 
 // settleDaemon ends a daemon of which the command that started it could not
 // say that it is ready, and finishes the end of one that was being stopped.
 func (op *operation) settleDaemon(ctx context.Context) error {
 	d, known := op.state.Daemons[op.entry.Name]
-	if known && d.Process.Alive() {
+	if known && d.Process.Runs() {
 		op.warn("%s (process %d) is ended", d.Name, d.Process.PID)
 		if err := op.endDaemon(ctx, d); err != nil {
 			return err

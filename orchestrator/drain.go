@@ -14,7 +14,7 @@ const drainPoll = 20 * time.Millisecond
 // is not drained in time is not: it warns.
 func (s *switching) standBy(ctx context.Context) error {
 	prev := s.view.active
-	if prev == nil || !prev.Process.Alive() {
+	if prev == nil || !prev.Process.Runs() {
 		// A fallback that is left from before may name the next one itself.
 		return s.setFallback(ctx, 0)
 	}
@@ -91,7 +91,7 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 			}
 			err = fmt.Errorf("%d requests in flight, %d writes not replicated, %d of the proxy's processes still send to it", st.InFlight, left.Pending, old)
 		}
-		if !prev.Process.Alive() {
+		if !prev.Process.Runs() {
 			return errors.New("it has ended")
 		}
 		if ctx.Err() == nil || last == nil {

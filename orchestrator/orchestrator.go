@@ -165,6 +165,7 @@ type operation struct {
 	dry      bool
 	limits   Settings // for this operation, before those that are remembered
 	success  string   // the phase that ends it well
+	exit     string   // how the first process of what it has started ended
 }
 
 // Phase is how long one part of an operation took.

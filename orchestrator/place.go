@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"migrate/orchestrator/process"
 )
 
 // kept is the instance of a spawn that was cut off, if settling has kept it
@@ -100,7 +102,7 @@ func (op *operation) checkPort(v view, opts SpawnOptions) error {
 		return usage(anotherPort(opts.Step, opts), v.where(),
 			"the proxy knows ports %d to %d, not %d", op.o.cfg.FirstPort, op.o.lastPort(), port)
 	}
-	if i, known := op.state.Instances[port]; known && i.Process.Alive() {
+	if i, known := op.state.Instances[port]; known && i.Process.Runs() {
 		return usage(fmt.Sprintf("%s, or migrate stop %d", anotherPort(opts.Step, opts), port), v.where(),
 			"port %d is taken by our instance at step %d (process %d)", port, i.Step, i.Process.PID)
 	}
@@ -109,8 +111,12 @@ func (op *operation) checkPort(v view, opts SpawnOptions) error {
 			"traffic is sent to port %d, whose instance was at step %d: another step there would be live before its gates hold", port, v.active.Step)
 	}
 	if err := bindable(port); err != nil {
+		by := "something"
+		if l, found := process.FindListener(context.Background(), port); found {
+			by = l.String()
+		}
 		return usage(anotherPort(opts.Step, opts), v.where(),
-			"port %d is taken by something that is not ours: %v", port, err)
+			"port %d is taken by %s, which is not ours: %v", port, by, err)
 	}
 	return nil
 }
@@ -145,7 +151,7 @@ func (op *operation) freePort(v view) int {
 	for k := range n {
 		port := first + ((at+k)%n+n)%n
 		i, known := op.state.Instances[port]
-		if known && i.Process.Alive() || v.active != nil && v.active.Port == port || port == v.fallback {
+		if known && i.Process.Runs() || v.active != nil && v.active.Port == port || port == v.fallback {
 			continue
 		}
 		if bindable(port) == nil {

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"migrate/app/redact"
-	"migrate/orchestrator/process"
 )
 
 const (
@@ -31,9 +28,8 @@ func (op *operation) await(ctx context.Context, i Instance) (Instance, error) {
 	prepared := i.Step < 2 // step 1 does not hold the new database
 	var reason string
 	for {
-		if how, exited := process.Exited(i.Process); exited {
-			return i, fmt.Errorf("%w: the instance on port %d ended (%s) before it was ready; the last of %s:\n%s",
-				ErrNotReady, i.Port, how, i.Log, redact.Text(process.Tail(i.Log, logLines)))
+		if err := op.over(ctx, i); err != nil {
+			return i, err
 		}
 		ok, why := ready(ctx, i.Port, i.readyPath())
 		if ok {
@@ -60,8 +56,8 @@ func (op *operation) await(ctx context.Context, i Instance) (Instance, error) {
 	for _, d := range doubts {
 		op.warn("%s", d)
 	}
-	if how, exited := process.Exited(i.Process); exited && err == nil {
-		err = fmt.Errorf("%w: the instance on port %d has ended (%s)", ErrNotReady, i.Port, how)
+	if err == nil {
+		err = op.over(ctx, i)
 	}
 	return i, err
 }

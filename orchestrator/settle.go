@@ -95,7 +95,7 @@ func (op *operation) undone(detail string) error {
 func (op *operation) settleSpawn(ctx context.Context) error {
 	port := op.entry.Port
 	i, known := op.state.Instances[port]
-	if known && i.Process.Alive() {
+	if known && i.Process.Runs() {
 		if ok, _ := ready(ctx, port, i.readyPath()); ok {
 			if proven, _, err := op.o.prove(ctx, i); err == nil {
 				op.settled.Spawned = &proven
@@ -112,7 +112,7 @@ func (op *operation) settleSpawn(ctx context.Context) error {
 	}
 	// It may have died between the start of a process and writing down which.
 	strays := process.Find(envInstance + "=" + op.o.instanceMark(port))
-	if id := op.entry.Process; len(strays) == 0 && id.Alive() {
+	if id := op.entry.Process; len(strays) == 0 && id.Runs() {
 		strays = append(strays, id)
 	}
 	for _, id := range strays {
@@ -140,7 +140,7 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 		Forced: e.Forced, InFlight: -1, PendingBefore: -1,
 	}}
 	if prev, known := op.state.Instances[e.Previous]; known {
-		s.view = view{active: &prev, running: prev.Process.Alive()}
+		s.view = view{active: &prev, running: prev.Process.Runs()}
 	}
 	if _, _, err := op.o.prove(ctx, s.next); err == nil && s.next.Port != 0 {
 		s.result.Instance = s.next.ID

@@ -212,7 +212,7 @@ func (op *operation) makeRoom(ctx context.Context, v view, retire []Instance, po
 		return err
 	}
 	for p, i := range op.state.Instances {
-		if !i.Process.Alive() && (v.active == nil || v.active.Port != p) {
+		if !i.Process.Runs() && (v.active == nil || v.active.Port != p) {
 			delete(op.state.Instances, p)
 			if err := op.o.forget(p); err != nil {
 				return err
@@ -253,7 +253,10 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 // abandon ends what was started and did not become what it should be.
 func (op *operation) abandon(ctx context.Context, v view, i Instance, told Settings, cause error) error {
 	ctx = context.WithoutCancel(ctx) // bounded by the grace
-	if err := op.retire(ctx, i); err != nil {
+	var left *Problem
+	if err := op.retire(ctx, i); errors.Is(err, errDaemon) && errors.As(err, &left) {
+		return problem(cause, left.State+"; "+v.where(), left.Next)
+	} else if err != nil {
 		return problem(errors.Join(cause, err), fmt.Sprintf("the new instance may still run; %s", v.where()), "migrate status")
 	}
 	again := Again(fmt.Sprintf("migrate spawn --port %d --step %d%s", i.Port, i.Step, told.Flags()), i.Own)

@@ -141,7 +141,7 @@ func (s *State) sorted() []Instance {
 func (s *State) running() []Instance {
 	var live []Instance
 	for _, i := range s.sorted() {
-		if i.Process.Alive() {
+		if i.Process.Runs() {
 			live = append(live, i)
 		}
 	}

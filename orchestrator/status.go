@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"migrate/orchestrator/process"
 )
 
 // Instances are asked at the same time, and one that doesn't answer holds up
@@ -93,7 +95,7 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	}
 	asked.Wait()
 	for _, d := range state.Daemons {
-		s.Daemons = append(s.Daemons, DaemonView{d, d.Process.Alive()})
+		s.Daemons = append(s.Daemons, DaemonView{d, d.Process.Runs()})
 	}
 	if h, ok := o.readHolder(); ok && h.Process.Alive() {
 		s.Holder = &h
@@ -109,7 +111,7 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 }
 
 func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, live, fallback int) InstanceStatus {
-	v := InstanceStatus{Instance: i, Role: RoleNext, Running: i.Process.Alive()}
+	v := InstanceStatus{Instance: i, Role: RoleNext, Running: i.Process.Runs()}
 	switch i.Port {
 	case live:
 		v.Role = RoleActive
@@ -121,6 +123,11 @@ func (o *Orchestrator) instanceStatus(ctx context.Context, i Instance, live, fal
 			v.Role = RoleDead
 		}
 		v.Reason = "its process has ended"
+		if bindable(i.Port) != nil {
+			if l, found := process.FindListener(ctx, i.Port); found {
+				v.Reason += fmt.Sprintf("; %v listens on the port", l)
+			}
+		}
 		return v
 	}
 	ctx, cancel := context.WithTimeout(ctx, instanceWait)

@@ -92,14 +92,14 @@ func (o *Orchestrator) stop(ctx context.Context, command string, opts StopOption
 			return err
 		}
 		reached, how, first := live, "is the active one", "migrate switch first"
-		if live != 0 && !op.state.Instances[live].Process.Alive() {
+		if live != 0 && !op.state.Instances[live].Process.Runs() {
 			how, first = "serves alone, since the active one has ended", "migrate status"
 			if reached, err = o.cfg.Traffic.Fallback(); err != nil {
 				return err
 			}
 		}
 		for _, i := range chosen {
-			if i.Port == reached && i.Process.Alive() && !opts.Yes {
+			if i.Port == reached && i.Process.Runs() && !opts.Yes {
 				next := fmt.Sprintf("migrate %s --yes", command)
 				if opts.Port != 0 { // else it ends all the same
 					next = first + ", or " + next
@@ -151,7 +151,11 @@ func (op *operation) retire(ctx context.Context, i Instance) error {
 			return err
 		}
 	}
+	ran := i.Process.Runs()
 	if err := process.Stop(ctx, i.Process, op.grace(i), func(what string) { op.report("%s", what) }); err != nil {
+		return err
+	}
+	if err := op.checkLeft(ctx, i, ran); err != nil {
 		return err
 	}
 	if err := op.o.forget(i.Port); err != nil {

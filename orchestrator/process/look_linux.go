@@ -43,25 +43,40 @@ func look(pid int) (id Identity, zombie bool, err error) {
 	if err != nil {
 		return Identity{}, false, err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
-		return Identity{}, false, fmt.Errorf("read the boot id: %w", err)
+		return Identity{}, false, err
 	}
-	return Identity{PID: pid, Started: s.started, Boot: strings.TrimSpace(string(boot))}, s.ended(), nil
+	return Identity{PID: pid, Started: s.started, Boot: boot}, s.ended(), nil
 }
 
-// orphans reports whether the group of a leader that has ended still has
-// members. A number that has a process of another identity is not that group.
-func orphans(id Identity) bool {
-	if now, _, err := look(id.PID); err == nil && now != id {
-		return false
+func bootID() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read the boot id: %w", err)
 	}
+	return strings.TrimSpace(string(boot)), nil
+}
+
+// members are the processes of the session that id was started to lead: the
+// leader, and what it has started and perhaps left behind, in whatever process
+// groups. There are none when the number has a process of another identity, or
+// the identity is of another boot.
+func members(id Identity) []member {
+	now, _, err := look(id.PID)
+	if err == nil && now != id {
+		return nil
+	}
+	if boot, bootErr := bootID(); err != nil && (bootErr != nil || boot != id.Boot) {
+		return nil
+	}
+	var all []member
 	for _, pid := range pids() {
-		if s, err := readStat(pid); err == nil && s.group == id.PID && s.session == id.PID && !s.ended() {
-			return true
+		if s, err := readStat(pid); err == nil && s.session == id.PID && !s.ended() {
+			all = append(all, member{pid, s.group})
 		}
 	}
-	return false
+	return all
 }
 
 // Find returns the session leaders whose environment holds the entry
@@ -70,8 +85,7 @@ func orphans(id Identity) bool {
 func Find(entry string) []Identity {
 	var found []Identity
 	for _, pid := range pids() {
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if err != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+entry+"\x00")) {
+		if !Has(pid, entry) {
 			continue
 		}
 		if s, err := readStat(pid); err != nil || s.session != pid {
@@ -82,6 +96,14 @@ func Find(entry string) []Identity {
 		}
 	}
 	return found
+}
+
+// Has reports whether the environment that a process was started with holds the
+// entry "NAME=value". Systems without /proc can't tell, and neither can a user
+// who may not look.
+func Has(pid int, entry string) bool {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+entry+"\x00"))
 }
 
 func pids() []int {

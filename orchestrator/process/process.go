@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -64,6 +66,14 @@ func (id Identity) Alive() bool {
 	return id.PID > 0 && !exited
 }
 
+// member is a process of a session.
+type member struct{ pid, group int }
+
+// Runs reports whether the process or anything that it has started runs: a
+// shell, npm or uv that has ended may have left the service behind. What has
+// left the session is not seen.
+func (id Identity) Runs() bool { return id.Alive() || len(members(id)) > 0 }
+
 // Command says what to start.
 type Command struct {
 	Args []string // program and arguments
@@ -105,18 +115,18 @@ const (
 	killWait = 5 * time.Second
 )
 
-// Stop ends a process that [Start] started, and what it started in its group:
+// Stop ends a process that [Start] started, and what it started in its session:
 // SIGTERM, up to grace to leave, then SIGKILL. Each is reported. A process
 // that has gone, or whose number belongs to another by now, is left alone and
 // is no error. When ctx ends first, Stop returns its error with the process
 // still ending.
 func Stop(ctx context.Context, id Identity, grace time.Duration, report func(string)) error {
 	began := time.Now()
-	if !id.Alive() {
+	if !id.Runs() {
 		report(fmt.Sprintf("process %d has already ended", id.PID))
 		return nil
 	}
-	report(fmt.Sprintf("SIGTERM to process %d", id.PID))
+	report("SIGTERM to " + name(id))
 	if err := signal(id, syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -125,7 +135,7 @@ func Stop(ctx context.Context, id Identity, grace time.Duration, report func(str
 		return err
 	}
 	if !ended {
-		report(fmt.Sprintf("process %d is still there after %v: SIGKILL", id.PID, grace))
+		report(fmt.Sprintf("%s: still there after %v: SIGKILL", name(id), grace))
 		if err := signal(id, syscall.SIGKILL); err != nil {
 			return err
 		}
@@ -134,34 +144,56 @@ func Stop(ctx context.Context, id Identity, grace time.Duration, report func(str
 		}
 	}
 	if !ended {
-		return fmt.Errorf("process %d: %w", id.PID, ErrStubborn)
+		return fmt.Errorf("%s: %w", name(id), ErrStubborn)
 	}
 	report(fmt.Sprintf("process %d ended after %v", id.PID, time.Since(began).Round(time.Millisecond)))
 	return nil
 }
 
-// signal signals the process's whole group: a shell that started the service
-// would otherwise leave it behind. The group's number can't be given out again
-// while a member lives, so it is checked by its leader or, once that has
-// ended, by members that remain.
-func signal(id Identity, sig syscall.Signal) error {
-	if !id.Alive() && !orphans(id) {
-		return nil
+// name is the process in words, with what else is in its session.
+func name(id Identity) string {
+	var others []string
+	for _, m := range members(id) {
+		if m.pid != id.PID {
+			others = append(others, strconv.Itoa(m.pid))
+		}
 	}
-	if err := syscall.Kill(-id.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("signal process %d: %w", id.PID, err)
+	switch text := strings.Join(others, ", "); {
+	case text == "":
+		return fmt.Sprintf("process %d", id.PID)
+	case !id.Alive():
+		return fmt.Sprintf("what process %d has left behind: %s", id.PID, text)
+	default:
+		return fmt.Sprintf("process %d and what it has started: %s", id.PID, text)
+	}
+}
+
+// signal signals the whole session: a shell that started the service would
+// otherwise leave it behind. Its number can't be given out again while a member
+// lives, so it is checked by its leader or, once that has ended, by members
+// that remain.
+func signal(id Identity, sig syscall.Signal) error {
+	done := map[int]bool{}
+	for _, m := range members(id) {
+		if done[m.group] {
+			continue
+		}
+		done[m.group] = true
+		if err := syscall.Kill(-m.group, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal process %d: %w", id.PID, err)
+		}
 	}
 	return nil
 }
 
-// wait reports whether the process and its group ended within the time.
+// wait reports whether the process and its session ended within the time.
 func wait(ctx context.Context, id Identity, limit time.Duration) (bool, error) {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
-		if !id.Alive() && !orphans(id) {
+		if !id.Runs() {
 			return true, nil
 		}
 		select {

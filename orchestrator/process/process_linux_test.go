@@ -78,8 +78,8 @@ func TestStopKillsAfterTheGrace(t *testing.T) {
 	if err := Stop(t.Context(), id, 100*time.Millisecond, func(s string) { said = append(said, s) }); err != nil {
 		t.Fatal(err)
 	}
-	if all := strings.Join(said, "; "); !strings.Contains(all, "SIGKILL") || id.Alive() || orphans(id) {
-		t.Errorf("said %q, alive %v, orphans %v", all, id.Alive(), orphans(id))
+	if all := strings.Join(said, "; "); !strings.Contains(all, "SIGKILL") || id.Alive() || id.Runs() {
+		t.Errorf("said %q, alive %v, orphans %v", all, id.Alive(), id.Runs())
 	}
 }
 
@@ -90,7 +90,7 @@ func TestStopTakesTheGroup(t *testing.T) {
 	if err := Stop(t.Context(), id, 200*time.Millisecond, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
-	if orphans(id) {
+	if id.Runs() {
 		t.Error("its child was left")
 	}
 }
