@@ -8,27 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
-
-failed=()
-
-# part NAME MINUTES COMMAND...: runs it; a failure, or more time than its
-# budget, is reported at the end.
-part() {
-	local name=$1 budget=$(($2 * 60)) began=$SECONDS status=0 took
-	shift 2
-	say "== $name"
-	"$@" || status=$?
-	took=$((SECONDS - began))
-	if [ "$status" -ne 0 ]; then
-		say "== $name: FAILED, $took s"
-		failed+=("$name")
-	elif [ "$took" -gt "$budget" ]; then
-		say "== $name: passed, but took $took s of $budget"
-		failed+=("$name (over its budget)")
-	else
-		say "== $name: ok, $took s"
-	fi
-}
+# shellcheck source=scripts/parts.sh
+. scripts/parts.sh
 
 # install PROGRAM PACKAGE...: unless the program is there.
 install() {
@@ -54,8 +35,12 @@ formatted() {
 # product doesn't need it.
 checked() { go tool -modfile=scripts/tools/go.mod staticcheck ./...; }
 
-# tests runs those of some packages, one after the other.
-tests() { go test -count=1 -p 1 -timeout 15m "$@"; }
+# tests runs those of some packages, two packages at once.
+tests() { go test -count=1 -p 2 -timeout 20m "$@"; }
+
+# waiting_tests runs those of the commands, which spend most of their time
+# waiting for processes to begin and end: several at once.
+waiting_tests() { go test -count=1 -p 2 -parallel 4 -timeout 30m "$@"; }
 
 builds() { go build ./... && go build -o bin/migrate ./cmd/migrate; }
 
@@ -87,24 +72,27 @@ Linux) install "$(go env CC)" gcc libc6-dev ;; # the race detector's
 esac
 export MIGRATE_TEST_ALL=1
 
+commands() { part 'tests of the commands, browser and fire' 8 waiting_tests ./cmd/...; }
+
+others() {
+	part vet 2 go vet ./...
+	part staticcheck 2 checked
+	part 'tests of the service' 4 tests ./app/...
+	part 'tests of proxy and orchestrator' 4 tests ./nginx/... ./orchestrator/...
+	part 'tests of pages and scripts' 2 tests ./static/... ./scripts/...
+	part 'comparison with the baseline' 2 scripts/bench.sh --smoke
+	part race 4 race
+	part 'build for macOS' 2 builds_for_macos
+}
+
 if [ $# -gt 0 ]; then
 	part tests 15 tests "$@"
 else
 	part format 1 formatted
 	part build 4 builds
-	part vet 2 go vet ./...
-	part staticcheck 4 checked
-	part 'tests of the service' 6 tests ./app/...
-	part 'tests of proxy and orchestrator' 6 tests ./nginx/... ./orchestrator/...
-	part 'tests of the commands, browser and fire' 16 tests ./cmd/...
-	part 'tests of the pages' 3 tests ./static/...
-	part 'tests of the tools' 3 tests ./scripts/...
-	part 'comparison with the baseline' 4 scripts/bench.sh --smoke
-	part race 8 race
-	part 'build for macOS' 4 builds_for_macos
+	lane commands
+	lane others
+	together
 fi
 
-if [ ${#failed[@]} -gt 0 ]; then
-	die "failed: ${failed[*]}"
-fi
-say "all passed, $SECONDS s"
+conclude

@@ -71,6 +71,7 @@ func verify(ctx context.Context, w *world, _ *service) error {
 func giveBack(ctx context.Context, w *world, _ *service) error {
 	opt := quickReturn()
 	opt.Gone = func(store.Registration) error { return nil }
+	opt.Pause = func(context.Context, time.Duration) error { return nil }
 	_, err := ReturnPrimary(ctx, w.old, w.new, opt)
 	return err
 }

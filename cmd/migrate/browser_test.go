@@ -52,6 +52,7 @@ func (s *site) next(step int) {
 // The user console stays as it is, and its panel turns to what serves now,
 // when somebody switches; what was begun before is finished after.
 func TestConsoleAcrossASwitch(t *testing.T) {
+	t.Parallel()
 	tab := browsertest.New(t)
 	s := up(t)
 	tab.Open(s.url())
@@ -83,6 +84,7 @@ func panelColour(tab *browsertest.Tab) string {
 // Bill and Jane go on through all eight steps and nothing of theirs fails; the
 // strip shows each cut-over among their requests.
 func TestProducerThroughTheWalk(t *testing.T) {
+	t.Parallel()
 	tab := browsertest.New(t)
 	s := up(t)
 	tab.Open(s.url() + "/static/taskProducer.html")

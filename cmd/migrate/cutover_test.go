@@ -11,6 +11,7 @@ import (
 // fail than connections that the reloads are known to have cut. (TestDemo is
 // the same by link.)
 func TestDemoByReload(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var r struct {
 		Moves            []struct{ Step int }
@@ -29,6 +30,7 @@ func TestDemoByReload(t *testing.T) {
 
 // The way is remembered, and the other one may follow at any switch.
 func TestCutoverIsRemembered(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	by := func(want string) {
 		t.Helper()

@@ -49,6 +49,7 @@ const (
 
 // What a demonstration that does not begin does with the folder that it finds.
 func TestDemoFindsAFolder(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	l, err := net.Listen("tcp", strings.TrimPrefix(s.url(), "http://"))
 	if err != nil {
@@ -87,6 +88,7 @@ func TestDemoFindsAFolder(t *testing.T) {
 
 // Only one follows an earlier demonstration: while it does, others are refused.
 func TestDemosFollowOneAnother(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	found(t, s.dir, map[string]string{"demo.json": markedFailed, "ledger.jsonl": ""})
 	other := flock.New(s.dir, flock.SetFlag(os.O_RDONLY))
@@ -101,6 +103,7 @@ func TestDemosFollowOneAnother(t *testing.T) {
 // The embedded server of one that was cut off is ended, though the next one
 // uses none.
 func TestDemoWithAServerAfterOneWithout(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.must("mongo", "start")
 	found(t, s.dir, map[string]string{"demo.json": markedCutOff})
@@ -118,6 +121,7 @@ func TestDemoWithAServerAfterOneWithout(t *testing.T) {
 
 // What fails while it prepares leaves the log that says why.
 func TestDemoFailsBeforeItWalks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	broken := filepath.Join(t.TempDir(), "nginx")
 	script := "#!/bin/sh\n[ \"$1\" = -V ] && exec nginx -V\necho no such luck >&2\nexit 1\n"

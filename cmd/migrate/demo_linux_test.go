@@ -78,6 +78,7 @@ func (s *site) onTerminal(until string, env []string, args ...string) string {
 
 // On a terminal it shows what goes on, and leaves the terminal as it was.
 func TestDemoOnATerminal(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	shown := s.onTerminal("cut-overs", []string{"TERM=xterm", "NO_COLOR=1"}, "demo")
 	for _, words := range []string{"1 deploy the new database: ", "[1] ─ 2", fmt.Sprintf("nginx → %d", s.first), "acknowledged", "/s "} {

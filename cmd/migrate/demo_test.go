@@ -21,6 +21,7 @@ import (
 // The whole job, as a newcomer sees it, and again with one line of the ledger
 // altered, which must be noticed.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	out, errs, code := s.run("demo", "--keep")
 	if code != 0 {
@@ -79,6 +80,7 @@ func TestDemo(t *testing.T) {
 // A demonstration refuses a folder that is not its own, and leaves it alone:
 // in the end it would remove it.
 func TestDemoLeavesARealFolderAlone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	thesis := filepath.Join(s.dir, "thesis.txt")
 	if err := errors.Join(os.MkdirAll(s.dir, 0o700), os.WriteFile(thesis, nil, 0o600)); err != nil {
@@ -118,6 +120,7 @@ func alter(ledger string) error {
 // The demonstration itself notices: exit code 7. What there is to look at
 // stays, with nothing running, until the next one comes by.
 func TestDemoNoticesAnAlteredLedger(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var out, errs strings.Builder
 	g := &globals{Dir: s.dir, Listen: strings.TrimPrefix(s.url(), "http://"), First: s.first, Quiet: true, out: &out, err: &errs, self: s.bin}
@@ -149,6 +152,7 @@ func TestDemoNoticesAnAlteredLedger(t *testing.T) {
 
 // All of them at once, each with its flag.
 func TestDemoNamesTakenPorts(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var words []string
 	for port, flag := range map[int]string{s.first + 3: "--first-port", s.first + 8: "--first-port", s.first + 38: "--nginx-listen", s.first + 39: "--mongo-listen"} {
@@ -165,6 +169,7 @@ func TestDemoNamesTakenPorts(t *testing.T) {
 
 // Before anything moved there is nothing to look at, and nothing stays.
 func TestDemoWithoutNginx(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "MIGRATE_NGINX="+filepath.Join(t.TempDir(), "nginx"))
 	s.refused(1, []string{"not installed", "apt-get install nginx"}, "demo")
@@ -175,6 +180,7 @@ func TestDemoWithoutNginx(t *testing.T) {
 // One that runs is told from one that was kept, and one that was killed is
 // ended by the next.
 func TestDemoBesideAnother(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first := exec.Command(s.bin, "demo")
 	first.Env = s.env
@@ -206,6 +212,7 @@ func TestDemoBesideAnother(t *testing.T) {
 
 // An interrupt at any moment leaves nothing behind.
 func TestDemoInterrupted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, after := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second, 6 * time.Second} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)

@@ -29,6 +29,7 @@ const (
 // was answered must be explained by one order of requests a record, nothing
 // acknowledged may be lost, and once a fault has gone the service serves.
 func TestFire(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}

@@ -173,6 +173,7 @@ func (w *twin) check(where string, b *browser) {
 // 5. What it was granted is in the new one once the old one is gone; what it
 // was refused changed nothing.
 func TestForeignShellThroughTheWalk(t *testing.T) {
+	t.Parallel()
 	needShell(t)
 	s := newSite(t)
 	dir := t.TempDir()

@@ -17,6 +17,7 @@ import (
 // down, a command that was cut off, a state file that is lost. Each time the
 // service goes on, and the next command is the right one.
 func TestMishaps(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	port := func(n int) string { return strconv.Itoa(s.first + n) }
 	typo, file := filepath.Join(t.TempDir(), "tood.sqlite"), filepath.Join(t.TempDir(), "todo.sqlite")
@@ -106,6 +107,7 @@ func TestMishaps(t *testing.T) {
 
 // Going on by itself must never replace a service of one's own by ours.
 func TestAdvanceLeavesAServiceOfYourOwnAlone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "MIGRATE_CREATE=true")
 	s.must("nginx", "start")
@@ -116,6 +118,7 @@ func TestAdvanceLeavesAServiceOfYourOwnAlone(t *testing.T) {
 
 // Ctrl-C is what happened, not what it made fail on its way.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	file := filepath.Join(t.TempDir(), "todo.sqlite")
 	legacy(t, file)

@@ -13,6 +13,7 @@ import (
 // pattern as it is usually built, has faults, and the load sees them. Which
 // ones is chance, and a run without any is conceivable.
 func TestDemoAsPublishedLoses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for range 3 {
 		out, errs, code := s.run("demo", "--as-published")
@@ -39,6 +40,7 @@ func TestDemoAsPublishedLoses(t *testing.T) {
 }
 
 func TestDemoAsPublishedIsNotKept(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.refused(2, []string{"--as-published"}, "demo", "--as-published", "--keep")
 }

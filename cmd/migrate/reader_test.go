@@ -20,6 +20,7 @@ import (
 // deployment script under flock gets its lock back, and the reader of a pipe
 // sees its end.
 func TestDescriptorsAreNotInherited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	lock, err := os.Create(filepath.Join(t.TempDir(), "deploy.lock"))
 	if err != nil {
@@ -59,6 +60,7 @@ func TestDescriptorsAreNotInherited(t *testing.T) {
 // A reader that goes away after the first line, and a terminal that closes, do
 // not end a switch: it ends what it has begun, with an exit code of ours.
 func TestSwitchOutlivesItsAudience(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.must("nginx", "start")
 	s.must("spawn", "--step", "1")
@@ -104,6 +106,7 @@ func TestSwitchOutlivesItsAudience(t *testing.T) {
 // What only shows something ends with the reader or the terminal that it is
 // shown to; it doesn't draw for nobody.
 func TestWatchEndsWithItsAudience(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.must("nginx", "start")
 	for _, audience := range []string{"reader", "terminal"} {
@@ -134,6 +137,7 @@ func TestWatchEndsWithItsAudience(t *testing.T) {
 
 // What was inherited is closed in what is started, whatever its number.
 func TestProgramsInheritNothing(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("needs /proc")
 	}

@@ -13,6 +13,7 @@ import (
 // An active instance that can't say who is primary must not keep the primary
 // from returning: the old database knows.
 func TestRollbackUnderASilentInstance(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.startMongo()
 	s.must("nginx", "start")
@@ -31,6 +32,7 @@ func TestRollbackUnderASilentInstance(t *testing.T) {
 // What stands by is there to be gone back to when it is needed most: the active
 // instance has been killed, or is a service of one's own that needs no start.
 func TestRollbackToTheOneThatStandsBy(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.env = append(s.env, "MIGRATE_CREATE=true")
 	s.must("nginx", "start")

@@ -29,6 +29,7 @@ import (
 //	legacy FILE            write a database as the original had it
 //	lock, unlock           hold the state folder's lock, as another command would
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	nginxtest.Binary(t)
 	bin, err := program()
 	if err != nil {

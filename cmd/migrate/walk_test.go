@@ -131,6 +131,7 @@ func (b *browser) step() int {
 // The eight steps by hand, there and back to 4, as a person would do it: each
 // refusal with its exit code, its reason and the next command.
 func TestWalkByHand(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	file := filepath.Join(t.TempDir(), "old todo.sqlite")
 	legacy(t, file)
@@ -331,6 +332,7 @@ func TestFilesAreTheirOwners(t *testing.T) {
 
 // A password is in no process list, log, journal, state or answer.
 func TestPasswordsShowNowhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const secret = "s3cr3t-w0rd"
 	s.env = append(s.env, fmt.Sprintf("MIGRATE_MONGO_URI=mongodb://bill:%s@127.0.0.1:%d/?authSource=admin", secret, s.first+39))

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/gofrs/flock"
+
 	"migrate/nginx"
 )
 
@@ -38,17 +40,39 @@ func Binary(t testing.TB) string {
 	return ""
 }
 
-// FreePorts returns the first of n consecutive ports that are free on
-// 127.0.0.1 now. They are below those that systems give to outgoing
-// connections, and chosen at random, so that packages tested at the same time
-// rarely meet.
+// Ports are given to tests in ranges of this many, from lowest to highest: below
+// those that systems give to outgoing connections.
+const (
+	portRange   = 50
+	lowestPort  = 10000
+	highestPort = 30000
+)
+
+// FreePorts returns the first of n consecutive ports, at most 50, that are free
+// on 127.0.0.1 now. No other test is given one of them before this one ends,
+// whatever package or process it runs in: a locked file stands for each range.
 func FreePorts(t testing.TB, n int) (first int) {
 	t.Helper()
-	for range 200 {
-		first = 10000 + rand.IntN(20000-n)
-		if free(first, n) {
-			return first
+	if n > portRange {
+		t.Fatalf("%d ports in a row are more than a range has", n)
+	}
+	const ranges = (highestPort - lowestPort) / portRange
+	for _, i := range rand.Perm(ranges) {
+		first = lowestPort + i*portRange
+		lock := flock.New(filepath.Join(os.TempDir(), fmt.Sprintf("migrate-test-ports-%d.lock", first)))
+		if taken, err := lock.TryLock(); err != nil || !taken {
+			continue // another test's, or a file of another user's
 		}
+		if !free(first, n) {
+			_ = lock.Unlock()
+			continue
+		}
+		t.Cleanup(func() {
+			if err := lock.Unlock(); err != nil {
+				t.Error(err)
+			}
+		})
+		return first
 	}
 	t.Fatalf("found no %d free ports in a row", n)
 	return 0
