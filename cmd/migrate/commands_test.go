@@ -268,7 +268,6 @@ func TestPlainColumnsInAPipe(t *testing.T) {
 // that nobody named.
 func TestVariablesCountAsGiven(t *testing.T) {
 	t.Setenv("MIGRATE_DIR", "/somewhere")
-	t.Setenv("MIGRATE_QUIET", "")
 	g := &globals{}
 	demo, _, err := newRoot(g).Find([]string{"demo"})
 	if err != nil {

@@ -218,6 +218,9 @@ func TestDemoInterrupted(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		out, errs, code := s.runContext(ctx, "demo")
 		cancel()
+		if _, err := os.Stat(s.dir); code == -1 && errors.Is(err, os.ErrNotExist) {
+			continue // on a busy machine the interrupt came before the program had begun
+		}
 		if code != 1 || !strings.Contains(errs, "interrupted") {
 			t.Fatalf("after %v: exit %d, want 1 and that it was interrupted\n%s%s", after, code, out, errs)
 		}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -37,6 +38,11 @@ type bench struct {
 // memory bounds, in kB, what a mutant may take: some loops without an end also
 // fill memory.
 const memory = 6_000_000
+
+// work is how many times longer a run may take than it may work: a loop without
+// an end is found sooner by the processor time that it takes, however busy the
+// machine is.
+const work = 4
 
 // The tests under load are left out of the first round, and what explores every
 // order, which takes longest, of the second.
@@ -71,7 +77,7 @@ func (b bench) try(ctx context.Context, id int) (v verdict, by string, err error
 func (b bench) round(ctx context.Context, id int, limit time.Duration, args []string) (verdict, string, error) {
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	script := fmt.Sprintf(`ulimit -d %d; exec "$0" "$@"`, memory)
+	script := fmt.Sprintf(`ulimit -d %d -t %d; exec "$0" "$@"`, memory, max(1, int(limit.Seconds()/work)))
 	cmd := exec.CommandContext(bounded, "sh", append([]string{"-c", script, b.binary, "-test.failfast", "-test.timeout=" + (limit * 9 / 10).String()}, args...)...)
 	cmd.Dir, cmd.WaitDelay = b.dir, 5*time.Second
 	cmd.Env = append(os.Environ(), actingVariable+"="+strconv.Itoa(id))
@@ -82,7 +88,7 @@ func (b bench) round(ctx context.Context, id int, limit time.Duration, args []st
 	switch {
 	case ctx.Err() != nil:
 		return "", "", ctx.Err()
-	case bounded.Err() != nil || strings.Contains(out.String(), "panic: test timed out after"):
+	case bounded.Err() != nil || outOfTime(cmd.ProcessState) || strings.Contains(out.String(), "panic: test timed out after"):
 		return stuck, "", nil
 	case err == nil:
 		return living, "", nil
@@ -90,6 +96,12 @@ func (b bench) round(ctx context.Context, id int, limit time.Duration, args []st
 		return killed, firstFailure(out.String()), nil
 	}
 	return "", "", fmt.Errorf("run the tests: %w", err)
+}
+
+// outOfTime: the kernel kills a process that has used up its processor time.
+func outOfTime(p *os.ProcessState) bool {
+	status, ok := p.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // firstFailure names the test that a run reports as failed first.
