@@ -14,16 +14,25 @@ var errTold = fmt.Errorf("%w: told to fail", store.ErrUnavailable)
 // from 1; 0 lets all pass.
 type failAt struct {
 	n, calls int
-	failed   string // what failed
+	failed   string   // what failed
+	log      []string // all calls
 }
 
 func (f *failAt) hit(op string) error {
 	f.calls++
+	f.log = append(f.log, op)
 	if f.calls != f.n {
 		return nil
 	}
 	f.failed = op
 	return errTold
+}
+
+// took returns the calls since it was asked last.
+func (f *failAt) took() []string {
+	log := f.log
+	f.log = nil
+	return log
 }
 
 // between puts the failure between a world and its stores.
