@@ -190,9 +190,23 @@ type New[B, F any] interface {
 	Close() error
 }
 
+// NewLook reads what the new database keeps about the migration, and writes
+// nothing. An answer may be from a moment ago: it is for people, for checks of
+// what never changes, and for what only ever grows.
+type NewLook interface {
+	// Prepared, Mirror and Progress are those of [NewMeta].
+	Prepared(ctx context.Context) (string, error)
+	Mirror(ctx context.Context) (Mirror, error)
+	Progress(ctx context.Context, epoch int64) (Progress, error)
+}
+
 // NewMeta is what the new database keeps about the migration itself. The reads
 // here are causal: they see every earlier acknowledged write of the same store.
+// To be sure of that they may write first.
 type NewMeta interface {
+	// Look returns the reads that never write.
+	Look() NewLook
+
 	// Prepare creates collection and indexes and enters the migration id;
 	// repeatable. ErrStranger if another id is there.
 	Prepare(ctx context.Context, migration string) error
@@ -240,6 +254,8 @@ type Old[B, F any] interface {
 	// MoveFence replaces the fence if it still equals from in epoch, primary,
 	// state and token; else ErrFenceMoved. The migration id stays.
 	MoveFence(ctx context.Context, from, to Fence) error
+	// Writable returns nil if a write could begin now, else why not. It changes nothing.
+	Writable(ctx context.Context) error
 	// Guarded returns nil if writers that know nothing of the protocol are held
 	// inside it (the triggers are in place), else an error that says what is missing.
 	Guarded(ctx context.Context) error

@@ -117,6 +117,9 @@ func (n *New[B, F]) Count(ctx context.Context) (int64, error) {
 // Close implements [store.New].
 func (n *New[B, F]) Close() error { return nil }
 
+// Look implements [store.NewMeta]: no read here writes anything.
+func (n *New[B, F]) Look() store.NewLook { return n }
+
 // Prepare implements [store.NewMeta].
 func (n *New[B, F]) Prepare(ctx context.Context, migration string) error {
 	if err := n.enter(ctx); err != nil {

@@ -157,6 +157,9 @@ func (o *Old[B, F]) MoveFence(ctx context.Context, from, to store.Fence) error {
 	return nil
 }
 
+// Writable implements [store.Old].
+func (o *Old[B, F]) Writable(ctx context.Context) error { return ctx.Err() }
+
 // Guarded implements [store.Old].
 func (o *Old[B, F]) Guarded(ctx context.Context) error { return ctx.Err() }
 

@@ -19,6 +19,9 @@ import (
 // (A read alone may be answered by a primary that doesn't know yet that it was
 // deposed, with the past; a majority write can't.)
 func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
+	if s.looks {
+		return c.unread(read(c))
+	}
 	session, err := s.metaClient.StartSession(options.Session().SetCausalConsistency(true))
 	if err != nil {
 		return c.unread(err)
@@ -30,6 +33,14 @@ func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
 		return c.unread(err)
 	}
 	return c.unread(read(ctx))
+}
+
+// Look implements [store.NewMeta]. It uses the connections of the records, so
+// that nobody who only looks waits for the one that everything causal goes through.
+func (s *Store[B, F]) Look() store.NewLook {
+	look := *s
+	look.looks, look.meta = true, s.client.Database(s.cfg.Database).Collection(s.meta.Name())
+	return &look
 }
 
 // maxUpserts bounds the attempts at an upsert that lost a race to create.

@@ -60,6 +60,8 @@ type Store[B, F any] struct {
 	// without sessions that is what makes a read causal, see [Store.causal].
 	metaClient *mongo.Client
 	meta       *mongo.Collection
+
+	looks bool // its reads write nothing first, see [Store.Look]
 }
 
 // Open returns a store that connects when it is first used: a server out of

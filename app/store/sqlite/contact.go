@@ -42,7 +42,7 @@ func (s *Store) FirstContact(ctx context.Context) (Contact, error) {
 		tasks     bool
 	)
 	err := s.run(ctx, op, func() error {
-		return transact(ctx, s.readers, "BEGIN", func(ctx context.Context, c *conn) (err error) {
+		return transact(ctx, s.readers, beginRead, func(ctx context.Context, c *conn) (err error) {
 			migration, tasks, err = inspect(ctx, c, s.create)
 			return err
 		})
@@ -62,7 +62,7 @@ func (s *Store) FirstContact(ctx context.Context) (Contact, error) {
 	var contact Contact
 	if err = s.setWAL(ctx); err == nil {
 		err = s.run(ctx, op, func() error {
-			return transact(ctx, s.writers, "BEGIN IMMEDIATE", func(ctx context.Context, c *conn) (err error) {
+			return transact(ctx, s.writers, beginWrite, func(ctx context.Context, c *conn) (err error) {
 				contact, err = layDown(ctx, c, s.create)
 				return err
 			})

@@ -86,6 +86,21 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 	})
 }
 
+// errOnlyTried ends a transaction that was only to show that it can begin.
+var errOnlyTried = errors.New("only tried")
+
+// Writable returns nil if a write could begin now. It takes the writers' lock
+// and gives it back at once.
+func (s *Store) Writable(ctx context.Context) error {
+	err := s.run(ctx, "begin a write", func() error {
+		return transact(ctx, s.writers, beginWrite, func(context.Context, *conn) error { return errOnlyTried })
+	})
+	if errors.Is(err, errOnlyTried) {
+		return nil
+	}
+	return err
+}
+
 // Guarded returns nil if the triggers and the unique index are in place, else a
 // store.ErrStranger that names what is missing. It looks only when the schema
 // has changed since it last did.

@@ -87,18 +87,25 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
+// How transactions begin. A read must not hold the lock of the writers, and a
+// write that took it later could find its snapshot outdated.
+const (
+	beginRead  = "BEGIN"
+	beginWrite = "BEGIN IMMEDIATE"
+)
+
 // body is what a transaction does once it has the fence. It may run more than
 // once, after a rollback.
 type body func(ctx context.Context, c *conn, f store.Fence) error
 
 // read runs fn on one snapshot of the file.
 func (s *Store) read(ctx context.Context, op string, fn body) error {
-	return s.run(ctx, op, func() error { return transact(ctx, s.readers, "BEGIN", withFence(fn)) })
+	return s.run(ctx, op, func() error { return transact(ctx, s.readers, beginRead, withFence(fn)) })
 }
 
 // write runs fn as the file's only writer.
 func (s *Store) write(ctx context.Context, op string, fn body) error {
-	return s.run(ctx, op, func() error { return transact(ctx, s.writers, "BEGIN IMMEDIATE", withFence(fn)) })
+	return s.run(ctx, op, func() error { return transact(ctx, s.writers, beginWrite, withFence(fn)) })
 }
 
 // writeAt is write, under the epoch that it was planned under and with the
@@ -152,6 +159,9 @@ func transact(ctx context.Context, p *pool, begin string, fn func(context.Contex
 		return err
 	}
 	if _, err := c.exec(whole, "COMMIT"); err != nil {
+		if begin == beginRead { // it had nothing to commit
+			return fmt.Errorf("end the read: %w", err)
+		}
 		return fmt.Errorf("%w: commit: %v", store.ErrUnknown, err)
 	}
 	clean = true
