@@ -28,7 +28,10 @@ func (s *switching) standBy(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	keep := prev.Port
-	if err != nil && !errors.Is(err, errUnseen) {
+	switch {
+	case errors.As(err, new(awayError)):
+		s.warn("port %d has no requests any more and stands by, but %s: %v. %s", prev.Port, pendingText(s.result.Pending), err, awayMeans)
+	case err != nil && !errors.Is(err, errUnseen):
 		s.warn("the instance on port %d did not drain, so it is not the fallback: %v", prev.Port, err)
 		keep = 0
 	}
@@ -49,6 +52,23 @@ var (
 	// all the same, since it is alive and a neighbour.
 	errUnseen = errors.New("it has no admin socket")
 )
+
+// awayError: it has no requests any more; what it still has to replicate is safe
+// in the primary, and the other database does not answer, as the text says. It
+// may stand by.
+type awayError string
+
+func (e awayError) Error() string { return string(e) }
+
+// awayMeans says what becomes of writes that could not be replicated.
+const awayMeans = "They are safe in the primary; instances at steps 3 to 5 send them on once that database answers"
+
+func pendingText(n int64) string {
+	if n < 0 {
+		return "it can't be told how many of its writes are still to be replicated"
+	}
+	return fmt.Sprintf("%d writes are still to be replicated", n)
+}
 
 // drain waits until the instance has had no request in flight for a quiet
 // time, and everything that was pending then has been replicated.
@@ -86,8 +106,13 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 		if err == nil {
 			s.result.Pending = left.Pending
 			// This flush began after the last request had ended.
-			if now.Sub(since) >= quiet && left.Pending == 0 && left.InFlight == 0 && old == 0 {
-				return nil
+			if now.Sub(since) >= quiet && left.InFlight == 0 && old == 0 {
+				switch {
+				case left.Away != "":
+					return awayError(left.Away)
+				case left.Pending == 0:
+					return nil
+				}
 			}
 			err = fmt.Errorf("%d requests in flight, %d writes not replicated, %d of the proxy's processes still send to it", st.InFlight, left.Pending, old)
 		}

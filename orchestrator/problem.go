@@ -51,11 +51,12 @@ const nothingChanged = "nothing was changed"
 
 // Gate is one condition of a move, as an instance answered it.
 type Gate struct {
-	Name   string `json:"name"` // what --force takes
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Remedy string `json:"remedy,omitempty"`
-	Forced bool   `json:"forced,omitempty"` // does not hold, and was overridden by name
+	Name    string `json:"name"` // what --force takes
+	OK      bool   `json:"ok"`
+	Untried bool   `json:"untried,omitempty"` // only a write can tell, and this was a look
+	Detail  string `json:"detail"`
+	Remedy  string `json:"remedy,omitempty"`
+	Forced  bool   `json:"forced,omitempty"` // does not hold, and was overridden by name
 }
 
 // GateError lists the gates that do not hold.

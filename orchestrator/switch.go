@@ -215,7 +215,11 @@ func (s *switching) checkGates(ctx context.Context, opts SwitchOptions) error {
 			s.warn("the instance on port %d could not advance: %v", a.Port, err)
 		}
 	}
-	gates, err := s.o.admin(s.next).gates(ctx, to)
+	ask := s.o.admin(s.next).tryGates
+	if s.dry {
+		ask = s.o.admin(s.next).gates
+	}
+	gates, err := ask(ctx, to)
 	if err != nil {
 		return problem(fmt.Errorf("%w: the gates to step %d can't be asked: %w", ErrNotReady, to, err), s.view.where(), "migrate status")
 	}
@@ -356,6 +360,8 @@ func (r *SwitchResult) outcome() string {
 		return fmt.Sprintf("traffic is on port %d", r.Port)
 	case r.Drained:
 		return fmt.Sprintf("port %d drained in %.0f ms", r.Previous, float64(r.Drain))
+	case r.Fallback != 0 && r.Pending != 0:
+		return fmt.Sprintf("port %d stands by; %s", r.Previous, pendingText(r.Pending))
 	case r.Fallback != 0:
 		return fmt.Sprintf("port %d stands by; whether it has drained can't be seen", r.Previous)
 	}

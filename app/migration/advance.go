@@ -135,6 +135,10 @@ func (s *Service[B, F]) Prepare(ctx context.Context) error {
 	if !s.step.ReadsFence() {
 		return s.checkPrepared(ctx)
 	}
+	return s.unlessAway(ctx, s.prepare)
+}
+
+func (s *Service[B, F]) prepare(ctx context.Context) error {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
 		return err
@@ -157,7 +161,13 @@ func (s *Service[B, F]) Prepare(ctx context.Context) error {
 }
 
 func (s *Service[B, F]) checkPrepared(ctx context.Context) error {
-	id, err := s.new.Prepared(ctx)
+	return s.checkWith(ctx, s.new)
+}
+
+// checkWith makes sure, by a look of one kind or the other, that new is of this
+// migration and prepared.
+func (s *Service[B, F]) checkWith(ctx context.Context, meta store.NewLook) error {
+	id, err := meta.Prepared(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,12 +221,16 @@ func (s *Service[B, F]) adopt(ctx context.Context) error {
 			return err
 		}
 	}
+	// The first look comes causally after the registration. Later ones only find
+	// what grows, a greater epoch or the completion mark, and write nothing.
+	look := s.new.Look()
 	if s.adopted.Load() == nil {
 		if err := s.new.Register(ctx, s.cfg.Instance); err != nil {
 			return fmt.Errorf("register this instance: %w", err)
 		}
+		look = s.new
 	}
-	m, err := s.new.Mirror(ctx)
+	m, err := look.Mirror(ctx)
 	if err != nil {
 		return err
 	}
@@ -229,7 +243,7 @@ func (s *Service[B, F]) adopt(ctx context.Context) error {
 	if seen := s.adopted.Load(); seen == nil || m.Epoch > seen.Epoch {
 		s.adopted.Store(&m)
 	}
-	progress, err := s.new.Progress(ctx, m.Epoch)
+	progress, err := look.Progress(ctx, m.Epoch)
 	if err == nil && progress.Complete {
 		s.complete.Store(m.Epoch)
 	}

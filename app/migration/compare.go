@@ -7,13 +7,101 @@ import (
 	"migrate/app/store"
 )
 
-// comparisons counts what reads found when they looked at both databases,
-// under one epoch.
-type comparisons struct {
+// comparisons counts what was found when records that were read under old were
+// looked up in both databases, under one epoch.
+type comparisons[B any] struct {
 	mu     sync.Mutex
 	epoch  int64
 	counts store.Compared
 	dirty  bool
+
+	queue chan comparison[B] // what was read and is to be compared
+}
+
+// What waits to be compared, and how many comparisons are under way at a time.
+const (
+	compareQueue   = 1024
+	compareWorkers = 4
+)
+
+// comparison is a record as old has answered it under an epoch.
+type comparison[B any] struct {
+	epoch int64
+	id    string
+	old   store.Record[B]
+	inOld bool
+}
+
+// compareLater has a record that old has answered compared with new's copy. No
+// answer waits for that. When more is read than can be compared, the surplus is
+// left out; while new does not answer, all of it is.
+func (s *Service[B, F]) compareLater(epoch int64, id string, o store.Record[B], inOld bool) {
+	if !s.newBreaker.well() {
+		s.compared.missed(epoch)
+		return
+	}
+	select {
+	case s.compared.queue <- comparison[B]{epoch, id, o, inOld}:
+	default:
+	}
+}
+
+// runCompare compares what was read, until ctx ends.
+func (s *Service[B, F]) runCompare(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-s.compared.queue:
+			s.compareNow(ctx, c)
+		}
+	}
+}
+
+// compareNow reads new's copy. One that is newer than old's answer may have come
+// there since: old is read again then, after new.
+func (s *Service[B, F]) compareNow(ctx context.Context, c comparison[B]) {
+	if !s.newBreaker.well() {
+		s.compared.missed(c.epoch)
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.cfg.Budget)
+	defer cancel()
+	n, inNew, nerr := s.lookNew(bounded, c.id, false)
+	if ctx.Err() != nil {
+		return
+	}
+	if nerr != nil {
+		s.newBreaker.note(nerr) // a success here would not say that new takes writes
+	}
+	o := c.old
+	if nerr == nil && relate(o, c.inOld, n, inNew) == ahead {
+		var fence store.Fence
+		var err error
+		if o, c.inOld, fence, err = s.lookOld(ctx, c.id, false); err != nil || fence.Epoch != c.epoch {
+			return
+		}
+	}
+	s.compare(c.epoch, o, c.inOld, n, inNew, nerr)
+}
+
+// under begins anew under a greater epoch, and reports whether it is this one's.
+// The caller holds the lock.
+func (c *comparisons[B]) under(epoch int64) bool {
+	if c.epoch < epoch {
+		c.epoch, c.counts = epoch, store.Compared{}
+	}
+	return c.epoch == epoch
+}
+
+// missed counts a read for which new could not be asked.
+func (c *comparisons[B]) missed(epoch int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.under(epoch) {
+		c.counts.Errors++
+		c.dirty = true
+	}
 }
 
 // relation is how two copies of a record stand to one another.
@@ -50,8 +138,8 @@ func (s *Service[B, F]) compare(epoch int64, o store.Record[B], inOld bool, n st
 	c := &s.compared
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.epoch != epoch {
-		c.epoch, c.counts = epoch, store.Compared{}
+	if !c.under(epoch) {
+		return
 	}
 	c.dirty = true
 	switch {

@@ -52,6 +52,7 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 		if _, _, err := s.Get(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
+		s.compareQueued(t.Context())
 	}
 	for _, id := range []string{"equal", "equal", "equal", "older", "missing", "newer", "other body", "deleted there", "nobody"} {
 		read(id)
@@ -59,6 +60,7 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 	faulty.get = errDown
 	read("equal")
 	faulty.get = nil
+	s.newBreaker = breaker{}
 
 	reported := func(epoch int64) store.Compared {
 		p, err := w.new.Progress(t.Context(), epoch)
@@ -86,5 +88,12 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 	s.reportCompared(t.Context())
 	if got := reported(3); got.Equal == 0 || got.Equal > 2 || got.Different != 0 {
 		t.Errorf("under the next epoch of old: %+v", got)
+	}
+}
+
+// compareQueued compares what was read, as the workers of [Service.Run] do.
+func (s *Service[B, F]) compareQueued(ctx context.Context) {
+	for len(s.compared.queue) > 0 {
+		s.compareNow(ctx, <-s.compared.queue)
 	}
 }

@@ -104,6 +104,8 @@ func (o tapOld) MoveFence(_ context.Context, from, to store.Fence) error {
 	return act(o.s, o.write("MoveFence"), to, func() error { return o.oldStore.MoveFence(background, from, to) })
 }
 
+func (n tapNew) Look() store.NewLook { return n }
+
 func (n tapNew) Get(_ context.Context, ids ...string) (found, error) {
 	return call(n.s, n.read("Get"), ids, func() (found, error) { return n.newStore.Get(background, ids...) })
 }

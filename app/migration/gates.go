@@ -23,31 +23,56 @@ const (
 )
 
 // Gates answers whether the move to a step may be made: asked of an instance at
-// that step, or at the one before it for a look ahead. Every gate is answered,
-// also past one that does not hold. An error means that the question makes no
-// sense here.
+// that step, or at the one before it for a look ahead. What can only be known by
+// a write is tried. Every gate is answered, also past one that does not hold. An
+// error means that the question makes no sense here.
 func (s *Service[B, F]) Gates(ctx context.Context, to Step) ([]Gate, error) {
+	return s.gatesTo(ctx, to, gatekeeper{s.new, s.gateNewWrites, s.gateCleared, s.align})
+}
+
+// LookAtGates is Gates, and only reads. Where a write is needed to know, the
+// gate counts as holding and says that it was not tried: the switch tries it.
+func (s *Service[B, F]) LookAtGates(ctx context.Context, to Step) ([]Gate, error) {
+	k := gatekeeper{nil, s.lookNewWrites, s.lookCleared, s.lookLevel}
+	if s.new != nil {
+		k.meta = s.new.Look()
+	}
+	return s.gatesTo(ctx, to, k)
+}
+
+// gatekeeper is how the gates find out what they answer.
+type gatekeeper struct {
+	meta      store.NewLook
+	newWrites func(context.Context) Gate
+	cleared   func(context.Context) Gate
+	level     func(context.Context, store.Fence) error // makes sure that the mirror is level with the fence, which names new
+}
+
+func (s *Service[B, F]) gatesTo(ctx context.Context, to Step, k gatekeeper) ([]Gate, error) {
 	if to != s.step && to != s.step+1 || !s.step.HasNew() && to > DeployNew {
 		return nil, fmt.Errorf("an instance at step %d can't answer for the gates to step %d", int(s.step), int(to))
 	}
 	switch to {
 	case AddDAO:
-		return []Gate{s.gateNewReady(ctx)}, nil
+		return []Gate{s.gateNewReady(ctx, k.meta)}, nil
 	case WriteBoth:
-		return []Gate{s.gateNewWrites(ctx)}, nil
+		return []Gate{k.newWrites(ctx)}, nil
 	case ReadBoth:
-		return []Gate{s.gateCleared(ctx)}, nil
+		return []Gate{k.cleared(ctx)}, nil
 	case NewPrimary:
-		return []Gate{s.gateCleared(ctx), s.gateTriggers(ctx), s.gateCompared(ctx)}, nil
+		return []Gate{k.cleared(ctx), s.gateTriggers(ctx), s.gateCompared(ctx, k.meta)}, nil
 	case StopOldWrites:
-		return []Gate{s.gateFence(ctx), s.gateCleared(ctx)}, nil
+		return []Gate{s.gateFence(ctx, k), k.cleared(ctx)}, nil
 	case Backfill:
-		return []Gate{s.gateMirror(ctx, GateMirror)}, nil
+		return []Gate{gateMirror(ctx, k.meta, GateMirror)}, nil
 	case RemoveOld:
-		return s.gatesToTheEnd(ctx), nil
+		return gatesToTheEnd(ctx, k.meta), nil
 	}
 	return []Gate{}, nil
 }
+
+// errUntried: only a write can tell, and this was only a look.
+var errUntried = errors.New("not tried: the switch tries it")
 
 // gate turns what was found into an answer. A database that could not be asked
 // calls for another remedy than what it might have answered.
@@ -55,26 +80,56 @@ func gate(name, held string, err error, remedy string) Gate {
 	if errors.Is(err, store.ErrUnavailable) {
 		remedy = "bring the database back into reach (migrate doctor says which), then ask again"
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errUntried):
+		return Gate{Name: name, OK: true, Untried: true, Detail: err.Error()}
+	case err != nil:
 		return Gate{Name: name, Detail: err.Error(), Remedy: remedy}
 	}
 	return Gate{Name: name, OK: true, Detail: held}
 }
 
-func (s *Service[B, F]) gateNewReady(ctx context.Context) Gate {
-	err := s.checkPrepared(ctx)
-	return gate(GateNewReady, "the new database answers; collection, indexes and migration id are in place", err,
+func (s *Service[B, F]) gateNewReady(ctx context.Context, meta store.NewLook) Gate {
+	return gate(GateNewReady, "the new database answers; collection, indexes and migration id are in place", s.checkWith(ctx, meta),
 		"correct --mongo-uri; a database of another migration must not be used")
 }
 
+const remedyNewWrites = "check the new database's state and the rights of the user in --mongo-uri"
+
 func (s *Service[B, F]) gateNewWrites(ctx context.Context) Gate {
-	return gate(GateNewWrites, "the new database took a write, a read and a delete", s.new.ProbeRecord(ctx),
-		"check the new database's state and the rights of the user in --mongo-uri")
+	return gate(GateNewWrites, "the new database took a write, a read and a delete", s.new.ProbeRecord(ctx), remedyNewWrites)
 }
 
+// lookNewWrites finds out no more than that new answers and is the right one.
+func (s *Service[B, F]) lookNewWrites(ctx context.Context) Gate {
+	err := s.checkWith(ctx, s.new.Look())
+	if err == nil {
+		err = fmt.Errorf("whether the new database takes a write, a read and a delete: %w", errUntried)
+	}
+	return gate(GateNewWrites, "", err, remedyNewWrites)
+}
+
+const remedyCleared = "migrate status shows why the relay could not send it; mend that, then ask again"
+
 func (s *Service[B, F]) gateCleared(ctx context.Context) Gate {
-	return gate(GateCleared, "all that was pending has been replicated", s.cleared(ctx),
-		"ask again: the relay catches up by itself")
+	return gate(GateCleared, "all that was pending has been replicated", s.unlessAway(ctx, s.cleared), remedyCleared)
+}
+
+// lookCleared counts what is pending. That some is, is no reason to refuse while
+// the relay can send it.
+func (s *Service[B, F]) lookCleared(ctx context.Context) Gate {
+	err := s.checkWith(ctx, s.new.Look())
+	var b backlogView
+	if err == nil {
+		b, err = s.lookAtBacklog(ctx)
+	}
+	if _, failed := s.relay.status(); err == nil && b.n > 0 && failed != "" {
+		err = fmt.Errorf("%d records are pending, and the relay can't send them: %s", b.n, failed)
+	}
+	if err == nil && b.n > 0 {
+		err = fmt.Errorf("%d records are pending, whether they are replicated: %w", b.n, errUntried)
+	}
+	return gate(GateCleared, "nothing is pending", err, remedyCleared)
 }
 
 func (s *Service[B, F]) gateTriggers(ctx context.Context) Gate {
@@ -83,7 +138,7 @@ func (s *Service[B, F]) gateTriggers(ctx context.Context) Gate {
 }
 
 // gateCompared wants to know that new answers as old does, before it decides.
-func (s *Service[B, F]) gateCompared(ctx context.Context) Gate {
+func (s *Service[B, F]) gateCompared(ctx context.Context, meta store.NewLook) Gate {
 	const remedy = "let the instance at step 4 serve reads for longer, or run: migrate backfill, then migrate verify"
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
@@ -92,7 +147,7 @@ func (s *Service[B, F]) gateCompared(ctx context.Context) Gate {
 	if fence.Primary == store.PrimaryNew {
 		return gate(GateCompared, "the new database is primary already", nil, "")
 	}
-	p, err := s.new.Progress(ctx, fence.Epoch)
+	p, err := meta.Progress(ctx, fence.Epoch)
 	if err != nil {
 		return gate(GateCompared, "", err, remedy)
 	}
@@ -114,7 +169,7 @@ func (s *Service[B, F]) gateCompared(ctx context.Context) Gate {
 	return gate(GateCompared, "", fmt.Errorf("%s; %d wanted", found, s.cfg.CompareMin), remedy)
 }
 
-func (s *Service[B, F]) gateFence(ctx context.Context) Gate {
+func (s *Service[B, F]) gateFence(ctx context.Context, k gatekeeper) Gate {
 	const remedy = "make the new database primary: migrate switch to an instance at step 5 asks for it"
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
@@ -123,16 +178,30 @@ func (s *Service[B, F]) gateFence(ctx context.Context) Gate {
 	if fence.Primary != store.PrimaryNew || fence.Closing {
 		return gate(GateFence, "", fmt.Errorf("the old database is still primary, or about to be (epoch %d)", fence.Epoch), remedy)
 	}
-	if err := s.align(ctx, fence); err != nil {
+	if err := k.level(ctx, fence); err != nil {
 		return gate(GateFence, "", err, remedy)
 	}
-	return s.gateMirror(ctx, GateFence)
+	return gateMirror(ctx, k.meta, GateFence)
+}
+
+// lookLevel is align, and only reads.
+func (s *Service[B, F]) lookLevel(ctx context.Context, fence store.Fence) error {
+	mirror, err := s.new.Look().Mirror(ctx)
+	switch {
+	case err != nil:
+		return err
+	case mirror.Migration != "" && mirror.Migration != fence.Migration:
+		return fmt.Errorf("%w: the mirror belongs to %q", store.ErrStranger, mirror.Migration)
+	case mirror.Epoch != fence.Epoch:
+		return fmt.Errorf("the fence is at epoch %d, its mirror in the new database at %d; whether they can be brought together: %w", fence.Epoch, mirror.Epoch, errUntried)
+	}
+	return nil
 }
 
 // gateMirror only looks: the switch asks for an advance first, which aligns the
 // mirror with the fence.
-func (s *Service[B, F]) gateMirror(ctx context.Context, name string) Gate {
-	m, err := s.new.Mirror(ctx)
+func gateMirror(ctx context.Context, meta store.NewLook, name string) Gate {
+	m, err := meta.Mirror(ctx)
 	if err == nil && m.Primary != store.PrimaryNew {
 		err = fmt.Errorf("the mirror in the new database shows %q as primary at epoch %d", m.Primary, m.Epoch)
 	}
@@ -141,11 +210,11 @@ func (s *Service[B, F]) gateMirror(ctx context.Context, name string) Gate {
 }
 
 // gatesToTheEnd reads new alone: an instance at step 8 has nothing else.
-func (s *Service[B, F]) gatesToTheEnd(ctx context.Context) []Gate {
-	m, err := s.new.Mirror(ctx)
+func gatesToTheEnd(ctx context.Context, meta store.NewLook) []Gate {
+	m, err := meta.Mirror(ctx)
 	var p store.Progress
 	if err == nil {
-		p, err = s.new.Progress(ctx, m.Epoch)
+		p, err = meta.Progress(ctx, m.Epoch)
 	}
 	if err == nil && m.Primary != store.PrimaryNew {
 		err = fmt.Errorf("the mirror in the new database shows %q as primary at epoch %d", m.Primary, m.Epoch)

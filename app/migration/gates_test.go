@@ -68,18 +68,20 @@ func TestComparedReadsOpenTheGate(t *testing.T) {
 	for range 1000 {
 		_, _, err := s.Get(t.Context(), w.ids[0])
 		must(t, err)
+		s.compareQueued(t.Context())
 	}
 	s.reportCompared(t.Context())
 	next := w.at(t, NewPrimary)
-	if g := next.gateCompared(t.Context()); !g.OK {
+	if g := next.gateCompared(t.Context(), w.new); !g.OK {
 		t.Errorf("after 1000 equal reads: %s", g.Detail)
 	}
 	w.put(t, store.PrimaryOld, copyOf("odd", 1, 1, "x"))
 	w.put(t, store.PrimaryNew, copyOf("odd", 1, 1, "y"))
 	_, _, err := s.Get(t.Context(), "odd")
 	must(t, err)
+	s.compareQueued(t.Context())
 	s.reportCompared(t.Context())
-	if g := next.gateCompared(t.Context()); g.OK {
+	if g := next.gateCompared(t.Context(), w.new); g.OK {
 		t.Error("the gate holds although a read differed")
 	}
 }
@@ -89,7 +91,7 @@ func TestGatesToSixNeedTheFenceMoved(t *testing.T) {
 	must(t, w.at(t, AddDAO).Prepare(t.Context()))
 	s, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new})
 	must(t, err)
-	if g := s.gateFence(t.Context()); g.OK {
+	if g := s.gateFence(t.Context(), gatekeeper{meta: w.new, level: s.align}); g.OK {
 		t.Errorf("the gate holds under old: %s", g.Detail)
 	}
 }

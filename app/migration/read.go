@@ -38,9 +38,15 @@ func (s *Service[B, F]) getOld(ctx context.Context, id string) (store.Record[B],
 }
 
 // getBoth reads new first, then old and the fence in one transaction: a copy
-// that new lacked then was not committed there before the fence was seen.
+// that new lacked then was not committed there before the fence was seen. While
+// old seems to be primary it reads old alone: new's copy only serves comparison,
+// which the answer doesn't wait for.
 func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B], bool, error) {
-	n, inNew, nerr := s.lookNewWithin(ctx, id)
+	var n store.Record[B]
+	inNew, nerr := false, errSkipped
+	if s.wasNew.Load() {
+		n, inNew, nerr = s.lookNew(ctx, id, false)
+	}
 	o, inOld, fence, err := s.lookOld(ctx, id, false)
 	if err != nil {
 		return o, false, err
@@ -51,13 +57,13 @@ func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B]
 		return o, false, err
 	case plan.Primary == store.PrimaryOld:
 		if plan.Compare {
-			s.compare(fence.Epoch, o, inOld, n, inNew, nerr)
+			s.compareLater(fence.Epoch, id, o, inOld)
 		}
 		return o, inOld, nil
 	case plan.Wait:
 		return o, false, errClosing
 	case nerr == errSkipped:
-		return o, false, errAgain // the hint was wrong: read new in earnest
+		return o, false, errAgain // the hint was wrong: read new first
 	case nerr != nil:
 		return o, false, nerr
 	}
@@ -65,30 +71,9 @@ func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B]
 	return rec, found, nil
 }
 
-// errSkipped: new was not read, or not waited for, since old seemed to be
-// primary and would answer anyway.
+// errSkipped: new was not read, since old seemed to be primary and would answer
+// anyway.
 var errSkipped = fmt.Errorf("%w: not waited for", store.ErrUnavailable)
-
-// lookNewWithin reads new's copy. While old seems to be primary the copy only
-// serves comparison, and an ailing new database must not slow the answer.
-func (s *Service[B, F]) lookNewWithin(ctx context.Context, id string) (store.Record[B], bool, error) {
-	if s.wasNew.Load() {
-		return s.lookNew(ctx, id, false)
-	}
-	if !s.newBreaker.closed() {
-		return store.Record[B]{}, false, errSkipped
-	}
-	bounded, cancel := context.WithTimeout(ctx, s.cfg.Budget)
-	defer cancel()
-	rec, found, err := s.lookNew(bounded, id, false)
-	if ctx.Err() == nil { // a client that went away says nothing about the database
-		s.newBreaker.note(err)
-	}
-	if err != nil {
-		err = errSkipped
-	}
-	return rec, found, err
-}
 
 func (s *Service[B, F]) getRegistered(ctx context.Context, id string) (store.Record[B], bool, error) {
 	fence, _, err := s.view()

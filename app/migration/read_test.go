@@ -21,39 +21,98 @@ func (n *slowNew) Get(ctx context.Context, _ ...string) (map[string]store.Record
 	return nil, store.ErrUnavailable
 }
 
-// While old is primary, new's answers only serve comparison: a read waits for
-// it no longer than the budget, and not at all once it has failed three times,
-// but for one try each half second.
+// While old is primary, new's copies only serve comparison, and no read waits
+// for one. After a comparison that failed none is tried until the relay has
+// found new well again.
 func TestReadsUnderOldDoNotWaitForNew(t *testing.T) {
 	w := raisedTo(t, ReadBoth, 1)
 	slow := &slowNew{newStore: w.new}
 	w.new = slow
 	s := w.at(t, ReadBoth)
 	synctest.Test(t, func(t *testing.T) {
-		for n, c := range []struct {
-			took  time.Duration
-			asked int
-		}{{s.cfg.Budget, 1}, {s.cfg.Budget, 2}, {s.cfg.Budget, 3}, {0, 3}, {0, 3}} {
+		read := func() {
+			t.Helper()
 			began := time.Now()
 			rec, found, err := s.Get(t.Context(), w.ids[0])
 			if err != nil || !found || rec.Body.Entries != "0;" {
-				t.Errorf("read %d: %+v, %v, %v", n, rec, found, err)
+				t.Errorf("%+v, %v, %v", rec, found, err)
 			}
-			if took := time.Since(began); took != c.took || slow.asked != c.asked {
-				t.Errorf("read %d took %v, new was asked %d times; want %v, %d", n, took, slow.asked, c.took, c.asked)
+			if took := time.Since(began); took != 0 {
+				t.Errorf("the read waited %v", took)
 			}
 		}
-		time.Sleep(breakerPause)
-		for range 2 {
-			_, _, err := s.Get(t.Context(), w.ids[0])
-			must(t, err)
+		for range 3 {
+			read()
 		}
-		if slow.asked != 4 {
-			t.Errorf("half a second later new was asked %d times, want one more", slow.asked)
+		began := time.Now()
+		s.compareQueued(t.Context())
+		if took := time.Since(began); took != s.cfg.Budget || slow.asked != 1 {
+			t.Errorf("three comparisons took %v, new was asked %d times; want %v, 1", took, slow.asked, s.cfg.Budget)
+		}
+		time.Sleep(time.Hour)
+		read()
+		s.compareQueued(t.Context())
+		if slow.asked != 1 {
+			t.Errorf("new was asked %d times, want 1", slow.asked)
+		}
+		must(t, s.relayPass(t.Context()))
+		read()
+		s.compareQueued(t.Context())
+		if slow.asked != 2 {
+			t.Errorf("once new is well, it was asked %d times, want 2", slow.asked)
 		}
 	})
-	if got := s.compared.counts; got.Errors != 7 || got.Equal != 0 {
+	if got := s.compared.counts; got.Errors != 5 || got.Equal != 0 {
 		t.Errorf("counted %+v", got)
+	}
+}
+
+// hangingNew takes writes and answers when the caller gives up.
+type hangingNew struct {
+	newStore
+	hangs bool
+	asked int
+}
+
+func (n *hangingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+	if n.asked++; !n.hangs {
+		return n.newStore.PutIfNewer(ctx, recs...)
+	}
+	<-ctx.Done()
+	return store.ErrUnknown
+}
+
+// A write under old waits for new no longer than the budget, those that come
+// while it waits don't join it, and after that none waits until the relay has
+// found new well again.
+func TestWritesUnderOldDoNotWaitForNew(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 1)
+	hanging := &hangingNew{newStore: w.new, hangs: true}
+	w.new = hanging
+	s := w.at(t, ReadBoth)
+	synctest.Test(t, func(t *testing.T) {
+		defer s.endWatches()
+		write := func(entry string, want time.Duration, tries int) {
+			t.Helper()
+			began := time.Now()
+			must(t, w.appendTo(t.Context(), s, w.ids[0], entry))
+			if took := time.Since(began); took != want || hanging.asked != tries {
+				t.Errorf("%s took %v, new was asked %d times; want %v, %d", entry, took, hanging.asked, want, tries)
+			}
+		}
+		first := make(chan struct{})
+		go func() { write("w0", s.cfg.Budget, 1); close(first) }()
+		time.Sleep(slowCall)
+		write("w1", 0, 1)
+		<-first
+		time.Sleep(time.Hour)
+		write("w2", 0, 1)
+		hanging.hangs = false
+		must(t, s.relayPass(t.Context()))
+		write("w3", 0, 3)
+	})
+	if old, _ := pending(t, w); old != 0 {
+		t.Errorf("%d are still pending", old)
 	}
 }
 
@@ -67,8 +126,9 @@ func TestClientsThatLeaveDoNotOpenTheBreaker(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, _, _ = s.Get(ctx, w.ids[0])
+		s.compareQueued(ctx)
 	}
-	if !s.newBreaker.closed() {
+	if !s.newBreaker.well() {
 		t.Error("it has opened")
 	}
 }

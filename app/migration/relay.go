@@ -107,15 +107,29 @@ func (s *Service[B, F]) relayPass(ctx context.Context) error {
 	if err := s.ours(ctx); err != nil {
 		return err
 	}
-	after := ""
+	after, sent := "", 0
 	for {
 		n, last, err := s.relayRound(ctx, after)
 		s.relay.note(n, err)
+		if sent += n; err == nil && last == "" && sent == 0 {
+			err = s.tryNew(ctx)
+		}
 		if err != nil || last == "" {
 			return err
 		}
 		after = last
 	}
+}
+
+// tryNew finds out whether new takes writes again, when nothing is pending that
+// would show it.
+func (s *Service[B, F]) tryNew(ctx context.Context) error {
+	if s.newBreaker.well() {
+		return nil
+	}
+	err := s.new.Probe(ctx)
+	s.newBreaker.note(err)
+	return err
 }
 
 // relayRound sends one batch and returns the last id it reached; "" at the end.
@@ -201,18 +215,58 @@ func putOrIsolate[B, F any](ctx context.Context, old store.Old[B, F], to store.N
 	return sent, nil
 }
 
+// ErrAway: the database that is not the primary does not answer. What it lacks is
+// kept in the primary, marked as pending; an instance at step 3, 4 or 5 sends it
+// once that database answers.
+var ErrAway = errors.New("the other database does not answer")
+
 // Flush sends on what is pending in the primary and returns nil once all that
 // was pending when it began has been replicated ("cleared"). At steps that
-// don't replicate there is nothing to flush.
+// don't replicate there is nothing to flush. It returns ErrAway as soon as the
+// other database is known not to answer.
 func (s *Service[B, F]) Flush(ctx context.Context) error {
 	if !s.relays() {
 		return nil
 	}
-	if err := s.cleared(ctx); err != nil {
+	if err := s.unlessAway(ctx, s.cleared); err != nil {
 		return err
 	}
-	s.reportCompared(ctx)
-	return nil
+	return s.unlessAway(ctx, func(ctx context.Context) error { s.reportCompared(ctx); return nil })
+}
+
+// unlessAway does what needs the other database, and gives up with ErrAway once
+// that one has not answered for a while.
+func (s *Service[B, F]) unlessAway(ctx context.Context, do func(context.Context) error) error {
+	doing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan error, 1)
+	go func() { done <- do(doing) }()
+	look := time.NewTicker(away / 10)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-done:
+			if gone := context.Cause(doing); err != nil && errors.Is(gone, ErrAway) {
+				return gone
+			}
+			return err
+		case <-look.C:
+			if err := s.otherAway(ctx); err != nil {
+				cancel(fmt.Errorf("%w: %w", ErrAway, err))
+			}
+		}
+	}
+}
+
+// otherAway returns why the database that is not the primary counts as one that
+// does not answer; nil if it doesn't.
+func (s *Service[B, F]) otherAway(ctx context.Context) error {
+	if s.wasNew.Load() {
+		s.watchLock.look()
+		return s.watchLock.known().absent()
+	}
+	s.watchNew.look()
+	return s.watchNew.known().absent()
 }
 
 // cleared is relayPass for gates and drains: it starts again when the fence

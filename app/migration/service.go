@@ -44,18 +44,24 @@ type Service[B comparable, F Filter[B]] struct {
 	log  *slog.Logger
 
 	meter    *meter
-	compared comparisons
+	compared comparisons[B]
 	relay    relay
-	backlog  backlog
+
+	watchOld     watch[oldView] // see status.go
+	watchLock    watch[struct{}]
+	watchNew     watch[newView]
+	watchBacklog watch[backlogView]
+	endWatches   func() // and waits for the looks under way
 
 	newBreaker breaker // while old is primary
 	oldBreaker breaker // of writes, while new is
 
 	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
 	adopted  atomic.Pointer[store.Mirror]
-	complete atomic.Int64          // the epoch for which the completion mark was seen
-	inTheWay atomic.Pointer[error] // of getting into place, when it was last tried; nil: nothing
-	wasNew   atomic.Bool           // the last fence seen named new: a hint for budgets, never a decision
+	complete atomic.Int64                // the epoch for which the completion mark was seen
+	inTheWay atomic.Pointer[error]       // of getting into place, when it was last tried; nil: nothing
+	seen     atomic.Pointer[store.Fence] // the last fence; a hint for people, never for a decision
+	wasNew   atomic.Bool                 // the last fence seen named new: a hint for budgets, never a decision
 
 	page int // what a merged list asks each store for, at the least
 
@@ -87,13 +93,14 @@ func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
 	}
 	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
 	s.relay.wake = make(chan struct{}, 1)
-	s.backlog.turn = make(chan struct{}, 1)
+	s.compared.queue = make(chan comparison[B], compareQueue)
 	if cfg.Old != nil {
 		s.old = meteredOld[B, F]{cfg.Old, s.meter}
 	}
 	if cfg.New != nil {
 		s.new = meteredNew[B, F]{cfg.New, s.meter}
 	}
+	s.watches()
 	return s, nil
 }
 
@@ -128,6 +135,9 @@ func (s *Service[B, F]) plan(fence store.Fence) (Plan, error) {
 		started = s.started.Load()
 	}
 	s.wasNew.Store(fence.Primary == store.PrimaryNew)
+	if seen := s.seen.Load(); seen == nil || *seen != fence {
+		s.seen.Store(&fence)
+	}
 	p := Decide(s.step, fence, started)
 	if p.Refuse {
 		return p, fmt.Errorf("%w: step %d, primary %s at epoch %d", ErrRefused, int(s.step), fence.Primary, fence.Epoch)
@@ -175,7 +185,7 @@ var (
 
 // persist tries until the answer stands, within the caller's patience.
 func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) error) error {
-	var waited time.Duration
+	began, waited := s.cfg.Now(), time.Duration(0)
 	closing := false
 	for n := 0; ; n++ {
 		var err error
@@ -193,7 +203,8 @@ func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) e
 			continue // a neighbour was faster: no reason to wait
 		}
 		wait := min(time.Duration(n)*time.Millisecond, 20*time.Millisecond)
-		if waited += wait; waited > s.cfg.Patience {
+		// The tries take time, too, and so does what a busy machine makes of a pause.
+		if waited += wait; max(waited, s.cfg.Now().Sub(began)) > s.cfg.Patience {
 			return fmt.Errorf("%w: gave up after %d tries, nothing was written: %v", store.ErrUnavailable, n+1, err)
 		}
 		if perr := s.cfg.Pause(ctx, wait); perr != nil {

@@ -1,6 +1,12 @@
 package migration
 
-import "migrate/app/store"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"migrate/app/store"
+)
 
 // Status is what an instance knows of itself and of the data, for its admin
 // socket, its metrics and the pages.
@@ -44,8 +50,108 @@ type StoreStatus struct {
 
 // Gate is one condition of a move.
 type Gate struct {
-	Name   string `json:"name"`   // short and stable, what --force takes
-	OK     bool   `json:"ok"`     // holds
-	Detail string `json:"detail"` // what was found
-	Remedy string `json:"remedy,omitempty"`
+	Name    string `json:"name"`              // short and stable, what --force takes
+	OK      bool   `json:"ok"`                // holds, or was not tried
+	Untried bool   `json:"untried,omitempty"` // only a write can tell, and this was a look
+	Detail  string `json:"detail"`            // what was found
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+// Status says what this instance knows. What can't be found out is left out;
+// it is for people and metrics, never for a decision. Like [Service.Ready], it
+// waits for nothing but the primary.
+func (s *Service[B, F]) Status(ctx context.Context) Status {
+	until := time.Now().Add(primaryPatience)
+	st := Status{Step: s.step, StepName: s.step.Name(), Pending: -1}
+	s.watchBacklog.look()
+	lock := s.watchLock.known()
+	if s.step.ReadsFence() && !s.wasNew.Load() && (lock.err != nil || time.Since(lock.at) > lockAge) {
+		s.watchLock.look()
+	}
+	var fence store.Fence
+	st.Ready, st.Reason, st.Degraded, fence = s.ready(ctx)
+	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
+	if st.Ready && s.step.ReadsFence() && fence.Primary == store.PrimaryOld {
+		if err := s.watchLock.rest(ctx, time.Until(until)).trouble(); err != nil {
+			st.Degraded = joined(fmt.Sprintf("old database: no write can begin: %v", err), st.Degraded)
+		}
+	}
+	st.Relayed, st.RelayError = s.relay.status()
+	s.compared.mu.Lock()
+	st.Compared = s.compared.counts
+	s.compared.mu.Unlock()
+	if s.old != nil {
+		st.Stores = append(st.Stores, s.meter.old.status(store.PrimaryOld))
+	}
+	if s.new != nil {
+		st.Stores = append(st.Stores, s.meter.new.status(store.PrimaryNew))
+		if v := s.watchNew.known().v; v.epoch == fence.Epoch && v.epoch != 0 {
+			st.Progress = &ProgressView{Epoch: v.epoch, Copied: v.progress.Copied, Complete: v.progress.Complete, Verify: v.progress.Verify}
+		}
+	}
+	if b := s.watchBacklog.rest(ctx, time.Until(until)); b.trouble() == nil && b.v.epoch == fence.Epoch {
+		st.Pending, st.PendingAge = b.v.n, s.relay.age(b.v.n).Milliseconds()
+	}
+	return st
+}
+
+func joined(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
+}
+
+// Known is the primary and the epoch, as they were seen last if the database
+// that has them does not answer at once.
+func (s *Service[B, F]) Known(ctx context.Context) (store.Primary, int64) {
+	if m := s.adopted.Load(); m != nil {
+		return m.Primary, m.Epoch
+	}
+	if s.step.ReadsFence() {
+		if old := s.watchOld.glance(ctx); old.trouble() == nil {
+			return old.v.fence.Primary, old.v.fence.Epoch
+		}
+	}
+	f := s.seen.Load()
+	if f == nil {
+		return "", 0
+	}
+	return f.Primary, f.Epoch
+}
+
+// lockAge is how old the answer may be whether a write can begin: to find out
+// takes the writers' lock for a moment.
+const lockAge = time.Second
+
+// countLimit bounds a count of the backlog, which can cost a look at every record.
+const countLimit = time.Minute
+
+// countAge is how old a count of the backlog may be: a status is asked for often
+// while an instance drains.
+const countAge = time.Second
+
+// lookAtBacklog counts what is pending in the primary.
+func (s *Service[B, F]) lookAtBacklog(ctx context.Context) (v backlogView, err error) {
+	var fence store.Fence
+	if s.step.ReadsFence() {
+		if fence, err = s.old.Fence(ctx); err != nil {
+			return v, err
+		}
+	} else if fence, _, err = s.view(); err != nil {
+		return v, err
+	}
+	if last := s.watchBacklog.known(); last.err == nil && last.v.epoch == fence.Epoch && s.cfg.Now().Sub(last.v.at) < countAge {
+		return last.v, nil
+	}
+	v.epoch, v.at = fence.Epoch, s.cfg.Now()
+	switch {
+	case fence.Primary == store.PrimaryOld && s.old != nil:
+		v.n, err = s.old.CountPending(ctx)
+	case fence.Primary == store.PrimaryNew && s.new != nil:
+		v.n, err = s.new.CountPending(ctx)
+	default:
+		err = fmt.Errorf("%w: the primary is not known", store.ErrUnavailable)
+	}
+	return v, err
 }

@@ -13,6 +13,8 @@ import (
 // deafNew takes calls and never answers them.
 type deafNew struct{ newStore }
 
+func (n deafNew) Look() store.NewLook { return n }
+
 func (deafNew) Prepared(ctx context.Context) (string, error) {
 	<-ctx.Done()
 	return "", ctx.Err()
@@ -55,6 +57,7 @@ func TestStatusOutlivesADeafDatabase(t *testing.T) {
 			}
 			s.new = deafNew{w.new}
 			synctest.Test(t, func(t *testing.T) {
+				defer s.endWatches()
 				ctx, cancel := context.WithTimeout(t.Context(), 2900*time.Millisecond)
 				defer cancel()
 				st := s.Status(ctx)

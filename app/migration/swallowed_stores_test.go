@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"migrate/app/store"
 )
@@ -13,12 +14,15 @@ var errTold = fmt.Errorf("%w: told to fail", store.ErrUnavailable)
 // failAt lets one call on the stores fail, before it has any effect: the nth,
 // from 1; 0 lets all pass.
 type failAt struct {
+	mu       sync.Mutex
 	n, calls int
 	failed   string   // what failed
 	log      []string // all calls
 }
 
 func (f *failAt) hit(op string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.calls++
 	f.log = append(f.log, op)
 	if f.calls != f.n {
@@ -315,3 +319,5 @@ func (n failingNew) SaveCompared(ctx context.Context, epoch int64, instance stri
 	}
 	return n.newStore.SaveCompared(ctx, epoch, instance, c)
 }
+
+func (n failingNew) Look() store.NewLook { return n }

@@ -58,12 +58,12 @@ func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, 
 		return o, nerr
 	case plan.Primary == store.PrimaryNew:
 		return s.applyNew(ctx, fence, plan, id, n, inNew, o, inOld, change)
-	case plan.Advance && s.newBreaker.closed():
+	case plan.Advance && s.newBreaker.well():
 		err := s.Advance(ctx)
 		if !errors.Is(err, errProbe) {
 			return o, errAgain // whatever became of the fence, the next look tells
 		}
-		s.newBreaker.failed()
+		s.newBreaker.failed(err)
 	}
 	return s.applyOld(ctx, fence, plan, id, o, inOld, change)
 }
@@ -99,14 +99,15 @@ func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Pl
 
 // replicate sends a commit of old to new. What fails here the relay does later.
 func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
-	if !s.isPrepared() || !s.newBreaker.closed() {
+	if !s.isPrepared() || !s.newBreaker.well() {
 		s.relay.nudge()
 		return
 	}
 	ctx, cancel := s.background(ctx)
 	defer cancel()
+	note := s.newBreaker.begin()
 	err := s.new.PutIfNewer(ctx, rec)
-	s.newBreaker.note(err)
+	note(err)
 	if err == nil {
 		err = s.old.ClearPending(ctx, rec.Mark())
 	}

@@ -152,12 +152,17 @@ func (t *Tasks) Backfill(ctx context.Context) (copied int, err error) {
 	}
 }
 
-// Status says at which step this is; there is nothing else to know.
-func (t *Tasks) Status(context.Context) migration.Status {
-	primary := store.PrimaryOld
+// Known is the primary: the step decides. There are no epochs.
+func (t *Tasks) Known(context.Context) (store.Primary, int64) {
 	if t.step >= migration.NewPrimary {
-		primary = store.PrimaryNew
+		return store.PrimaryNew, 0
 	}
+	return store.PrimaryOld, 0
+}
+
+// Status says at which step this is; there is nothing else to know.
+func (t *Tasks) Status(ctx context.Context) migration.Status {
+	primary, _ := t.Known(ctx)
 	return migration.Status{Step: t.step, StepName: t.step.Name(), Ready: true, Primary: primary}
 }
 
@@ -166,6 +171,11 @@ func (t *Tasks) Ready(context.Context) (ready bool, reason, degraded string) { r
 
 // Gates are none: the pattern has no conditions that a program could check.
 func (t *Tasks) Gates(context.Context, migration.Step) ([]migration.Gate, error) { return nil, nil }
+
+// LookAtGates is Gates.
+func (t *Tasks) LookAtGates(context.Context, migration.Step) ([]migration.Gate, error) {
+	return nil, nil
+}
 
 // Prepare has nothing to do.
 func (t *Tasks) Prepare(context.Context) error { return nil }

@@ -39,7 +39,7 @@ type FirstContact struct {
 func (s *Server) adminRoutes() http.Handler {
 	r := mux.NewRouter()
 	r.Handle("/status", resource{"GET": s.adminStatus})
-	r.Handle("/gates", resource{"GET": s.gates})
+	r.Handle("/gates", resource{"GET": s.gates(s.tasks.LookAtGates), "POST": s.gates(s.tasks.Gates)})
 	r.Handle("/prepare", resource{"POST": s.order(s.tasks.Prepare)})
 	r.Handle("/probe", resource{"POST": s.order(s.tasks.Probe)})
 	r.Handle("/advance", resource{"POST": s.order(s.tasks.Advance)})
@@ -59,24 +59,28 @@ func (s *Server) adminStatus(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (s *Server) gates(w http.ResponseWriter, r *http.Request) {
-	n, err := strconv.Atoi(r.URL.Query().Get("to"))
-	to := migration.Step(n)
-	if err != nil || !to.Valid() {
-		writeProblem(w, malformed("to is a step, 1 to 8"))
-		return
+// gates answers which gates to a step hold. GET only looks; POST also tries what
+// only a write can tell.
+func (s *Server) gates(ask func(context.Context, migration.Step) ([]migration.Gate, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.URL.Query().Get("to"))
+		to := migration.Step(n)
+		if err != nil || !to.Valid() {
+			writeProblem(w, malformed("to is a step, 1 to 8"))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), operatorTimeout)
+		defer cancel()
+		gates, err := ask(ctx, to)
+		if err != nil {
+			s.failOperator(w, r, err)
+			return
+		}
+		if gates == nil {
+			gates = []migration.Gate{} // an empty list, not null
+		}
+		writeJSON(w, http.StatusOK, map[string]any{"to": int(to), "gates": gates})
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), operatorTimeout)
-	defer cancel()
-	gates, err := s.tasks.Gates(ctx, to)
-	if err != nil {
-		s.failOperator(w, r, err)
-		return
-	}
-	if gates == nil {
-		gates = []migration.Gate{} // an empty list, not null
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"to": int(to), "gates": gates})
 }
 
 // order answers {} once what was asked for is done.
@@ -92,16 +96,27 @@ func (s *Server) order(do func(context.Context) error) http.HandlerFunc {
 	}
 }
 
+// drainAnswer is the answer of POST /drain.
+type drainAnswer struct {
+	InFlight int64  `json:"in_flight"`
+	Pending  int64  `json:"pending,omitempty"` // what is left to be replicated; more than 0 only with Away
+	Away     string `json:"away,omitempty"`    // why that is not waited for: the other database does not answer
+}
+
 // drain makes ready for the instance to stand by or to end: what is pending is
-// replicated. Traffic has moved away by then; what is still in flight is said.
+// replicated, unless the other database does not answer. Traffic has moved away
+// by then; what is still in flight is said.
 func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), operatorTimeout)
 	defer cancel()
-	if err := s.tasks.Flush(ctx); err != nil {
+	answer := drainAnswer{InFlight: s.traffic.inFlight.Load()}
+	if err := s.tasks.Flush(ctx); errors.Is(err, migration.ErrAway) {
+		answer.Away, answer.Pending = err.Error(), s.tasks.Status(ctx).Pending
+	} else if err != nil {
 		s.failOperator(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]int64{"in_flight": s.traffic.inFlight.Load()})
+	writeJSON(w, http.StatusOK, answer)
 }
 
 // failOperator answers as fail does, but says everything: whoever may open the

@@ -24,7 +24,7 @@ type configView struct {
 }
 
 func (s *Server) getConfig(w http.ResponseWriter, r *http.Request) {
-	status := s.metrics.status(r.Context())
+	primary, epoch := s.tasks.Known(r.Context())
 	writeJSON(w, http.StatusOK, configView{
 		Repository: repository(s.cfg.Step),
 		Step:       int(s.cfg.Step),
@@ -32,8 +32,8 @@ func (s *Server) getConfig(w http.ResponseWriter, r *http.Request) {
 		SQLitePath: s.cfg.SQLitePath,
 		MongoURI:   redact.URI(s.cfg.MongoURI),
 		MongoDB:    s.cfg.MongoDB,
-		Primary:    status.Primary,
-		Epoch:      status.Epoch,
+		Primary:    primary,
+		Epoch:      epoch,
 		Instance:   s.cfg.Instance,
 		Version:    s.cfg.Build,
 	})

@@ -27,7 +27,8 @@ func TestAdmin(t *testing.T) {
 		status         int
 		code, says     string
 	}{
-		{ok, "GET", "/gates?to=4", 200, "", `{"gates":[{"name":"cleared","ok":true,"detail":"nothing pending"}],"to":4}`},
+		{ok, "GET", "/gates?to=4", 200, "", `{"gates":[{"name":"cleared","ok":true,"untried":true,"detail":"nothing pending"}],"to":4}`},
+		{ok, "POST", "/gates?to=4", 200, "", `{"gates":[{"name":"cleared","ok":true,"detail":"nothing pending"}],"to":4}`},
 		{ok, "GET", "/gates?to=9", 400, "malformed", "1 to 8"},
 		{ok, "GET", "/gates", 400, "malformed", "1 to 8"},
 		{bad, "GET", "/gates?to=4", 503, "unavailable", "127.0.0.1:1"},

@@ -45,9 +45,13 @@ type Tasks interface {
 	// order of ids, tombstones left out.
 	List(ctx context.Context, filter task.Filter, after string, limit int) ([]store.Record[task.Task], error)
 
+	// Known is the primary and the epoch as they were seen last.
+	Known(ctx context.Context) (store.Primary, int64)
 	Status(ctx context.Context) migration.Status
 	Ready(ctx context.Context) (ready bool, reason, degraded string)
+	// Gates tries what only a write can tell; LookAtGates only reads.
 	Gates(ctx context.Context, to migration.Step) ([]migration.Gate, error)
+	LookAtGates(ctx context.Context, to migration.Step) ([]migration.Gate, error)
 	Prepare(ctx context.Context) error
 	Probe(ctx context.Context) error
 	Advance(ctx context.Context) error

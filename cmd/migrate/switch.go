@@ -85,6 +85,8 @@ func (g *globals) printSwitch(w io.Writer, r orchestrator.SwitchResult) {
 	case r.Previous == 0:
 	case r.Drained:
 		fmt.Fprintf(w, "Port %d is drained (%.0f ms) and stands by as the fallback.\n", r.Previous, float64(r.Drain))
+	case r.Fallback != 0 && r.Pending > 0:
+		fmt.Fprintf(w, "Port %d stands by as the fallback; %d of its writes are still to be replicated: see the warnings.\n", r.Previous, r.Pending)
 	case r.Fallback != 0:
 		fmt.Fprintf(w, "Port %d stands by as the fallback; whether it has drained can't be seen.\n", r.Previous)
 	case r.Drain == 0:

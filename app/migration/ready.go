@@ -1,0 +1,221 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"migrate/app/store"
+)
+
+// How long the answer to a question about this instance waits for a database.
+const (
+	// primaryPatience is for the primary, and for old while its fence decides.
+	primaryPatience = 1500 * time.Millisecond
+	// otherPatience is for the other database, on which no answer depends: what
+	// was found out last is as good.
+	otherPatience = 100 * time.Millisecond
+	// ailingPatience is for the other database once it is known not to answer.
+	ailingPatience = 10 * time.Millisecond
+	// firstPatience is for the other database before it has ever answered.
+	firstPatience = time.Second
+	// away is how long a look may take before the database counts as one that
+	// does not answer.
+	away = 500 * time.Millisecond
+	// lookLimit ends a look.
+	lookLimit = 2 * time.Second
+)
+
+// oldView is what a look at old has found.
+type oldView struct {
+	fence   store.Fence
+	guarded error
+}
+
+// newView is what a look at new has found.
+type newView struct {
+	migration string
+	epoch     int64 // that progress is of
+	progress  store.Progress
+}
+
+// backlogView is how many records were pending in the primary of an epoch.
+type backlogView struct {
+	epoch int64
+	n     int64
+	at    time.Time
+}
+
+// watches sets up the questions. Each goes to one database, and each database is
+// asked each of them once at a time.
+func (s *Service[B, F]) watches() {
+	life, end := context.WithCancel(context.Background())
+	s.watchOld = watch[oldView]{life: life, limit: lookLimit, ask: s.lookAtOld}
+	s.watchLock = watch[struct{}]{life: life, limit: lookLimit, ask: s.lookAtLock}
+	s.watchNew = watch[newView]{life: life, limit: lookLimit, ask: s.lookAtNew}
+	s.watchBacklog = watch[backlogView]{life: life, limit: countLimit, ask: s.lookAtBacklog}
+	s.endWatches = func() {
+		end()
+		s.watchOld.end()
+		s.watchLock.end()
+		s.watchNew.end()
+		s.watchBacklog.end()
+	}
+}
+
+func (s *Service[B, F]) lookAtLock(ctx context.Context) (struct{}, error) {
+	return struct{}{}, s.old.Writable(ctx)
+}
+
+func (s *Service[B, F]) lookAtOld(ctx context.Context) (v oldView, err error) {
+	if v.fence, err = s.old.Fence(ctx); err != nil {
+		return v, err
+	}
+	if s.step.ReadsFence() {
+		v.guarded = s.old.Guarded(ctx)
+	}
+	return v, nil
+}
+
+// lookAtNew reads whose database it is and what was found out under the present
+// epoch, at the same time. It writes nothing.
+func (s *Service[B, F]) lookAtNew(ctx context.Context) (v newView, err error) {
+	look := s.new.Look()
+	v.epoch = s.epoch()
+	var perr error
+	var asked sync.WaitGroup
+	if v.epoch != 0 {
+		asked.Go(func() { v.progress, perr = look.Progress(ctx, v.epoch) })
+	}
+	v.migration, err = look.Prepared(ctx)
+	asked.Wait()
+	if err == nil && perr != nil {
+		err = perr
+	}
+	return v, err
+}
+
+// epoch is the one that was seen last; 0 before any.
+func (s *Service[B, F]) epoch() int64 {
+	if m := s.adopted.Load(); m != nil {
+		return m.Epoch
+	}
+	if f := s.seen.Load(); f != nil {
+		return f.Epoch
+	}
+	return 0
+}
+
+// trouble says what is wrong with a database by what a look has found: its
+// error, or that it does not answer; nil if nothing is known to be wrong.
+func (f sight[T]) trouble() error {
+	switch {
+	case f.overdue > away && f.at.IsZero():
+		return fmt.Errorf("%w: it has not answered yet", store.ErrUnavailable)
+	case f.overdue > away:
+		return fmt.Errorf("%w: no answer for %.1f s", store.ErrUnavailable, f.overdue.Seconds())
+	case f.err != nil:
+		return f.err
+	case f.at.IsZero():
+		return fmt.Errorf("%w: it has not answered yet", store.ErrUnavailable)
+	}
+	return nil
+}
+
+// absent is trouble, as far as it is that the database does not answer.
+func (f sight[T]) absent() error {
+	if f.overdue == 0 && f.err == nil || f.overdue > 0 && f.overdue <= away && f.err == nil {
+		return nil
+	}
+	if err := f.trouble(); errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Ready reports whether this instance can serve: a legal step for the fence,
+// and the primary in reach. degraded says what is wrong although it can. It
+// waits for the primary, within bounds, and not for the other database.
+func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded string) {
+	ready, reason, degraded, _ = s.ready(ctx)
+	return ready, reason, degraded
+}
+
+// ready is Ready, and the fence that it goes by. Both databases are asked at the
+// same time.
+func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
+	patience := s.watchNew.patience()
+	if s.new != nil {
+		s.watchNew.look()
+	}
+	if !s.step.ReadsFence() {
+		return s.readyRegistered(ctx)
+	}
+	old := s.watchOld.wait(ctx, primaryPatience)
+	fence = old.v.fence
+	err := old.trouble()
+	if err == nil {
+		_, err = s.plan(fence)
+	}
+	if err == nil {
+		err = old.v.guarded
+	}
+	switch {
+	case err != nil:
+		return false, fmt.Sprintf("old database: %v", err), "", fence
+	case !s.step.HasNew():
+		return true, "", "", fence
+	case fence.Primary == store.PrimaryNew:
+		patience = primaryPatience
+	}
+	err = s.judgeNew(s.watchNew.rest(ctx, patience))
+	if err == nil && fence.Primary == store.PrimaryOld {
+		err = s.newBreaker.trouble()
+	}
+	switch {
+	case err == nil:
+		return true, "", "", fence
+	case errors.Is(err, store.ErrStranger), fence.Primary == store.PrimaryNew:
+		return false, fmt.Sprintf("new database: %v", err), "", fence
+	}
+	return true, "", fmt.Sprintf("new database: %v", err), fence
+}
+
+// judgeNew returns what is wrong with new, that it is a stranger's included.
+func (s *Service[B, F]) judgeNew(f sight[newView]) error {
+	if err := f.trouble(); err != nil {
+		return err
+	}
+	if err := s.own(f.v.migration); err != nil {
+		return err
+	}
+	s.setPrepared()
+	return nil
+}
+
+func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
+	fence, _, err := s.view()
+	if err != nil {
+		reason = err.Error()
+		if why := s.inTheWay.Load(); why != nil {
+			reason += ": " + (*why).Error()
+		}
+		return false, reason, "", fence
+	}
+	patience := s.watchOld.patience()
+	if s.old != nil {
+		s.watchOld.look()
+	}
+	if err := s.judgeNew(s.watchNew.rest(ctx, primaryPatience)); err != nil {
+		return false, fmt.Sprintf("new database: %v", err), "", fence
+	}
+	if s.old == nil {
+		return true, "", "", fence
+	}
+	if err := s.watchOld.rest(ctx, patience).trouble(); err != nil {
+		degraded = fmt.Sprintf("old database: %v", err)
+	}
+	return true, "", degraded, fence
+}
