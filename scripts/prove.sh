@@ -3,7 +3,8 @@
 #
 #   scripts/prove.sh fire [--minutes M] [--seed S]
 #       the service under fire: real instances, nginx and databases, killed,
-#       stopped, cut off and filled up while clients of many kinds use them
+#       stopped, cut off and filled up while clients of many kinds use them; the
+#       new database hangs at steps 3 and 4, and while a rollback runs
 #   scripts/prove.sh explore [--minutes M] [--seed S]
 #       every interleaving of the shipped code's store calls, within bounds that
 #       grow for as long as there is time, and others at random; then each rule

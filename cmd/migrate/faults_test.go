@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,11 +29,44 @@ func (n *nemesis) all() map[string]fault {
 		"new database cut":      {func() func() { return n.linked(cut) }, 5, 8},
 		"new database slow":     {func() func() { return n.linked(slow) }, 3, 8},
 		"new database stalled":  {func() func() { return n.linked(stalled) }, 5, 8},
+		"new database hangs":    {n.hang, 3, 4},
+		hangsOnRollback:         {n.hangOnRollback, 3, 4},
 		"answers lost":          {n.flicker, 5, 8},
 		"answers lost again":    {n.flicker, 4, 8},
 		"old database full":     {n.full, 1, 5},
 		"old database locked":   {n.lock, 1, 5},
 	}
+}
+
+// hang stops the new database. Under the old primary the service goes on
+// without it.
+func (n *nemesis) hang() func() {
+	n.t.Helper()
+	resume := n.freeze(n.daemon())
+	if st := n.look(); st.primary() == "old" {
+		n.wantServed("the new database hangs under the old primary")
+	}
+	return resume
+}
+
+const hangsOnRollback = "new database hangs on a rollback"
+
+// hangOnRollback stops the new database and goes back. To an instance that
+// stands by under the old primary there is a way without it.
+func (n *nemesis) hangOnRollback() func() {
+	n.t.Helper()
+	resume := n.freeze(n.daemon())
+	st := n.look()
+	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
+	defer cancel()
+	began := time.Now()
+	stdout, stderr, code := n.runContext(ctx, "rollback")
+	n.t.Logf("  rollback beside it, from step %d to port %d under %q: exit %d after %v", st.step(), st.Fallback, st.primary(), code, time.Since(began).Round(time.Millisecond))
+	n.note("while the new database hung", "rollback", stdout, code)
+	if code != 0 && st.primary() == "old" && st.standsBy() {
+		n.t.Errorf("the new database hangs under the old primary, and there is no way back to what stands by: exit %d\n%s%s", code, stdout, stderr)
+	}
+	return resume
 }
 
 func (n *nemesis) linked(m mode) func() {

@@ -97,7 +97,8 @@ func (n *nemesis) rage(lasts time.Duration) {
 func (n *nemesis) shuffled() (deck []ordeal) {
 	all := n.all()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		deck = append(deck, ordeal{name, all[name], name == "instance stutters" || n.rng.IntN(2) == 0})
+		moving := name == "instance stutters" || n.rng.IntN(2) == 0
+		deck = append(deck, ordeal{name, all[name], moving && name != hangsOnRollback})
 	}
 	n.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
@@ -226,6 +227,12 @@ func (n *nemesis) mend() {
 		}
 		n.settle("start the active instance", "spawn", "--step", strconv.Itoa(step), "--port", strconv.Itoa(port))
 	}
+	n.wantServed("the fault has gone")
+}
+
+// wantServed wants the service to serve reads and writes.
+func (n *nemesis) wantServed(when string) {
+	n.t.Helper()
 	all, writes := n.f.Answered()
 	began := time.Now()
 	served := waitFor(n.t.Context(), 30*time.Second, func() bool {
@@ -234,7 +241,7 @@ func (n *nemesis) mend() {
 	})
 	if !served {
 		out, _, _ := n.run("status")
-		n.t.Errorf("the fault has gone, and for %v the service has not served:\n%s", time.Since(began), out)
+		n.t.Errorf("%s, and for %v the service has not served:\n%s", when, time.Since(began), out)
 	}
 }
 
@@ -247,6 +254,7 @@ func (n *nemesis) look() (st siteStatus) {
 
 type siteStatus struct {
 	Live       int
+	Fallback   int
 	Instances  []siteInstance
 	Daemons    []siteProcess
 	LastSwitch struct{ Step int } `json:"last_switch"`
@@ -254,6 +262,8 @@ type siteStatus struct {
 
 type siteInstance struct {
 	Port, Step int
+	Ready      bool
+	Status     struct{ Primary string }
 	siteProcess
 }
 
@@ -269,6 +279,22 @@ func (st siteStatus) active() *siteInstance {
 		}
 	}
 	return nil
+}
+
+// primary is the one that the active instance knows of; empty if it says nothing.
+func (st siteStatus) primary() string {
+	if a := st.active(); a != nil {
+		return a.Status.Primary
+	}
+	return ""
+}
+
+// standsBy says whether a rollback leads to an instance that is ready.
+func (st siteStatus) standsBy() bool {
+	a := st.active()
+	return a != nil && slices.ContainsFunc(st.Instances, func(i siteInstance) bool {
+		return i.Port == st.Fallback && i.Ready && (i.Step == a.Step || i.Step == a.Step-1)
+	})
 }
 
 func (st siteStatus) step() int {
