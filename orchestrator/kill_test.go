@@ -237,7 +237,7 @@ func TestSpawnKilledAnywhere(t *testing.T) {
 	strays := 0 // started and written down nowhere, or this test proves nothing
 	everyPoint(t, prepare, func(t *testing.T, r *rig, do task, point string) {
 		o := r.open()
-		mark := envSocket + "=" + o.plan(SpawnOptions{Port: do.Port}).Socket
+		mark := envInstance + "=" + o.instanceMark(do.Port)
 		if s, err := loadState(o.statePath()); err == nil && len(process.Find(mark)) > 0 && s.Instances[do.Port].Port == 0 {
 			strays++
 		}
@@ -309,4 +309,74 @@ func killHard(t *testing.T, pid int) {
 			t.Fatal("it does not end")
 		}
 	}
+}
+
+// A switch that was killed while it put traffic back is put back: what it had
+// decided is carried out, though the instance answers by now. Where nobody else
+// is left to serve, it is finished.
+func TestSwitchKilledWhilePuttingBack(t *testing.T) {
+	for _, previous := range []string{"runs", "has ended"} {
+		t.Run(previous, func(t *testing.T) {
+			r := newRig(t)
+			before := r.spawn(0, 1, "")
+			r.change()
+			r.spawn(1, 2, "")
+			deaf := filepath.Join(r.traffic.dir, "deaf")
+			if err := r.traffic.write("deaf", r.first+1); err != nil {
+				t.Fatal(err)
+			}
+			do := task{Do: "switch", Port: r.first + 1, Die: "after put back", Points: filepath.Join(t.TempDir(), "points")}
+			if !r.tool(do) {
+				t.Fatal("it was not killed")
+			}
+			if err := os.Remove(deaf); err != nil {
+				t.Fatal(err)
+			}
+			r.links(r.first+1, 0)
+			want, outcome := r.first, phaseUndone
+			if previous == "has ended" {
+				killHard(t, before.Instance.Process.PID)
+				want, outcome = r.first+1, phaseFinished
+			}
+			r.next()
+			r.links(want, 0)
+			if ops, _, _ := r.open().History(2); ops[0].Outcome != outcome {
+				t.Errorf("the journal says %q", ops[0].Outcome)
+			}
+		})
+	}
+}
+
+// What an instance is asked to change before the gates are asked is in the
+// journal before it is asked; a gate that refuses then leaves nothing open.
+func TestLevelIsJournalledFirst(t *testing.T) {
+	r := newRig(t)
+	for n, step := range []int{5, 6} {
+		opts := spawnOptions(r.first+n, step, "gate=wait")
+		if opts.Force = []string{forceStep}; n > 0 {
+			opts.Force = nil
+		}
+		if _, err := r.open().Spawn(t.Context(), opts); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			r.ctl(r.first, "gate=")
+			r.change()
+		}
+	}
+	asked := len(r.asked(r.first))
+	do := task{Do: "switch", Port: r.first + 1, Die: "after level", Points: filepath.Join(t.TempDir(), "points")}
+	if !r.tool(do) {
+		t.Fatal("it was not killed")
+	}
+	if got := r.asked(r.first); len(got) != asked {
+		t.Errorf("it was asked %v before the journal had it", got[asked:])
+	}
+	r.next()
+	_, err := r.open().Switch(t.Context(), SwitchOptions{})
+	refused(t, err, ErrGate, "compared")
+	if ops, _, _ := r.open().History(1); ops[0].Outcome != phaseRefused {
+		t.Errorf("the journal says %q", ops[0].Outcome)
+	}
+	r.links(r.first, 0)
 }

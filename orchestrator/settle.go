@@ -132,7 +132,7 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 		return err
 	}
 	e := op.entry
-	if served != e.Port || last.reached(phasePutBack) && served == e.Previous {
+	if served != e.Port {
 		return op.undone(fmt.Sprintf("traffic is on port %d: it had not moved, or is back", served))
 	}
 	s := &switching{operation: op, next: op.state.Instances[e.Port], result: &SwitchResult{
@@ -142,7 +142,10 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 	if prev, known := op.state.Instances[e.Previous]; known {
 		s.view = view{active: &prev, running: prev.Process.Runs()}
 	}
-	if _, _, err := op.o.prove(ctx, s.next); err == nil && s.next.Port != 0 {
+	// What the command had decided is carried out, unless that would leave nobody
+	// to serve: it may have told why, and the instance may fail again.
+	returning := last.reached(phasePutBack) && s.view.running
+	if _, _, err := op.o.prove(ctx, s.next); err == nil && s.next.Port != 0 && !returning {
 		s.result.Instance = s.next.ID
 		op.warn("traffic is on port %d, which answers: the switch is finished", e.Port)
 		op.state.Active = &Active{Port: e.Port, Step: e.To, Since: e.Time}
@@ -157,7 +160,11 @@ func (op *operation) settleSwitch(ctx context.Context, last *Operation) error {
 	if !s.view.running {
 		return op.undone(fmt.Sprintf("traffic is on port %d, but neither that instance nor the previous one answers", e.Port))
 	}
-	op.warn("traffic is on port %d, which does not answer: it is put back on port %d", e.Port, e.Previous)
+	why := "which does not answer: it is put back"
+	if returning {
+		why = "and was being put back: that is finished,"
+	}
+	op.warn("traffic is on port %d, %s on port %d", e.Port, why, e.Previous)
 	if err := op.phase(phasePutBack, "found by a later command"); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 const (
 	kindSwitch = "switch"
 
+	phaseLevel    = "level" // before the gates are asked
 	phaseProbe    = "probe"
 	phaseMove     = "move"
 	phaseConfirm  = "confirm"
@@ -211,6 +212,10 @@ func (s *switching) checkGates(ctx context.Context, opts SwitchOptions) error {
 	}
 	// These gates want a mirror that is level with the fence.
 	if a := s.view.active; to >= 6 && s.view.running && a.Admin && a.Step >= 5 && a.Step <= 7 && !s.dry {
+		if err := s.phase(phaseLevel, fmt.Sprintf("have port %d make the fence and its mirror level", a.Port)); err != nil {
+			return err
+		}
+		s.intent = false // traffic does not move yet: a gate may still refuse
 		if err := s.o.admin(*a).post(ctx, "/advance"); err != nil {
 			s.warn("the instance on port %d could not advance: %v", a.Port, err)
 		}

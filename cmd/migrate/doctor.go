@@ -52,6 +52,7 @@ func (g *globals) examine(ctx context.Context, cfg doctor.Config) ([]doctor.Chec
 		return nil, err
 	}
 	cfg.Remembered = kept != nil
+	cfg.Named = g.SQLite != "" || g.MongoURI != ""
 	if cfg.Databases, err = g.databases(cfg.Orchestrator); err != nil {
 		return nil, err
 	}

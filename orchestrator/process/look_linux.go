@@ -14,6 +14,7 @@ type stat struct {
 	state   byte
 	group   int
 	session int
+	threads int
 	started string // field 22, in clock ticks since boot
 }
 
@@ -30,10 +31,13 @@ func readStat(pid int) (stat, error) {
 	}
 	group, _ := strconv.Atoi(fields[2])
 	session, _ := strconv.Atoi(fields[3])
-	return stat{state: fields[0][0], group: group, session: session, started: fields[19]}, nil
+	threads, _ := strconv.Atoi(fields[17])
+	return stat{state: fields[0][0], group: group, session: session, threads: threads, started: fields[19]}, nil
 }
 
-func (s stat) ended() bool { return s.state == 'Z' || s.state == 'X' }
+// ended reports whether all of the process has: the first thread of one that
+// was killed may be a zombie while the others still hold its ports.
+func (s stat) ended() bool { return s.state == 'Z' && s.threads <= 1 || s.state == 'X' }
 
 func look(pid int) (id Identity, zombie bool, err error) {
 	if pid <= 0 {

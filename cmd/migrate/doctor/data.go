@@ -60,6 +60,15 @@ func there(path string) bool {
 
 // databases: both can be reached, are guarded, and belong together.
 func (x *examination) databases(ctx context.Context) {
+	own, err := x.Orchestrator.Own(x.status.Live)
+	if err != nil {
+		x.fail("databases", "migrate status", "whose service this is can't be told: %v", err)
+		return
+	}
+	if len(own) > 0 && !x.Remembered && !x.Named {
+		x.note("databases", "nothing: --sqlite or --mongo-uri has one looked at", "the service is a command of your own, and none of its databases is known here")
+		return
+	}
 	old, fence := x.old(ctx)
 	x.new(ctx, old, fence)
 }

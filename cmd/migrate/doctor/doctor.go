@@ -41,6 +41,7 @@ type Config struct {
 	Proxy        *nginx.Server
 	Databases    app.Databases
 	Remembered   bool   // the databases are those of the first spawn
+	Named        bool   // a flag or a variable names one
 	Embedded     string // address of the embedded server; empty: it is not used
 	MongoDaemon  string // its name
 }
