@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -54,6 +55,7 @@ type site struct {
 	dir   string
 	first int
 	env   []string
+	drop  func() error // of what was made on a server that goes on running
 }
 
 // newSite finds free ports and ends whatever runs in the folder when the test ends.
@@ -73,6 +75,11 @@ func newSite(t *testing.T) *site {
 		if _, err := os.Stat(s.dir); err == nil {
 			if out, errs, code := s.run("stop", "--all", "--yes"); code != 0 {
 				t.Errorf("stop --all: exit %d\n%s%s", code, out, errs)
+			}
+		}
+		if s.drop != nil { // an instance that still ran would make it anew
+			if err := s.drop(); err != nil {
+				t.Error(err)
 			}
 		}
 		if t.Failed() {
@@ -95,12 +102,15 @@ func (s *site) startMongo() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() {
+	s.drop = func() error {
 		ctx := context.Background()
-		if err := errors.Join(client.Database(name).Drop(ctx), client.Disconnect(ctx)); err != nil {
-			s.t.Error(err)
+		err := client.Database(name).Drop(ctx)
+		left, lerr := client.ListDatabaseNames(ctx, bson.D{{Key: "name", Value: name}})
+		if len(left) > 0 {
+			lerr = fmt.Errorf("%s is still there", name)
 		}
-	})
+		return errors.Join(err, lerr, client.Disconnect(ctx))
+	}
 	s.env = append(s.env, "MIGRATE_MONGO_URI="+uri, "MIGRATE_MONGO_DB="+name)
 }
 
