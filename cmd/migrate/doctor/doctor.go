@@ -203,7 +203,11 @@ func (x *examination) instances() {
 	switch {
 	case bad:
 	case len(x.status.Instances) == 0:
-		x.note(name, "migrate spawn --step 1, or migrate advance", "none runs")
+		next := "migrate spawn --step 1, or migrate advance"
+		if own, err := x.Orchestrator.Own(0); err == nil && len(own) > 0 {
+			next = orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", max(1, x.step())), own)
+		}
+		x.note(name, next, "none runs")
 	default:
 		x.ok(name, "all are ready")
 	}
