@@ -16,6 +16,7 @@ type comparisons[B any] struct {
 	dirty  bool
 
 	queue chan comparison[B] // what was read and is to be compared
+	lists chan listed[B]     // the same of what was listed
 }
 
 // What waits to be compared, and how many comparisons are under way at a time.

@@ -37,6 +37,9 @@ func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, 
 			return nil, err
 		}
 		plan, err := s.plan(fence)
+		if err == nil && plan.Compare {
+			s.compareListLater(fence.Epoch, recs)
+		}
 		if err != nil || plan.Primary == store.PrimaryOld {
 			return recs, err
 		}

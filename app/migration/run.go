@@ -32,6 +32,7 @@ func (s *Service[B, F]) Run(ctx context.Context) error {
 		for range compareWorkers {
 			g.Go(func() error { return s.runCompare(gctx) })
 		}
+		g.Go(func() error { return s.runCompareLists(gctx) })
 	}
 	err := g.Wait()
 	<-ctx.Done() // step 1 has nothing else to do

@@ -94,6 +94,7 @@ func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
 	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
 	s.relay.wake = make(chan struct{}, 1)
 	s.compared.queue = make(chan comparison[B], compareQueue)
+	s.compared.lists = make(chan listed[B], 1)
 	if cfg.Old != nil {
 		s.old = meteredOld[B, F]{cfg.Old, s.meter}
 	}

@@ -1,0 +1,180 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"migrate/app/store"
+)
+
+// compareListed compares what was listed last, as [Service.Run] does.
+func (s *Service[B, F]) compareListed(t *testing.T) {
+	t.Helper()
+	select {
+	case l := <-s.compared.lists:
+		s.compareList(t.Context(), l)
+	default:
+	}
+}
+
+// Each record of a list at step 4 is counted as what it is in the other database.
+func TestListsAreCountedAsWhatTheyFind(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	for _, c := range []struct {
+		id       string
+		old, new store.Record[journal]
+	}{
+		{"equal", copyOf("equal", 2, 1, "x"), copyOf("equal", 2, 0, "x")},
+		{"older", copyOf("older", 2, 1, "x"), copyOf("older", 1, 1, "x")},
+		{"missing", copyOf("missing", 2, 1, "x"), store.Record[journal]{}},
+		{"newer", copyOf("newer", 2, 1, "x"), copyOf("newer", 3, 1, "x")},
+		{"other body", copyOf("other body", 2, 1, "x"), copyOf("other body", 2, 1, "y")},
+		{"gone", copyOf("gone", 2, 1, ""), copyOf("gone", 1, 1, "x")}, // no list of old's shows it
+	} {
+		w.put(t, store.PrimaryOld, c.old)
+		if c.new.ID != "" {
+			w.put(t, store.PrimaryNew, c.new)
+		}
+	}
+	_, faulty := w.faulty()
+	w.new = faulty
+	s := w.at(t, ReadBoth)
+	list := func() {
+		t.Helper()
+		if recs, err := s.List(t.Context(), any_{}, "", 100); err != nil || len(recs) != 5 {
+			t.Fatalf("%d records, %v", len(recs), err)
+		}
+	}
+	counts := func(want store.Compared) {
+		t.Helper()
+		got, _, _ := s.counted()
+		got.OldP99, got.NewP99 = 0, 0
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +counted)\n%s", d)
+		}
+	}
+	list()
+	s.compareListed(t)
+	counts(store.Compared{Equal: 1, Behind: 2, Late: 1, Different: 1})
+
+	// What came to old after the list, and to new before it was looked up, is no
+	// difference.
+	list()
+	w.put(t, store.PrimaryOld, copyOf("equal", 3, 1, "x y"))
+	w.put(t, store.PrimaryNew, copyOf("equal", 3, 1, "x y"))
+	s.compareListed(t)
+	counts(store.Compared{Equal: 2, Behind: 4, Late: 2, Different: 2})
+
+	// A database that fails costs one error a list, and no answer.
+	faulty.get = errDown
+	list()
+	s.compareListed(t)
+	counts(store.Compared{Equal: 2, Behind: 4, Late: 2, Different: 2, Errors: 1})
+	if !s.newBreaker.well() {
+		t.Error("a comparison of many records that fails keeps writes from new")
+	}
+
+	// While new is known to be ill nobody asks it.
+	s.newBreaker.note(errDown)
+	list()
+	if len(s.compared.lists) != 0 {
+		t.Error("a list waits to be compared with a database that does not answer")
+	}
+	counts(store.Compared{Equal: 2, Behind: 4, Late: 2, Different: 2, Errors: 2})
+}
+
+// stuckNew answers no Get until its context ends.
+type stuckNew struct{ newStore }
+
+func (stuckNew) Get(ctx context.Context, _ ...string) (map[string]store.Record[journal], error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Lists under old ask nothing of new: a hundred are answered while one
+// comparison waits for a database that hangs.
+func TestListsDoNotWaitForWhatIsCompared(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "x"))
+	w.new = stuckNew{w.new}
+	s := w.at(t, ReadBoth)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.runCompareLists(ctx) }()
+	for range 100 {
+		if recs, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(recs) != 1 {
+			t.Fatalf("%d records, %v", len(recs), err)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Of a long list a part is compared, no more in one call than the sample, and
+// in the end each record of it.
+func TestEachPartOfALongListIsCompared(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	const n = listSample + 20
+	for i := range n {
+		id := fmt.Sprintf("r-%03d", i)
+		w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "x"))
+		w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "x"))
+	}
+	s := w.at(t, ReadBoth)
+	seen := map[string]bool{}
+	for end := time.Now().Add(time.Minute); len(seen) < n; {
+		if time.Now().After(end) {
+			t.Fatalf("only %d of %d records were ever compared", len(seen), n)
+		}
+		if _, err := s.List(t.Context(), any_{}, "", n); err != nil {
+			t.Fatal(err)
+		}
+		l := <-s.compared.lists
+		if len(l.recs) != listSample {
+			t.Fatalf("%d records are to be compared at once", len(l.recs))
+		}
+		for _, r := range l.recs {
+			seen[r.ID] = true
+		}
+	}
+	// One that waits is not replaced, and nobody waits for it.
+	for range 3 {
+		if _, err := s.List(t.Context(), any_{}, "", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.compared.lists) != 1 {
+		t.Errorf("%d lists wait", len(s.compared.lists))
+	}
+}
+
+func TestRunComparesLists(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "x"))
+	w.put(t, store.PrimaryNew, copyOf("a", 1, 1, "x"))
+	s := w.at(t, ReadBoth)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if _, err := s.List(t.Context(), any_{}, "", 10); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, _ := s.counted(); got.Equal > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nothing of a list was ever compared")
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
