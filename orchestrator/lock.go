@@ -55,7 +55,7 @@ func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(),
 	// The lock is the file's, whatever is in it: this is only for whoever is refused.
 	b, err := json.Marshal(Holder{Who: o.who, Process: self, Command: command, Since: time.Now()})
 	if err == nil {
-		err = os.WriteFile(o.lockPath(), append(b, '\n'), 0o600)
+		err = o.withRoom(func() error { return os.WriteFile(o.lockPath(), append(b, '\n'), 0o600) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("write who holds the lock: %w", err), f.Close())

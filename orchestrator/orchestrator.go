@@ -223,6 +223,7 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 		if err := o.journal.rotate(); err != nil {
 			return err
 		}
+		o.fillReserve()
 	}
 	err = work(ctx, op)
 	if errors.Is(err, errOpen) {
@@ -283,7 +284,7 @@ func (o *Orchestrator) Note(command string, began time.Time, detail string, caus
 	if cause != nil {
 		e.Phase, e.Error = phaseFailed, cause.Error()
 	}
-	return o.journal.append(e)
+	return o.withRoom(func() error { return o.journal.append(e) })
 }
 
 // phase writes down what is about to be done.
@@ -293,7 +294,7 @@ func (op *operation) phase(name, detail string) error {
 	op.lap(name, now)
 	e := op.entry
 	e.Time, e.Phase, e.Detail, e.Took = now, name, detail, millis(now.Sub(op.began))
-	if err := op.o.journal.append(e); err != nil {
+	if err := op.o.withRoom(func() error { return op.o.journal.append(e) }); err != nil {
 		return err
 	}
 	op.intent = true
@@ -343,5 +344,5 @@ func (op *operation) save() error {
 	if op.dry {
 		return nil
 	}
-	return saveState(op.o.statePath(), op.state)
+	return op.o.withRoom(func() error { return saveState(op.o.statePath(), op.state) })
 }

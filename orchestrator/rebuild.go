@@ -120,7 +120,8 @@ func records[T any](pattern string) ([]T, error) {
 // keep remembers an instance.
 func (op *operation) keep(i Instance) error {
 	op.state.Instances[i.Port] = i
-	if err := writeJSON(filepath.Join(op.o.instanceDir(i.Port), recordFile), i); err != nil {
+	record := filepath.Join(op.o.instanceDir(i.Port), recordFile)
+	if err := op.o.withRoom(func() error { return writeJSON(record, i) }); err != nil {
 		return err
 	}
 	return op.save()

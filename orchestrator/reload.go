@@ -45,13 +45,13 @@ func (op *operation) moveWait() time.Duration {
 // moveTraffic sends requests to the port from now on.
 func (op *operation) moveTraffic(ctx context.Context, port int) error {
 	defer op.countCut()
-	return op.o.cfg.Traffic.Move(ctx, port)
+	return op.o.withRoom(func() error { return op.o.cfg.Traffic.Move(ctx, port) })
 }
 
 // setFallback names the instance that is asked when the live one doesn't answer.
 func (op *operation) setFallback(ctx context.Context, port int) error {
 	defer op.countCut()
-	return op.o.cfg.Traffic.SetFallback(ctx, port)
+	return op.o.withRoom(func() error { return op.o.cfg.Traffic.SetFallback(ctx, port) })
 }
 
 func (op *operation) countCut() {

@@ -150,7 +150,7 @@ func (op *operation) serve(i Instance) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("remember the service: %w", err)
 	}
-	return writeJSON(path, serviceRecord{i.Own, i.Settings})
+	return op.o.withRoom(func() error { return writeJSON(path, serviceRecord{i.Own, i.Settings}) })
 }
 
 func (o *Orchestrator) servicePath() string {

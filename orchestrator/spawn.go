@@ -225,7 +225,7 @@ func (op *operation) makeRoom(ctx context.Context, v view, retire []Instance, po
 // start starts the process and writes down which it is.
 func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	dir := op.o.instanceDir(i.Port)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := op.o.withRoom(func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 		return i, fmt.Errorf("make the instance's folder: %w", err)
 	}
 	if err := op.describe(i); err != nil {
@@ -242,7 +242,11 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	}
 	env := append(os.Environ(), opts.Env...)
 	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket, envInstance+"="+op.o.instanceMark(i.Port))
-	id, err := process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
+	var id process.Identity
+	err := op.o.withRoom(func() (err error) { // before there is a process, its log is made
+		id, err = process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
+		return err
+	})
 	if err != nil {
 		return i, problem(err, "no instance was started", "migrate status")
 	}
