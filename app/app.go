@@ -79,7 +79,7 @@ func CheckNew(ctx context.Context, db Databases) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.Prepared(ctx); err != nil && !errors.Is(err, store.ErrStranger) {
+	if _, err := s.Look().Prepared(ctx); err != nil && !errors.Is(err, store.ErrStranger) {
 		return err
 	}
 	return nil
@@ -106,7 +106,7 @@ func CheckPair(ctx context.Context, db Databases) error {
 		return nil
 	}
 	defer to.Close()
-	id, err := to.Prepared(ctx)
+	id, err := to.Look().Prepared(ctx)
 	if err != nil {
 		return nil
 	}

@@ -31,22 +31,8 @@ func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(),
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	f := flock.New(o.lockPath(), flock.SetPermissions(0o600))
-	held, err := f.TryLock()
-	if err == nil && !held && o.cfg.LockWait > 0 {
-		wait, cancel := context.WithTimeout(ctx, o.cfg.LockWait)
-		defer cancel()
-		held, err = f.TryLockContext(wait, 50*time.Millisecond)
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			err = nil
-		}
-	}
-	if err == nil && !held {
-		err = o.lockRefused()
-	} else if err != nil {
-		err = fmt.Errorf("lock %s: %w", o.lockPath(), err)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := o.take(ctx, f); err != nil {
+		return nil, err
 	}
 	self, err := process.Identify(os.Getpid())
 	if err != nil {
@@ -64,6 +50,41 @@ func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(),
 		_ = os.Truncate(o.lockPath(), 0)
 		_ = f.Close()
 	}, nil
+}
+
+// take takes the lock, within the time that is allowed for that, or closes the file.
+func (o *Orchestrator) take(ctx context.Context, f *flock.Flock) error {
+	held, err := f.TryLock()
+	if err == nil && !held && o.cfg.LockWait > 0 {
+		wait, cancel := context.WithTimeout(ctx, o.cfg.LockWait)
+		defer cancel()
+		held, err = f.TryLockContext(wait, 50*time.Millisecond)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = nil
+		}
+	}
+	if err == nil && !held {
+		err = o.lockRefused()
+	} else if err != nil {
+		err = fmt.Errorf("lock %s: %w", o.lockPath(), err)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// lockDry keeps other commands out while a dry run looks, and writes nothing.
+// Where no command has ever worked there is nobody to keep out.
+func (o *Orchestrator) lockDry(ctx context.Context) (unlock func(), err error) {
+	if !exists(o.lockPath()) {
+		return func() {}, nil
+	}
+	f := flock.New(o.lockPath(), flock.SetFlag(os.O_RDONLY))
+	if err := o.take(ctx, f); err != nil {
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 func (o *Orchestrator) lockRefused() error {

@@ -189,13 +189,15 @@ func (o *Orchestrator) operation(state *State, e Entry) *operation {
 // error is journalled, unless work has left the operation open on purpose, by
 // returning errOpen, for the next command to settle.
 func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, work func(context.Context, *operation) error) error {
-	if !dry || exists(o.cfg.Dir) { // else there is nobody to keep out
-		unlock, err := o.lock(ctx, command)
-		if err != nil {
-			return err
-		}
-		defer unlock()
+	lock := func() (func(), error) { return o.lock(ctx, command) }
+	if dry {
+		lock = func() (func(), error) { return o.lockDry(ctx) }
 	}
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	state, lost, err := o.load()
 	if err != nil {
 		return err

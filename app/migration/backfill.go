@@ -59,7 +59,7 @@ func CopyAll[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B,
 }
 
 // sameMigration refuses two databases that don't belong together.
-func sameMigration[B, F any](ctx context.Context, fence store.Fence, to store.New[B, F]) error {
+func sameMigration(ctx context.Context, fence store.Fence, to store.NewLook) error {
 	id, err := to.Prepared(ctx)
 	if err == nil && id != fence.Migration {
 		err = fmt.Errorf("%w: the old one is of migration %q, the new one of %q", store.ErrStranger, fence.Migration, id)

@@ -112,7 +112,7 @@ func (s *Service[B, F]) lookNewWrites(ctx context.Context) Gate {
 const remedyCleared = "migrate status shows why the relay could not send it; mend that, then ask again"
 
 func (s *Service[B, F]) gateCleared(ctx context.Context) Gate {
-	return gate(GateCleared, "all that was pending has been replicated", s.unlessAway(ctx, s.cleared), remedyCleared)
+	return gate(GateCleared, "all that was pending has been replicated", s.cleared(ctx), remedyCleared)
 }
 
 // lookCleared counts what is pending. That some is, is no reason to refuse while

@@ -274,3 +274,35 @@ func TestGatesThatMakeNoSense(t *testing.T) {
 		}
 	}
 }
+
+// A look at the gates only reads: it moves no fence and no mirror, not even where
+// a return that died has left them apart, sends nothing and tries nothing.
+func TestLooksAtGatesOnlyRead(t *testing.T) {
+	for to := AddDAO; to <= RemoveOld; to++ {
+		w := raisedTo(t, to, 1)
+		waiting(t, w)
+		s := w.at(t, to)
+		if f := fenceOf(t, w); f.Primary == store.PrimaryNew {
+			must(t, w.new.RaiseMirror(t.Context(), store.Mirror{Migration: f.Migration, Epoch: f.Epoch + 2, Primary: f.Primary}))
+		}
+		w.old, w.new = readOnlyOld{w.old}, readOnlyNew{w.new}
+		s.old, s.new = w.old, w.new
+		gates, err := s.LookAtGates(t.Context(), to)
+		must(t, err)
+		untried := 0
+		for _, g := range gates {
+			if strings.Contains(g.Detail, errReadOnly.Error()) {
+				t.Errorf("to %d, gate %s writes: %s", to, g.Name, g.Detail)
+			}
+			if g.Untried {
+				untried++
+			}
+			if g.Untried && (!g.OK || !strings.Contains(g.Detail, "not tried: the switch tries it")) {
+				t.Errorf("to %d, gate %s: %+v", to, g.Name, g)
+			}
+		}
+		if want := map[Step]int{WriteBoth: 1, ReadBoth: 1, NewPrimary: 1, StopOldWrites: 2}[to]; untried != want {
+			t.Errorf("to %d, %d gates were not tried, want %d: %+v", to, untried, want, gates)
+		}
+	}
+}

@@ -21,6 +21,7 @@ type gauge struct {
 	mu            sync.Mutex
 	hist          *hdrhistogram.Histogram // microseconds
 	calls, errors int64
+	answered      time.Time // when the last call succeeded
 }
 
 func newMeter(observe func(store.Primary, string, time.Duration, error)) *meter {
@@ -43,11 +44,21 @@ func (m *meter) note(db store.Primary, op string, start time.Time, err error) {
 	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) {
 		g.errors++
 	}
+	if err == nil {
+		g.answered = time.Now()
+	}
 	_ = g.hist.RecordValue(max(1, took.Microseconds())) // beyond a minute it is not recorded
 	g.mu.Unlock()
 	if m.observe != nil {
 		m.observe(db, op, took, err)
 	}
+}
+
+// silence is how long no call has succeeded.
+func (g *gauge) silence() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Since(g.answered)
 }
 
 func (g *gauge) status(db store.Primary) StoreStatus {

@@ -22,10 +22,11 @@ const (
 	// firstPatience is for the other database before it has ever answered.
 	firstPatience = time.Second
 	// away is how long a look may take before the database counts as one that
-	// does not answer.
-	away = 500 * time.Millisecond
+	// does not answer; awayAtMost, where looks have been slow before.
+	away       = 500 * time.Millisecond
+	awayAtMost = 5 * time.Second
 	// lookLimit ends a look.
-	lookLimit = 2 * time.Second
+	lookLimit = 5 * time.Second
 )
 
 // oldView is what a look at old has found.
@@ -109,12 +110,11 @@ func (s *Service[B, F]) epoch() int64 {
 }
 
 // trouble says what is wrong with a database by what a look has found: its
-// error, or that it does not answer; nil if nothing is known to be wrong.
-func (f sight[T]) trouble() error {
+// error, or that the look has been waiting for longer than limit; nil if nothing
+// is known to be wrong.
+func (f sight[T]) trouble(limit time.Duration) error {
 	switch {
-	case f.overdue > away && f.at.IsZero():
-		return fmt.Errorf("%w: it has not answered yet", store.ErrUnavailable)
-	case f.overdue > away:
+	case f.overdue > limit && !f.at.IsZero():
 		return fmt.Errorf("%w: no answer for %.1f s", store.ErrUnavailable, f.overdue.Seconds())
 	case f.err != nil:
 		return f.err
@@ -124,12 +124,21 @@ func (f sight[T]) trouble() error {
 	return nil
 }
 
-// absent is trouble, as far as it is that the database does not answer.
-func (f sight[T]) absent() error {
-	if f.overdue == 0 && f.err == nil || f.overdue > 0 && f.overdue <= away && f.err == nil {
+// limit is how long a look at the database that is not the primary may take. One
+// that is only slow has been slow before.
+func (f sight[T]) limit() time.Duration { return min(max(away, 5*f.slow), awayAtMost) }
+
+// absent says why the database that is not the primary counts as one that does
+// not answer; nil if it doesn't.
+func (f sight[T]) absent(g *gauge) error {
+	if g.silence() <= f.limit() {
 		return nil
 	}
-	if err := f.trouble(); errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+	err := f.trouble(f.limit())
+	if f.at.IsZero() && f.overdue <= f.limit() {
+		err = nil // it is being asked for the first time
+	}
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return nil
@@ -155,7 +164,7 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 	}
 	old := s.watchOld.wait(ctx, primaryPatience)
 	fence = old.v.fence
-	err := old.trouble()
+	err := old.trouble(away)
 	if err == nil {
 		_, err = s.plan(fence)
 	}
@@ -167,10 +176,12 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 		return false, fmt.Sprintf("old database: %v", err), "", fence
 	case !s.step.HasNew():
 		return true, "", "", fence
-	case fence.Primary == store.PrimaryNew:
-		patience = primaryPatience
 	}
-	err = s.judgeNew(s.watchNew.rest(ctx, patience))
+	limit := s.watchNew.known().limit()
+	if fence.Primary == store.PrimaryNew {
+		patience, limit = primaryPatience, away
+	}
+	err = s.judgeNew(s.watchNew.rest(ctx, patience), limit)
 	if err == nil && fence.Primary == store.PrimaryOld {
 		err = s.newBreaker.trouble()
 	}
@@ -184,8 +195,8 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 }
 
 // judgeNew returns what is wrong with new, that it is a stranger's included.
-func (s *Service[B, F]) judgeNew(f sight[newView]) error {
-	if err := f.trouble(); err != nil {
+func (s *Service[B, F]) judgeNew(f sight[newView], limit time.Duration) error {
+	if err := f.trouble(limit); err != nil {
 		return err
 	}
 	if err := s.own(f.v.migration); err != nil {
@@ -208,13 +219,13 @@ func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason
 	if s.old != nil {
 		s.watchOld.look()
 	}
-	if err := s.judgeNew(s.watchNew.rest(ctx, primaryPatience)); err != nil {
+	if err := s.judgeNew(s.watchNew.rest(ctx, primaryPatience), away); err != nil {
 		return false, fmt.Sprintf("new database: %v", err), "", fence
 	}
 	if s.old == nil {
 		return true, "", "", fence
 	}
-	if err := s.watchOld.rest(ctx, patience).trouble(); err != nil {
+	if err := s.watchOld.rest(ctx, patience).trouble(awayAtMost); err != nil {
 		degraded = fmt.Sprintf("old database: %v", err)
 	}
 	return true, "", degraded, fence

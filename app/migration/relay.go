@@ -263,10 +263,10 @@ func (s *Service[B, F]) unlessAway(ctx context.Context, do func(context.Context)
 func (s *Service[B, F]) otherAway(ctx context.Context) error {
 	if s.wasNew.Load() {
 		s.watchLock.look()
-		return s.watchLock.known().absent()
+		return s.watchLock.known().absent(&s.meter.old)
 	}
 	s.watchNew.look()
-	return s.watchNew.known().absent()
+	return s.watchNew.known().absent(&s.meter.new)
 }
 
 // cleared is relayPass for gates and drains: it starts again when the fence

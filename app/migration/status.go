@@ -72,7 +72,7 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 	st.Ready, st.Reason, st.Degraded, fence = s.ready(ctx)
 	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
 	if st.Ready && s.step.ReadsFence() && fence.Primary == store.PrimaryOld {
-		if err := s.watchLock.rest(ctx, time.Until(until)).trouble(); err != nil {
+		if err := s.watchLock.rest(ctx, time.Until(until)).trouble(away); err != nil {
 			st.Degraded = joined(fmt.Sprintf("old database: no write can begin: %v", err), st.Degraded)
 		}
 	}
@@ -89,7 +89,7 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 			st.Progress = &ProgressView{Epoch: v.epoch, Copied: v.progress.Copied, Complete: v.progress.Complete, Verify: v.progress.Verify}
 		}
 	}
-	if b := s.watchBacklog.rest(ctx, time.Until(until)); b.trouble() == nil && b.v.epoch == fence.Epoch {
+	if b := s.watchBacklog.rest(ctx, time.Until(until)); b.trouble(away) == nil && b.v.epoch == fence.Epoch {
 		st.Pending, st.PendingAge = b.v.n, s.relay.age(b.v.n).Milliseconds()
 	}
 	return st
@@ -109,7 +109,7 @@ func (s *Service[B, F]) Known(ctx context.Context) (store.Primary, int64) {
 		return m.Primary, m.Epoch
 	}
 	if s.step.ReadsFence() {
-		if old := s.watchOld.glance(ctx); old.trouble() == nil {
+		if old := s.watchOld.glance(ctx); old.trouble(away) == nil {
 			return old.v.fence.Primary, old.v.fence.Epoch
 		}
 	}

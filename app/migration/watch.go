@@ -26,6 +26,7 @@ type sight[T any] struct {
 	err     error
 	at      time.Time     // when the look ended; zero: none ever has
 	overdue time.Duration // how long a look that began after this one has been waiting; 0: none is
+	slow    time.Duration // how long looks have been taking at the most, the last ones above all
 }
 
 // look begins a look unless one is under way.
@@ -42,10 +43,11 @@ func (w *watch[T]) look() (done <-chan struct{}) {
 		defer cancel()
 		v, err := w.ask(ctx)
 		w.mu.Lock()
+		took := time.Since(w.began)
 		if err != nil {
-			v = w.last.v // the last value that is known
+			v, took = w.last.v, 0 // the last value that is known
 		}
-		w.last, w.done = sight[T]{v: v, err: err, at: time.Now()}, nil
+		w.last, w.done = sight[T]{v: v, err: err, at: time.Now(), slow: max(took, w.last.slow*7/8)}, nil
 		w.mu.Unlock()
 		close(ended)
 	}()

@@ -118,14 +118,15 @@ func planBackfill(ctx context.Context, s *stores, o backfillOptions) (backfillPl
 	if err != nil {
 		return p, err
 	}
-	id, err := s.new.Prepared(ctx)
+	look := s.new.Look()
+	id, err := look.Prepared(ctx)
 	if err == nil && id != fence.Migration {
 		err = fmt.Errorf("%w: the old one is of migration %q, the new one of %q", store.ErrStranger, fence.Migration, id)
 	}
 	if err != nil {
 		return p, err
 	}
-	progress, err := s.new.Progress(ctx, fence.Epoch)
+	progress, err := look.Progress(ctx, fence.Epoch)
 	if err != nil {
 		return p, err
 	}

@@ -309,6 +309,8 @@ func (g *globals) printGates(w io.Writer, gates []orchestrator.Gate) {
 			mark = g.paint(g.out, yellow, "forced ")
 		case !gate.OK:
 			mark = g.paint(g.out, red, "REFUSES")
+		case gate.Untried:
+			mark = g.paint(g.out, yellow, "untried")
 		}
 		fmt.Fprintf(w, "  gate %-10s %s  %s\n", gate.Name, mark, fold(w, gate.Detail, 27))
 		if !gate.OK && gate.Remedy != "" {

@@ -11,6 +11,7 @@ import (
 
 	"migrate/app/migration"
 	"migrate/app/store"
+	"migrate/app/task"
 )
 
 type verifyOptions struct {
@@ -57,7 +58,7 @@ stale or different in the primary.`,
 	f.Float64Var(&o.rate, "rate", 0, "records a second at most (default: no limit)")
 	f.BoolVar(&o.repair, "repair", false, "send the newer copy to the database that lacks it; never guesses where contents differ")
 	f.StringArrayVar(&o.drop, "drop", nil, "remove the quarantined rows with this `id` for good (\"''\": those with an empty one)")
-	f.BoolVar(&o.dryRun, "dry-run", false, "compare, and list what --repair and --drop would do")
+	f.BoolVar(&o.dryRun, "dry-run", false, "compare, record nothing, and list what --repair and --drop would do")
 	return cmd
 }
 
@@ -89,7 +90,7 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 func verifyAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (rep migration.VerifyReport, err error) {
 	began := time.Now()
 	if err = dropAll(ctx, g, s, o.drop); err == nil {
-		rep, err = compareAll(ctx, g, s, o)
+		rep, err = compareAll(ctx, g, s, o, migration.Verify[task.Task, task.Filter])
 	}
 	if err != nil {
 		return rep, s.noted(ctx, o.command(), began, "", err)
@@ -122,8 +123,7 @@ func noSuchRow(id, state string) error {
 // dryVerify compares, and says what would be changed after that.
 func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) error {
 	repair := o.repair
-	o.repair = false
-	rep, err := compareAll(ctx, g, s, o)
+	rep, err := compareAll(ctx, g, s, o, migration.Compare[task.Task, task.Filter])
 	if err != nil {
 		return err
 	}
@@ -157,10 +157,13 @@ func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) erro
 	return errors.Join(err, differs(rep))
 }
 
-// compareAll runs a verify.
-func compareAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (migration.VerifyReport, error) {
+// comparing is migration.Verify, or what only compares.
+type comparing func(context.Context, store.Old[task.Task, task.Filter], store.New[task.Task, task.Filter], migration.VerifyOptions) (migration.VerifyReport, error)
+
+// compareAll runs a verify, or only compares.
+func compareAll(ctx context.Context, g *globals, s *stores, o verifyOptions, run comparing) (migration.VerifyReport, error) {
 	bar := g.bar("verify", "records", 2*defaultBatch)
-	rep, err := migration.Verify(ctx, s.old, s.new, migration.VerifyOptions{
+	rep, err := run(ctx, s.old, s.new, migration.VerifyOptions{
 		Batch: defaultBatch, Repair: o.repair, Throttle: throttle(o.rate, 2*defaultBatch),
 		Progress: func(p migration.Pass) { bar.at(p.Done, p.Total) },
 	})

@@ -144,7 +144,7 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 		return
 	}
 	defer s.Close()
-	id, err := s.Prepared(ctx)
+	id, err := s.Look().Prepared(ctx)
 	switch {
 	case errors.Is(err, store.ErrStranger) && x.step() < 3:
 		x.note(name, "nothing: the instance at step 2 prepares it", "%s can be reached", where)
