@@ -36,6 +36,7 @@ import (
 // many commands it has begun to send.
 type call struct {
 	context.Context
+	link   *link
 	cancel context.CancelFunc
 	sent   atomic.Int32
 }
@@ -48,8 +49,12 @@ func (s *Store[B, F]) begin(ctx context.Context) (*call, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	c := new(call)
+	c := &call{link: s.link}
 	ctx, c.cancel = context.WithTimeout(ctx, s.cfg.Timeout)
+	if err := s.link.ready(ctx, s.open); err != nil {
+		c.cancel()
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
 	c.Context = context.WithValue(ctx, callKey{}, c)
 	return c, nil
 }
@@ -103,10 +108,14 @@ func (c *call) unread(err error) error {
 }
 
 func (c *call) wrap(sentinel, err error) error {
-	if ended := c.Err(); ended != nil && !errors.Is(err, ended) {
-		return fmt.Errorf("%w: %w (%w)", sentinel, terse{err}, ended)
+	if cause := c.link.cause(err); cause != nil {
+		sentinel = fmt.Errorf("%w: %w", sentinel, cause)
 	}
-	return fmt.Errorf("%w: %w", sentinel, terse{err})
+	text := c.link.secrets.Error(terse{err})
+	if ended := c.Err(); ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("%w: %w (%w)", sentinel, text, ended)
+	}
+	return fmt.Errorf("%w: %w", sentinel, text)
 }
 
 // terse is an error of the driver that leaves out the topology, but for what

@@ -14,7 +14,7 @@ import (
 func TestRefusedTheSecondTimeIsUnknown(t *testing.T) {
 	refused := mongo.WriteException{WriteErrors: mongo.WriteErrors{{Code: codeDuplicate}}}
 	for attempts, want := range map[int32]error{0: store.ErrUnavailable, 1: store.ErrConflict, 2: store.ErrUnknown} {
-		c := &call{Context: t.Context()}
+		c := &call{Context: t.Context(), link: newLink("mongodb://127.0.0.1/", DefaultTimeout)}
 		c.sent.Store(5 + attempts)
 		if err := c.written(refused, 5); !errors.Is(err, want) {
 			t.Errorf("refused after %d attempts: %v, want %v", attempts, err, want)

@@ -16,16 +16,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"migrate/app/store"
 )
@@ -47,14 +43,15 @@ type Config[F any] struct {
 	Filter     func(F) bson.D // the filter in MongoDB's words, on the body's fields
 	ListKeys   []string       // body fields that lists are searched by; indexed, with the id last
 	Timeout    time.Duration  // of each call, if its context ends no sooner; zero: DefaultTimeout
+	Select     time.Duration  // how long a call looks for a server; zero: Timeout
 	Logger     *slog.Logger   // nil: none
 }
 
 // Store is a [store.New] on MongoDB. It is safe for concurrent use.
 type Store[B, F any] struct {
 	cfg     Config[F]
-	client  *mongo.Client
-	records *mongo.Collection
+	link    *link
+	records *mongo.Collection // nil until it is connected, as all below
 
 	// What is kept about the migration goes through one connection: on a server
 	// without sessions that is what makes a read causal, see [Store.causal].
@@ -65,7 +62,8 @@ type Store[B, F any] struct {
 }
 
 // Open returns a store that connects when it is first used: a server out of
-// reach is no error here. Errors never quote the URI, which may hold a password.
+// reach, or a name that does not resolve, is no error here. A connection string
+// that can't be one is; its error never quotes a secret.
 func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if cfg.Database == "" {
 		cfg.Database = DefaultDatabase
@@ -76,6 +74,9 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
+	if cfg.Select == 0 {
+		cfg.Select = cfg.Timeout
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -85,56 +86,47 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if err := checkBody[B](); err != nil {
 		return nil, err
 	}
-	client, err := connect(cfg.URI, cfg.Timeout, func(o *options.ClientOptions) {
+	if err := Validate(cfg.URI); err != nil {
+		return nil, err
+	}
+	s := &Store[B, F]{cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
+	if s.link.service == "" { // no name has to be looked up for it
+		return s, s.open()
+	}
+	return s, nil
+}
+
+// open makes the clients, which look for a server by themselves.
+func (s *Store[B, F]) open() error {
+	client, err := s.link.client(s.cfg.Select, func(o *options.ClientOptions) {
 		if o.ReadConcern == nil || o.ReadConcern.Level != readconcern.Linearizable().Level {
 			o.SetReadConcern(readconcern.Majority())
 		}
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	metaClient, err := connect(cfg.URI, cfg.Timeout, func(o *options.ClientOptions) {
+	metaClient, err := s.link.client(s.cfg.Select, func(o *options.ClientOptions) {
 		o.SetReadConcern(readconcern.Majority()).SetMinPoolSize(0).SetMaxPoolSize(1)
 	})
 	if err != nil {
-		return nil, errors.Join(err, client.Disconnect(ctx))
+		return errors.Join(err, client.Disconnect(context.Background()))
 	}
-	return &Store[B, F]{
-		cfg:        cfg,
-		client:     client,
-		records:    client.Database(cfg.Database).Collection(cfg.Collection),
-		metaClient: metaClient,
-		meta:       metaClient.Database(cfg.Database).Collection(cfg.Collection + "_migrate"),
-	}, nil
-}
-
-func connect(uri string, timeout time.Duration, more func(*options.ClientOptions)) (*mongo.Client, error) {
-	journal := true
-	o := options.Client().ApplyURI(uri)
-	err := o.Validate()
-	if err == nil {
-		o.SetAppName("migrate").
-			SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal}).
-			SetReadPreference(readpref.Primary()).
-			SetServerSelectionTimeout(timeout).
-			SetMonitor(&event.CommandMonitor{Started: noteSent})
-		more(o)
-		var client *mongo.Client
-		if client, err = mongo.Connect(o); err == nil {
-			return client, nil
-		}
-	}
-	if strings.Contains(uri, "@") {
-		return nil, errors.New("mongo: the connection string is not valid (not quoted, as it may hold a password)")
-	}
-	return nil, fmt.Errorf("mongo: the connection string is not valid: %w", err)
+	s.records = client.Database(s.cfg.Database).Collection(s.cfg.Collection)
+	s.metaClient, s.meta = metaClient, metaClient.Database(s.cfg.Database).Collection(s.cfg.Collection+"_migrate")
+	return nil
 }
 
 // Close ends the connections. Calls that are under way may fail.
 func (s *Store[B, F]) Close() error {
+	s.link.turn <- struct{}{} // of one who may just connect
+	defer func() { <-s.link.turn }()
+	if s.records == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
-	return errors.Join(s.client.Disconnect(ctx), s.metaClient.Disconnect(ctx))
+	return errors.Join(s.records.Database().Client().Disconnect(ctx), s.metaClient.Disconnect(ctx))
 }
 
 // reservedFields are the fields of a document that the body can't have.
