@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -210,7 +211,7 @@ func (s *Store[B, F]) Registrations(ctx context.Context) ([]store.Registration, 
 
 // progress is the document of one epoch.
 type progress struct {
-	After    string              `bson:"after"`
+	After    bson.RawValue       `bson:"after"` // see checkpoint
 	Copied   int64               `bson:"copied"`
 	Complete bool                `bson:"complete"`
 	Verify   *store.VerifyResult `bson:"verify"`
@@ -246,7 +247,7 @@ func (s *Store[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress
 		return store.Progress{}, err
 	}
 	return store.Progress{
-		Epoch: epoch, After: p.After, Copied: p.Copied, Complete: p.Complete, Verify: p.Verify, Compared: sum(docs),
+		Epoch: epoch, After: after(p.After), Copied: p.Copied, Complete: p.Complete, Verify: p.Verify, Compared: sum(docs),
 	}, nil
 }
 
@@ -266,11 +267,29 @@ func sum(docs []comparison) store.Compared {
 	return total
 }
 
+// checkpoint is an id as it is kept: a text or, if it is none in UTF-8, its
+// bytes. Some servers keep other characters in their place, and a pass that went
+// on behind those would leave records out.
+func checkpoint(id string) any {
+	if utf8.ValidString(id) {
+		return id
+	}
+	return bson.Binary{Data: []byte(id)}
+}
+
+func after(kept bson.RawValue) string {
+	if _, data, ok := kept.BinaryOK(); ok {
+		return string(data)
+	}
+	id, _ := kept.StringValueOK()
+	return id
+}
+
 func progressID(epoch int64) string { return fmt.Sprintf("progress %d", epoch) }
 
 // SaveCheckpoint implements [store.NewMeta].
 func (s *Store[B, F]) SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error {
-	return s.saveProgress(ctx, epoch, bson.D{{Key: "after", Value: after}, {Key: "copied", Value: copied}})
+	return s.saveProgress(ctx, epoch, bson.D{{Key: "after", Value: checkpoint(after)}, {Key: "copied", Value: copied}})
 }
 
 // MarkComplete implements [store.NewMeta].

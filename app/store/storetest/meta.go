@@ -175,6 +175,8 @@ func progressByEpoch(t T, s New) {
 	}
 	wantProgress(t, s, store.Progress{Epoch: 2})
 	must(s.SaveCheckpoint(ctx, 2, "é\x00 \U0001F389", 500))
+	must(s.SaveCheckpoint(ctx, 12, "\xf8\x80 no UTF-8", 6)) // an id that only the old database can have
+	wantProgress(t, s, store.Progress{Epoch: 12, After: "\xf8\x80 no UTF-8", Copied: 6})
 	must(s.SaveCheckpoint(ctx, 12, "other", 7))
 	two, twelve := store.Progress{Epoch: 2, After: "é\x00 \U0001F389", Copied: 500}, store.Progress{Epoch: 12, After: "other", Copied: 7}
 	wantProgress(t, s, two)
