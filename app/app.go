@@ -71,10 +71,38 @@ func CheckOld(ctx context.Context, db Databases) error {
 	return nil
 }
 
+// lookFor bounds how long a command looks for the new database's server, so that
+// people are told within five seconds what keeps it from being used.
+const lookFor = 3 * time.Second
+
+// IdentifyOld returns the migration id of an old database's file; empty if it
+// has none yet. The file must be there.
+func IdentifyOld(ctx context.Context, path string) (string, error) {
+	if _, err := os.Stat(path); err != nil {
+		return "", err
+	}
+	id, err := sqlite.Identify(ctx, path)
+	if errors.Is(err, store.ErrStranger) {
+		return "", nil
+	}
+	return id, err
+}
+
+// IdentifyNew returns the migration id of the new database; empty if it has
+// none. It changes nothing.
+func IdentifyNew(ctx context.Context, db Databases) (string, error) {
+	s, err := OpenNewBriefly(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	return s.Identify(ctx)
+}
+
 // CheckNew returns an error when the new database can't be reached. It says
 // nothing of what is in it.
 func CheckNew(ctx context.Context, db Databases) error {
-	s, err := OpenNew(ctx, db, slog.New(slog.DiscardHandler))
+	s, err := OpenNewBriefly(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -131,8 +159,20 @@ func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (*sqlite.Store
 
 // OpenNew opens the new database; a server out of reach is no error yet.
 func OpenNew(ctx context.Context, db Databases, log *slog.Logger) (*mongo.Store[task.Task, task.Filter], error) {
+	return openNew(ctx, db, log, 0)
+}
+
+// OpenNewBriefly opens it for a command that people wait for.
+func OpenNewBriefly(ctx context.Context, db Databases) (*mongo.Store[task.Task, task.Filter], error) {
+	return openNew(ctx, db, slog.New(slog.DiscardHandler), lookFor)
+}
+
+// openNew opens it for calls that look for its server no longer than the limit;
+// 0: no less than for the whole call.
+func openNew(ctx context.Context, db Databases, log *slog.Logger, limit time.Duration) (*mongo.Store[task.Task, task.Filter], error) {
 	return mongo.Open[task.Task, task.Filter](ctx, mongo.Config[task.Filter]{
-		URI: db.MongoURI, Database: db.MongoDB, Collection: "tasks", Logger: log, Timeout: db.Timeout,
+		Select: limit,
+		URI:    db.MongoURI, Database: db.MongoDB, Collection: "tasks", Logger: log, Timeout: db.Timeout,
 		Filter: filter, ListKeys: []string{"assignee", "done"},
 	})
 }

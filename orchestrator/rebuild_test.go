@@ -141,9 +141,9 @@ func TestFailedSpawnPinsNothing(t *testing.T) {
 	refused(t, spawnWith(t, r, 1, 1, "", typo), ErrUsage, "remembered")
 }
 
-// Until an instance holds the new database, another may take its place; then
-// it is fixed, and going back to step 1 does not release it.
-func TestNewDatabaseIsFixedAtFirstContact(t *testing.T) {
+// Until an instance that holds the new database has had traffic, another may take
+// its place; then it is fixed, and going back to step 1 does not release it.
+func TestNewDatabaseIsFixedByTraffic(t *testing.T) {
 	r := newRig(t)
 	open := Databases{SQLite: "/data/old.db", Untouched: true} // nobody has named a new one
 	named := open
@@ -166,18 +166,43 @@ func TestNewDatabaseIsFixedAtFirstContact(t *testing.T) {
 	elsewhere := open
 	elsewhere.SQLite = "/data/other.db"
 	refused(t, spawnWith(t, r, 3, 1, "", elsewhere), ErrUsage, "the old one is /data/old.db, not /data/other.db")
-	if err := spawnWith(t, r, 3, 2, "", held); err != nil {
+	// One that has had no traffic fixes nothing.
+	mistyped := held
+	mistyped.MongoURI, mistyped.Untouched = "mongodb://h8:8/", true
+	if err := spawnWith(t, r, 3, 2, "", mistyped); err != nil {
 		t.Fatal(err)
 	}
+	want(mistyped)
+	if err := spawnWith(t, r, 0, 2, "", held); err != nil {
+		t.Fatal(err)
+	}
+	r.change()
 	want(held)
 	elsewhere = held
 	elsewhere.MongoURI = "mongodb://h9:9/"
-	refused(t, spawnWith(t, r, 0, 2, "", elsewhere), ErrUsage, "the new one is", "mongodb://h9:9/")
+	refused(t, spawnWith(t, r, 1, 2, "", elsewhere), ErrUsage, "the new one is", "mongodb://h9:9/")
+	// What proves that it is the same one is believed, and remembered as it is named.
+	opts := spawnOptions(r.first+1, 2, "")
+	opts.Databases = &elsewhere
+	for _, proven := range []error{errors.New("of another migration"), nil} {
+		opts.Same = func(_ context.Context, d Difference) error {
+			if d.Old || !d.New || d.Was.MongoURI != redact.URI(held.MongoURI) {
+				t.Errorf("asked about %+v", d)
+			}
+			return proven
+		}
+		if _, err := r.open().Spawn(t.Context(), opts); !errors.Is(err, proven) {
+			t.Fatalf("%v, want %v", err, proven)
+		}
+	}
+	want(elsewhere)
+	held = elsewhere
+	elsewhere.MongoURI = "mongodb://h7:7/"
 	elsewhere.Untouched = true
-	refused(t, spawnWith(t, r, 0, 1, "", elsewhere), ErrUsage, "the new one is")
+	refused(t, spawnWith(t, r, 2, 1, "", elsewhere), ErrUsage, "the new one is")
 	back := held
 	back.Untouched = true // as whoever starts step 1 says
-	if err := spawnWith(t, r, 0, 1, "", back); err != nil {
+	if err := spawnWith(t, r, 2, 1, "", back); err != nil {
 		t.Fatal(err)
 	}
 	want(held)

@@ -44,7 +44,10 @@ type SpawnOptions struct {
 	Settings  Settings   // how it is waited for, asked and ended; zero ones are as remembered
 	told      Settings   // those that were given
 	Build     string     // the version that /config must show; empty: any
-	Databases *Databases // remembered at the first spawn; nil: none given
+	Databases *Databases // to be remembered; nil: none given
+	// Same is asked when databases are named otherwise than those that are in use:
+	// nil proves that they are the same ones. Without it they are refused.
+	Same func(context.Context, Difference) error
 	// Check is asked before anything is ended or started; its error refuses the
 	// spawn. from is the step that the service is at, 0 before the first.
 	Check  func(ctx context.Context, from int) error
@@ -101,10 +104,8 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	opts.told = opts.Settings
 	opts.Settings = opts.told.Over(op.remembered(v, opts.Own))
 	if kept := op.kept(opts); kept != nil {
-		if opts.Databases != nil {
-			if _, err := op.state.agree(*opts.Databases); err != nil {
-				return err
-			}
+		if _, err := op.agree(ctx, v, opts); err != nil {
+			return err
 		}
 		op.ended = true // in the journal under the command that it was
 		r.Instance, r.Gates, r.Next = *kept, op.outlook(ctx, v, *kept), switchTo(v, kept.Port)
@@ -115,10 +116,8 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 		return err
 	}
 	op.entry.Port, op.entry.From = opts.Port, op.step(v)
-	if opts.Databases != nil {
-		if op.entry.Databases, err = op.state.agree(*opts.Databases); err != nil {
-			return err
-		}
+	if op.entry.Databases, err = op.agree(ctx, v, opts); err != nil {
+		return err
 	}
 	i := op.o.plan(opts)
 	r.Instance = i

@@ -8,12 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 
-	"migrate/app/redact"
 	"migrate/orchestrator/process"
 )
 
@@ -32,15 +30,16 @@ type State struct {
 	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
 }
 
-// Databases says where the data is. The old one is remembered at the first
-// spawn, the new one at the first that holds it; others are refused from then on.
+// Databases says where the data is. What is fixed is the migration id, once an
+// instance has had traffic: another spelling of the same databases is taken,
+// others are refused. See [SpawnOptions.Same].
 type Databases struct {
 	SQLite    string `json:"sqlite"`              // absolute path
 	MongoURI  string `json:"mongo_uri"`           // without its password
 	MongoDB   string `json:"mongo_db"`            // the database's name
 	Migration string `json:"migration,omitempty"` // the migration id, once an instance has told it
-	// Untouched: no instance has held the new database yet, and another may take
-	// its place. What nobody has named is then empty.
+	// Untouched: no instance that holds the new database has had traffic yet, and
+	// another may take its place. What nobody has named is then empty.
 	Untouched bool `json:"new_untouched,omitempty"`
 }
 
@@ -162,56 +161,4 @@ func (s *State) remember(d *Databases) {
 	if d != nil {
 		s.Databases = d
 	}
-}
-
-// agree refuses other databases than those of the first spawn, and returns
-// what is to be remembered.
-func (s *State) agree(d Databases) (*Databases, error) {
-	d.MongoURI = redact.URI(d.MongoURI)
-	if s.Databases == nil {
-		return &d, nil
-	}
-	was := *s.Databases
-	if sameFile(d.SQLite, was.SQLite) {
-		d.SQLite = was.SQLite
-	}
-	if d.Migration == "" {
-		d.Migration = was.Migration
-	}
-	if was.Migration == "" {
-		was.Migration = d.Migration
-	}
-	if was.Untouched {
-		was.MongoURI, was.MongoDB, was.Untouched = d.MongoURI, d.MongoDB, d.Untouched
-	}
-	d.Untouched = was.Untouched
-	if d != was {
-		return nil, usage("leave the database flags out, or use another --dir", nothingChanged,
-			"other databases are remembered here: %s", differences(was, d))
-	}
-	return &was, nil
-}
-
-// sameFile reports whether two paths lead to one file that is there.
-func sameFile(a, b string) bool {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	other, err := os.Stat(b)
-	return err == nil && os.SameFile(one, other)
-}
-
-// differences says where what is asked for is not what is remembered.
-func differences(was, asked Databases) string {
-	var all []string
-	for _, f := range []struct{ what, was, asked string }{
-		{"the old one", was.SQLite, asked.SQLite}, {"the new one", was.MongoURI, asked.MongoURI},
-		{"its name", was.MongoDB, asked.MongoDB}, {"the migration", was.Migration, asked.Migration},
-	} {
-		if f.was != f.asked {
-			all = append(all, fmt.Sprintf("%s is %s, not %s", f.what, f.was, f.asked))
-		}
-	}
-	return strings.Join(all, "; ")
 }

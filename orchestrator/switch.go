@@ -321,6 +321,9 @@ func (s *switching) move(ctx context.Context) error {
 // complete does what follows a move: the next one advances, the previous one
 // drains and stands by. It can be repeated by a later command.
 func (s *switching) complete(ctx context.Context) error {
+	if d := s.state.Databases; d != nil && s.next.holdsNew() {
+		d.Untouched = false // it takes traffic now
+	}
 	if err := s.save(); err != nil {
 		return fmt.Errorf("%w: %w", errOpen, err)
 	}

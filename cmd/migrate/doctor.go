@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -56,15 +55,16 @@ func (g *globals) examine(ctx context.Context, cfg doctor.Config) ([]doctor.Chec
 	if cfg.Databases, err = g.databases(cfg.Orchestrator); err != nil {
 		return nil, err
 	}
-	embedded, err := embeddedURI(cfg.Orchestrator)
+	embedded, err := embeddedAddress(cfg.Orchestrator)
 	if err != nil {
 		return nil, err
 	}
 	// One that was stopped is known by its files alone.
 	_, err = os.Stat(filepath.Join(cfg.Orchestrator.Dir(), "data", mongoDaemon))
-	if local := strings.HasPrefix(cfg.Databases.MongoURI, "mongodb://127.0.0.1:"); embedded == cfg.Databases.MongoURI || local && err == nil {
-		cfg.Embedded = strings.Trim(strings.TrimPrefix(cfg.Databases.MongoURI, "mongodb://"), "/")
+	if address, ok := localAddress(cfg.Databases.MongoURI); ok && (address == embedded || err == nil) {
+		cfg.Embedded = address
 	}
+	cfg.Remedy = knownRemedy
 	return doctor.Run(ctx, cfg)
 }
 

@@ -161,11 +161,25 @@ func rememberedListen(o *orchestrator.Orchestrator) (string, error) {
 	if err != nil || kept == nil {
 		return embeddedAddress(o)
 	}
-	u, err := url.Parse(kept.MongoURI)
-	if err != nil || u.User != nil || u.Port() == "" || !net.ParseIP(u.Hostname()).IsLoopback() {
-		return embeddedAddress(o)
+	if address, ok := localAddress(kept.MongoURI); ok {
+		return address, nil
 	}
-	return u.Host, nil
+	return embeddedAddress(o)
+}
+
+// localAddress is that of a URI that may be the embedded server's, which knows
+// neither users nor TLS: one host on this machine, by number.
+func localAddress(uri string) (string, bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "mongodb" || u.User != nil || u.Port() == "" || !net.ParseIP(u.Hostname()).IsLoopback() {
+		return "", false
+	}
+	for _, option := range []string{"tls", "ssl"} {
+		if secure, err := strconv.ParseBool(u.Query().Get(option)); err == nil && secure {
+			return "", false
+		}
+	}
+	return u.Host, true
 }
 
 func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {

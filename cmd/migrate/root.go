@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"migrate/app"
 	"migrate/app/redact"
+	"migrate/app/store/mongo"
 	"migrate/nginx"
 	"migrate/orchestrator"
 )
@@ -106,6 +108,9 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 			if typed {
 				g.warnOfURI()
 			}
+			if err := g.nameDatabase(cmd); err != nil {
+				return err
+			}
 			for _, text := range withoutEffect(cmd) {
 				g.warn(text)
 			}
@@ -133,8 +138,8 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 	f.BoolVar(&g.NoColor, "no-color", os.Getenv("NO_COLOR") != "", "no colour")
 	f.DurationVar(&g.LockWait, "lock-wait", 0, "how long to wait for another command to end")
 	f.StringVar(&g.SQLite, "sqlite", "", "the old database's file (default: data/todo.sqlite in the state folder)")
-	f.StringVar(&g.MongoURI, "mongo-uri", "", "the new database (default: the embedded server on "+defaultMongo+")")
-	f.StringVar(&g.MongoDB, "mongo-db", "", "name of the new database (default: "+defaultDatabase+")")
+	f.StringVar(&g.MongoURI, "mongo-uri", "", "the new database; in MIGRATE_MONGO_URI if it holds a password (default: the embedded server on "+defaultMongo+")")
+	f.StringVar(&g.MongoDB, "mongo-db", "", "name of the new database (default: the one in --mongo-uri, else "+defaultDatabase+")")
 	f.StringVar(&g.Listen, "nginx-listen", "", "where nginx listens (default: "+defaultListen+")")
 	f.IntVar(&g.First, "first-port", 0, fmt.Sprintf("first of the %d ports that nginx knows (default: %d)", ports, firstPort))
 	root.AddGroup(groups()...)
@@ -277,7 +282,7 @@ func (g *globals) named(o *orchestrator.Orchestrator) (app.Databases, error) {
 	}
 	if g.MongoURI != "" {
 		db.MongoURI = g.MongoURI
-	} else if redact.Hides(db.MongoURI) {
+	} else if db.MongoURI = mongo.Naming(db.MongoURI, cmp.Or(g.MongoDB, db.MongoDB)); redact.Hides(db.MongoURI) {
 		return db, next(fmt.Errorf("the password of %s is nowhere kept", db.MongoURI), "nothing was changed", "set MIGRATE_MONGO_URI to the whole URI and repeat the command")
 	}
 	if g.MongoDB != "" {

@@ -62,7 +62,7 @@ func setUp(env *testscript.Env, bin, services string) error {
 	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	for name, value := range map[string]any{
 		"MIGRATE_DIR": dir, "MIGRATE_FIRST_PORT": first, "PORT0": first, "PORT1": first + 1, "FICKLE": filepath.Join(services, "fickle"), "ODD": filepath.Join(services, "odd"),
-		"MIGRATE_NGINX_LISTEN": fmt.Sprint("127.0.0.1:", first+38), "MIGRATE_MONGO_LISTEN": fmt.Sprint("127.0.0.1:", first+39),
+		"MIGRATE_NGINX_LISTEN": fmt.Sprint("127.0.0.1:", first+38), "MIGRATE_MONGO_LISTEN": fmt.Sprint("127.0.0.1:", first+39), "MONGO_PORT": first + 39,
 		"TZ": "UTC", "MIGRATE_NGINX": nginxtest.Binary(tb),
 	} {
 		env.Setenv(name, fmt.Sprint(value))

@@ -17,7 +17,6 @@ import (
 
 	"migrate/app"
 	"migrate/app/migration"
-	"migrate/app/redact"
 	"migrate/orchestrator"
 )
 
@@ -151,6 +150,7 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	opts.Command = []string{g.self, "serve", "--port", "{port}", "--step", "{step}"}
 	opts.Env = instanceEnv(db)
 	opts.Check = func(ctx context.Context, from int) error { return g.checkDatabases(ctx, db, from, step) }
+	opts.Same = func(ctx context.Context, d orchestrator.Difference) error { return same(ctx, db, d) }
 	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
 	if !migration.Step(step).HasNew() {
 		named, err := g.named(orch)
@@ -199,10 +199,24 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 			return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "name another new database with --mongo-db, or the old one that belongs to it with --sqlite")
 		}
 	}
-	if !migration.Step(step).HasNew() || step <= from && migration.Step(step).ReadsFence() {
+	if !migration.Step(step).HasNew() {
 		return nil
 	}
-	return reachNew(ctx, db)
+	if !written(from) {
+		if mayWait(from, step) {
+			return nil
+		}
+		return reachNew(ctx, db)
+	}
+	if mayWait(from, step) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, pairTimeout)
+		defer cancel()
+	}
+	if err := g.checkRecords(ctx, db); err != nil && !(mayWait(from, step) && errors.Is(err, orchestrator.ErrNotReady)) {
+		return err
+	}
+	return nil
 }
 
 // wayBack refuses to leave the last step when the old database was moved away:
@@ -257,12 +271,10 @@ func (g *globals) switchTo(ctx context.Context, o *orchestrator.Orchestrator, op
 func reachNew(ctx context.Context, db app.Databases) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	err := app.CheckNew(ctx, db)
-	if err == nil {
-		return nil
+	if err := app.CheckNew(ctx, db); err != nil {
+		return unreachable(db, err)
 	}
-	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, redact.URI(db.MongoURI), err),
-		"nothing was changed", startNew(db.MongoURI))
+	return nil
 }
 
 // startNew says how to have the new database run: on this machine it may well

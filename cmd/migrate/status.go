@@ -167,6 +167,9 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 		}
 		if i.Told != nil && i.Told.Degraded != "" {
 			fmt.Fprintf(w, "port %d serves, but: %s\n", i.Port, i.Told.Degraded)
+			if help := knownRemedy(i.Told.Degraded); help != "" {
+				fmt.Fprintf(w, "  remedy: %s\n", fold(w, help, 10))
+			}
 		}
 	}
 }
@@ -272,7 +275,7 @@ func newDatabase(d *orchestrator.Databases) string {
 	case text == "":
 		return "not chosen yet; step 2 is the first to need it"
 	default:
-		return text + " (not touched yet; --mongo-uri and --mongo-db may still name another)"
+		return text + " (not in use yet; --mongo-uri and --mongo-db may still name another)"
 	}
 }
 

@@ -44,7 +44,7 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 		return nil, next(usageError{fmt.Errorf("the old database %s is not there", db.SQLite)}, "nothing was changed",
 			fmt.Sprintf("put the file back, or say with --sqlite where it is; at step %d it is no longer needed", lastStep))
 	}
-	if err := reachNew(ctx, db); err != nil {
+	if err := checkPrepared(ctx, db); err != nil {
 		return nil, err
 	}
 	db.Timeout = app.PageTimeout

@@ -43,6 +43,21 @@ func (s *Store[B, F]) Prepare(ctx context.Context, migration string) error {
 	return s.checkIdentity(c, migration)
 }
 
+// Identify returns the migration id that the database has; empty if it has
+// none. It changes nothing.
+func (s *Store[B, F]) Identify(ctx context.Context) (string, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.end()
+	held, err := s.readIdentity(c)
+	if err != nil || held == nil {
+		return "", err
+	}
+	return held.Migration, nil
+}
+
 func strangers(held, given string) error {
 	return fmt.Errorf("%w: the new one is of %q, not %q", store.ErrStranger, held, given)
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"migrate/app"
+	"migrate/app/redact"
 	"migrate/app/store"
 )
 
@@ -138,9 +140,9 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 		x.note(name, reach, "the embedded server is not started yet; step 2 is the first to need it")
 		return
 	}
-	s, err := app.OpenNew(ctx, x.Databases, slog.New(slog.DiscardHandler))
+	s, err := app.OpenNewBriefly(ctx, x.Databases)
 	if err != nil {
-		x.fail(name, reach, "%v", err)
+		x.fail(name, "correct --mongo-uri", "%v", err)
 		return
 	}
 	defer s.Close()
@@ -150,18 +152,19 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 		x.note(name, "nothing: the instance at step 2 prepares it", "%s can be reached", where)
 		return
 	case errors.Is(err, store.ErrStranger):
-		x.fail(name, "migrate spawn at this step prepares it; is it the right --mongo-db?", "%v", err)
+		x.fail(name, "give the --mongo-uri and --mongo-db that the records were written to; if they are right and the old database is primary, migrate spawn at this step prepares it anew",
+			"%s, %s: %v", redact.URI(x.Databases.MongoURI), where, err)
 		return
 	case err != nil:
 		text, _, _ := strings.Cut(err.Error(), ", current topology") // which says it once more, at length
-		x.fail(name, reach, "%s", text)
+		x.fail(name, cmp.Or(x.Remedy(text), reach), "%s", text)
 		return
 	}
 	x.ok(name, "%s can be reached and is prepared", where)
 	switch {
 	case contact && fence.Migration != id || x.Databases.Migration != "" && x.Databases.Migration != id:
 		x.fail("migration id", "use the --sqlite, --mongo-uri and --dir that belong together",
-			"old has %q, new has %q, remembered is %q", fence.Migration, id, x.Databases.Migration)
+			"%s, %s has %q, the old database has %q, remembered is %q", redact.URI(x.Databases.MongoURI), where, id, fence.Migration, x.Databases.Migration)
 	default:
 		x.ok("migration id", "%s in both", id)
 	}

@@ -46,6 +46,8 @@ type Config struct {
 	Named        bool   // a flag or a variable names one
 	Embedded     string // address of the embedded server; empty: it is not used
 	MongoDaemon  string // its name
+
+	Remedy func(text string) string // of an error of the new database; empty if none is known
 }
 
 // Failed reports whether anything is not as it should be.
