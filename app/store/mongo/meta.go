@@ -40,7 +40,7 @@ func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
 // that nobody who only looks waits for the one that everything causal goes through.
 func (s *Store[B, F]) Look() store.NewLook {
 	look := *s
-	look.looks, look.meta = true, s.client.Database(s.cfg.Database).Collection(s.meta.Name())
+	look.looks, look.meta = true, s.records.Database().Client().Database(s.cfg.Database).Collection(s.meta.Name())
 	return &look
 }
 
