@@ -34,6 +34,8 @@ func (f *failAt) hit(op string) error {
 
 // took returns the calls since it was asked last.
 func (f *failAt) took() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	log := f.log
 	f.log = nil
 	return log
@@ -234,6 +236,13 @@ func (n failingNew) Prepared(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return n.newStore.Prepared(ctx)
+}
+
+func (o failingOld) Writable(ctx context.Context) error {
+	if err := o.f.hit("old.Writable"); err != nil {
+		return err
+	}
+	return o.oldStore.Writable(ctx)
 }
 
 func (n failingNew) Probe(ctx context.Context) error {

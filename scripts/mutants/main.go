@@ -96,19 +96,29 @@ func (p *pkg) find(tmp string) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
+	all, err := p.coverage(tmp)
+	if err != nil {
+		return nil, err
+	}
+	long, err := p.coverage(tmp, "-run=^("+exploring+")$")
+	if err != nil {
+		return nil, err
+	}
+	return p.mutants(f, all, long)
+}
+
+// coverage runs tests and returns what they run.
+func (p *pkg) coverage(tmp string, args ...string) (coverage, error) {
 	profile := filepath.Join(tmp, "cover.out")
-	if out, err := exec.Command("go", "test", "-count=1", "-coverprofile="+profile, p.path).CombinedOutput(); err != nil {
+	args = append([]string{"test", "-count=1", "-coverprofile=" + profile}, args...)
+	if out, err := exec.Command("go", append(args, p.path)...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("the tests fail: %w\n%s", err, out)
 	}
 	text, err := os.ReadFile(profile)
 	if err != nil {
 		return nil, err
 	}
-	c, err := parseCoverage(string(text))
-	if err != nil {
-		return nil, err
-	}
-	return p.mutants(f, c)
+	return parseCoverage(string(text))
 }
 
 // tryAll tries every mutant that is covered and compiles, and says what lives.
@@ -134,7 +144,7 @@ func (b bench) tryAll(ctx context.Context, p *pkg, ms []mutant, bad map[int]bool
 				checked, began = true, time.Now()
 			}
 			var err error
-			if r.verdict, r.by, err = b.try(ctx, i+1); err != nil {
+			if r.verdict, r.by, err = b.try(ctx, i+1, m.explored); err != nil {
 				return nil, fmt.Errorf("broken off at %d of %d; the same command goes on from there: %w", i, len(ms), err)
 			}
 			if !b.quick || r.verdict.dead() {

@@ -20,7 +20,8 @@ type mutant struct {
 	from, to int    // what is replaced, as offsets in the file
 	with     string // what stands there instead
 
-	covered bool // a test runs the piece
+	covered  bool // a test runs the piece
+	explored bool // the tests that take longest do, too
 }
 
 // key names a mutant for as long as its function has the same pieces, whatever

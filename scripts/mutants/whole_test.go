@@ -106,7 +106,7 @@ sample/sample.go:27.27,27.43 1 0
 	if err != nil {
 		t.Fatal(err)
 	}
-	ms, err := p.mutants(f, c)
+	ms, err := p.mutants(f, c, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestTestsThatFailAnyway(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := b.try(ctx, 0); err == nil {
+	if _, _, err := b.try(ctx, 0, true); err == nil {
 		t.Error("a run that was broken off has a verdict")
 	}
 }
