@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -146,19 +145,16 @@ func (s *Server) renderLinks(ctx context.Context, own custom) (text []byte, gene
 // by which a running nginx says which text it was started or reloaded with.
 // The text depends on the targets only when traffic moves by reload.
 func (s *Server) render(ctx context.Context, to targets, own custom) (text []byte, generation string, err error) {
-	who, err := currentAccount()
-	if err != nil {
-		return nil, "", err
-	}
 	groups, err := s.groups(to)
 	if err != nil {
 		return nil, "", err
 	}
-	data := s.template(groups, who, s.release(ctx).keepsIdle(), to)
+	data := s.template(groups, s.workerAccount(), s.release(ctx).keepsIdle(), to)
 	data.Custom = string(own)
 	tmpl, err := template.New("nginx.conf").Funcs(template.FuncMap{
 		"quote": quote,
 		"path":  func(name string) string { return quote(s.path(name)) },
+		"open":  func(name string) string { return quote(s.served(name)) },
 		"ms":    milliseconds,
 	}).Parse(templateText)
 	if err != nil {
@@ -208,26 +204,6 @@ func quote(s string) string { return `"` + strings.ReplaceAll(s, `\`, `\\`) + `"
 func short(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
-}
-
-// account is who the workers run as.
-type account struct{ Name, Group string }
-
-// currentAccount returns who we are when we are root, else nil: only root's
-// nginx changes its user.
-func currentAccount() (*account, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	me, err := user.Current()
-	if err != nil {
-		return nil, fmt.Errorf("nginx: whom to run the workers as: %w", err)
-	}
-	group, err := user.LookupGroupId(me.Gid)
-	if err != nil {
-		return nil, fmt.Errorf("nginx: whom to run the workers as: %w", err)
-	}
-	return &account{me.Username, group.Name}, nil
 }
 
 // binary returns the path of the nginx to run.

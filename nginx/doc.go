@@ -10,8 +10,9 @@
 // When the live instance does not answer, a request goes to the one that the
 // link names by then, then to the one that `fallback` names, then it is
 // answered 503 as JSON. Only what is safe is sent again: what was never sent,
-// and GET and HEAD. A change that may have been made is answered
-// outcome_unknown instead.
+// and GET and HEAD whose connection broke. A change that may have been made is
+// answered outcome_unknown instead. What took too long is never sent again: the
+// instance works on it still.
 //
 // By reload, the usual way, is for an nginx that can't use the link: the
 // upstreams are rewritten, tested and reloaded. What closes on clients is
@@ -31,8 +32,10 @@
 //	started     the same process id, and when that process started, by us
 //	live        -> routes/8001
 //	fallback    -> routes/8000, or routes/none
-//	routes/     an empty folder for each port
+//	routes/     a folder for each port; the file todo in it says what runs there
 //	ports       those outside the configured range that may be live, too
 //	closing/    names configurations that announce their end to clients
+//	open        -> a second folder with live, fallback, routes/, closing/ and temp/,
+//	            if the workers of root's nginx, who have no rights, can't walk here
 //	logs/ temp/
 package nginx

@@ -130,9 +130,9 @@ func failovers() []failover {
 		{"the link leads elsewhere", func(t *testing.T, s *stage) error {
 			standby := s.serve(t, named("standby"))
 			s.with(t, 0, standby.port)
-			link := filepath.Join(s.Config().Dir, "live")
+			link := s.LinkPath()
 			var errs []error
-			for _, target := range []string{t.TempDir(), "/nowhere", ""} {
+			for _, target := range []string{filepath.Dir(link), t.TempDir(), "/nowhere", ""} {
 				errs = append(errs, os.Remove(link))
 				if target != "" { // else no link at all
 					errs = append(errs, os.Symlink(target, link))

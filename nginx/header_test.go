@@ -161,6 +161,7 @@ func TestBothFamilies(t *testing.T) {
 		"::1":       {"::1"},
 	} {
 		t.Run(host, func(t *testing.T) {
+			t.Parallel()
 			bothWays(t, func(t *testing.T, by nginx.Cutover) {
 				s := newStageOf(t, 2, func(cfg *nginx.Config) {
 					cfg.Cutover = by

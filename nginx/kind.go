@@ -17,22 +17,28 @@ const todoMark = "todo"
 // Describe says whether the instance on a port is the ToDo service, or some
 // other one. It is to be called before traffic moves there.
 func (s *Server) Describe(port int, todo bool) error {
-	folder := s.path(filepath.Join("routes", strconv.Itoa(port)))
+	for _, root := range s.roots() {
+		if err := markIn(root, strconv.Itoa(port), todo); err != nil {
+			return fmt.Errorf("nginx: say what runs on port %d: %w", port, err)
+		}
+	}
+	return s.give()
+}
+
+// markIn sets or removes the mark in one of the folders with routes.
+func markIn(root, port string, todo bool) error {
+	folder := filepath.Join(root, "routes", port)
 	mark := filepath.Join(folder, todoMark)
 	if !todo {
 		if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("nginx: say what runs on port %d: %w", port, err)
+			return err
 		}
 		return nil
 	}
-	err := os.MkdirAll(folder, 0o700)
-	if err == nil {
-		err = os.WriteFile(mark, nil, 0o600)
+	if err := makeWalkable(folder); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("nginx: say what runs on port %d: %w", port, err)
-	}
-	return nil
+	return os.WriteFile(mark, nil, 0o600)
 }
 
 // isTodo reports whether the instance on a port is the ToDo service.

@@ -148,6 +148,7 @@ func TestMaxBody(t *testing.T) {
 		"a name that is a number, 0": {nil, true, 0, 9_999_999},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bothWays(t, func(t *testing.T, by nginx.Cutover) {
 				s := newStageOf(t, 1, func(cfg *nginx.Config) { cfg.Cutover, cfg.MaxBody = by, test.max })
 				live := s.serve(t, named("live"))

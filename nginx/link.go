@@ -74,18 +74,29 @@ func (s *Server) point(ctx context.Context, link string, port int) error {
 	return nil
 }
 
+// repoint makes a link lead to a port: ours, which lasts, then the one that
+// nginx follows, if that is another one.
 func (s *Server) repoint(link string, port int) error {
+	for _, root := range s.roots() {
+		if err := repointIn(root, link, port); err != nil {
+			return err
+		}
+	}
+	return s.give()
+}
+
+func repointIn(root, link string, port int) error {
 	target := filepath.Join("routes", none)
 	if port != 0 {
 		target = filepath.Join("routes", strconv.Itoa(port))
 	}
-	if err := os.MkdirAll(s.path(target), 0o700); err != nil {
+	if err := makeWalkable(filepath.Join(root, target)); err != nil {
 		return err
 	}
-	if err := renameio.Symlink(target, s.path(link)); err != nil {
+	if err := renameio.Symlink(target, filepath.Join(root, link)); err != nil {
 		return err
 	}
-	return syncDir(s.cfg.Dir)
+	return syncDir(root)
 }
 
 // makeLinks makes those that aren't there lead to none.

@@ -115,6 +115,13 @@ const (
 // all its workers; a cancelled ctx cuts the grace short. No nginx running is no
 // error, and no other process is ever signalled.
 func (s *Server) Stop(ctx context.Context) error {
+	if err := s.stop(ctx); err != nil {
+		return err
+	}
+	return s.removeOpen()
+}
+
+func (s *Server) stop(ctx context.Context) error {
 	process, _, err := s.master()
 	if err != nil {
 		return err

@@ -22,11 +22,11 @@ func (s *Server) Reload(ctx context.Context) error {
 	if err == nil {
 		err = s.reloadWith(ctx, own)
 	}
-	return errors.Join(err, s.sweepCustom())
+	return errors.Join(err, s.sweepCustom(), s.give())
 }
 
 func (s *Server) reloadWith(ctx context.Context, own custom) error {
-	if err := s.makeDirs(); err != nil {
+	if err := s.prepare(); err != nil {
 		return err
 	}
 	text, generation, err := s.renderLinks(ctx, own)
@@ -69,6 +69,7 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 		return errors.Join(err, s.endWindow())
 	}
 	before, err := workers(process.Pid)
+	before = slices.DeleteFunc(before, func(w worker) bool { return w.outgoing })
 	if err == nil {
 		err = s.replaceBy(draft)
 	}
@@ -80,7 +81,7 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 	}
 	s.cut.Add(int64(left))
 	if err := s.waitTaken(ctx, process.Pid, generation, before); err != nil {
-		return errors.Join(err, s.putBack(ctx, process, old))
+		return errors.Join(err, s.putBack(ctx, process, old, before))
 	}
 	if _, same := head(old); same == generation {
 		return s.endWindow() // the new workers are in it, too
@@ -115,8 +116,10 @@ func (s *Server) waitTaken(ctx context.Context, master int, generation string, o
 
 // putBack has nginx go by the old file again, after it was not seen to take
 // another. It may be about to: so it is told once more, and comes to this file
-// last, whatever it does now.
-func (s *Server) putBack(ctx context.Context, master *os.Process, old []byte) error {
+// last, whatever it does now. The workers from before must have gone: as long as
+// they serve, nginx has not begun, and what they serve says nothing. And there
+// must be as many as before: with more, two configurations are served.
+func (s *Server) putBack(ctx context.Context, master *os.Process, old []byte, before []worker) error {
 	if err := s.writeBack(old); err != nil {
 		return err
 	}
@@ -124,8 +127,26 @@ func (s *Server) putBack(ctx context.Context, master *os.Process, old []byte) er
 		return fmt.Errorf("nginx: put the old configuration back: %w", err)
 	}
 	_, generation := head(old)
-	if err := s.waitGeneration(context.WithoutCancel(ctx), generation, 5); err != nil {
-		return fmt.Errorf("nginx: put the old configuration back: %w", err)
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	serving := func() []worker {
+		var now []worker
+		now, err = workers(master.Pid)
+		return slices.DeleteFunc(now, func(w worker) bool { return w.outgoing })
+	}
+	last := func() bool { // of the reloads that it was told of
+		now := serving()
+		if err != nil || len(now) != len(before) || slices.ContainsFunc(now, func(w worker) bool { return slices.Contains(before, w) }) {
+			return false
+		}
+		var route Route
+		if route, err = s.Served(ctx); err != nil || route.Generation != generation {
+			return false
+		}
+		return slices.Equal(now, serving()) // it was one of these that answered
+	}
+	if !waitFor(ctx, settle, last) {
+		return errors.Join(fmt.Errorf("nginx: the old configuration is put back, but nginx was not seen to take it again: see %s", s.path("logs/error.log")), err)
 	}
 	return nil
 }
@@ -142,7 +163,7 @@ func (s *Server) writeBack(text []byte) error {
 // rewrite has a running nginx send requests to where the link is about to
 // lead. One that does not run goes by the links when it starts.
 func (s *Server) rewrite(ctx context.Context, link string, port int) error {
-	if err := s.makeDirs(); err != nil {
+	if err := s.prepare(); err != nil {
 		return err
 	}
 	to, err := s.targets()

@@ -41,6 +41,7 @@ type Status struct {
 	Cutover  Cutover   `json:"cutover"`
 	Live     int       `json:"live"`     // the port that the link says; 0 none
 	Fallback int       `json:"fallback"` // likewise
+	Capacity           // zero when it does not run
 }
 
 // Start writes the configuration and starts an nginx that outlives this
@@ -48,18 +49,6 @@ type Status struct {
 // configuration is another one.
 func (s *Server) Start(ctx context.Context) (err error) {
 	binary, err := s.binary()
-	if err != nil {
-		return err
-	}
-	if err := s.makeDirs(); err != nil {
-		return err
-	}
-	own, err := s.takeCustom()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.sweepCustom()) }()
-	text, generation, err := s.renderLinks(ctx, own)
 	if err != nil {
 		return err
 	}
@@ -74,15 +63,38 @@ func (s *Server) Start(ctx context.Context) (err error) {
 		}
 		process = nil
 	}
-	if process != nil {
+	if process == nil {
+		if err := s.endOrphans(ctx); err != nil {
+			return err
+		}
+		if err := s.removeOpen(); err != nil { // of an nginx that was killed
+			return err
+		}
+		defer func() {
+			if err != nil { // it has not started, or was stopped
+				err = errors.Join(err, s.removeOpen())
+			}
+		}()
+	} else {
 		defer process.Release()
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	own, err := s.takeCustom()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.sweepCustom(), s.give()) }()
+	text, generation, err := s.renderLinks(ctx, own)
+	if err != nil {
+		return err
+	}
+	if process != nil {
 		if route, err := s.Served(ctx); err == nil && route.Generation == generation {
 			return s.remember()
 		}
 		return s.reloadWith(ctx, own)
-	}
-	if err := s.endOrphans(ctx); err != nil {
-		return err
 	}
 	if err := s.checkFree(ctx); err != nil {
 		return err
@@ -143,6 +155,9 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	if process != nil {
 		defer process.Release()
 		status.Running, status.PID, status.Started = true, process.Pid, found.since
+		if status.Capacity, err = capacity(process.Pid); err != nil {
+			return status, err
+		}
 	}
 	if status.Live, err = s.Live(); err != nil {
 		return status, err
@@ -160,6 +175,17 @@ func (s *Server) makeDirs() error {
 		}
 	}
 	return s.makeLinks()
+}
+
+// prepare makes what nginx is to find, and what its workers can walk to.
+func (s *Server) prepare() error {
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	if err := s.makeOpen(); err != nil {
+		return err
+	}
+	return s.give()
 }
 
 // install replaces nginx.conf by a text that nginx accepts.

@@ -158,27 +158,7 @@ func TestAsNobody(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the tests don't run as root: they have shown it already")
 	}
-	dir, err := os.MkdirTemp("", "nginx-nobody-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	program, err := os.ReadFile(os.Args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	copied := filepath.Join(dir, "nginx.test")
-	if err := os.WriteFile(copied, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	const nobody = 65534
-	if err := errors.Join(os.Chmod(copied, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(copied, "-test.v", "-test.run", "^(TestStartStop|TestLinks|TestRejected.*|TestStopSpares.*|TestFailover)$")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	cmd := asNobody(t, "", "^(TestStartStop|TestLinks|TestRejected.*|TestStopSpares.*|TestFailover)$")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -186,6 +166,36 @@ func TestAsNobody(t *testing.T) {
 	if n := strings.Count(string(out), "\n--- PASS: "); n != 6 {
 		t.Errorf("%d tests were run as nobody, want 6\n%s", n, out)
 	}
+}
+
+// asNobody runs some of these tests again, in a shell after its other words, as
+// nobody if we are root.
+func asNobody(t *testing.T, words, tests string) *exec.Cmd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nginx-nobody-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "nginx.test")
+	if err := errors.Join(os.WriteFile(copied, program, 0o755), os.Chmod(copied, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", words+`exec "$0" -test.v -test.run "$1"`, copied, tests)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	return cmd
 }
 
 // What nginx rejects never takes the place of what it runs.
@@ -288,12 +298,13 @@ func testLinks(t *testing.T, by nginx.Cutover) {
 	}
 
 	// Whatever else is in the link's place is no instance.
-	link := filepath.Join(cfg.Dir, "live")
 	for _, target := range []string{"routes/1", "routes", cfg.Dir, "/nowhere", "live", fmt.Sprintf("routes/%d0", port)} {
-		must(os.MkdirAll(filepath.Join(cfg.Dir, "routes", "1"), 0o700))
-		must(os.MkdirAll(filepath.Join(cfg.Dir, "routes", fmt.Sprintf("%d0", port)), 0o700))
-		must(os.Remove(link))
-		must(os.Symlink(target, link))
+		for _, dir := range []string{cfg.Dir, filepath.Dir(server.LinkPath())} { // ours, and the one that nginx walks to
+			must(os.MkdirAll(filepath.Join(dir, "routes", "1"), 0o711))
+			must(os.MkdirAll(filepath.Join(dir, "routes", fmt.Sprintf("%d0", port)), 0o711))
+			must(os.Remove(filepath.Join(dir, "live")))
+			must(os.Symlink(target, filepath.Join(dir, "live")))
+		}
 		if route, err := server.Served(ctx); err != nil || route.Live != 0 {
 			t.Errorf("link to %s: served %+v, %v", target, route, err)
 		}

@@ -14,6 +14,8 @@ type view struct {
 	PortPattern        string
 	Ports              []string
 	User               *account
+	OpenFiles          int
+	Connections        int
 	KeepsIdle          bool
 	Custom             string // file with the operator's own directives; empty: none
 	Settings
@@ -79,6 +81,8 @@ func (s *Server) template(groups []string, who *account, keepsIdle bool, to targ
 		Live:        s.route(live, to.live),
 		Fallback:    s.route(fallback, to.fallback),
 	}
+	v.OpenFiles = openFiles()
+	v.Connections = connectionsFor(v.OpenFiles)
 	v.Hidden, v.TodoHidden = v.Settings.hides()
 	v.Body, v.TodoBody = "0", fmt.Sprint(todoMaxBody)
 	if v.MaxBody != nil {
@@ -93,8 +97,8 @@ func (s *Server) route(link string, port int) route {
 	switch {
 	case s.cfg.Cutover == ByLink:
 		return route{
-			Choose: "root " + quote(s.path(link)) + ";",
-			Todo:   "-f " + quote(s.path(link+"/"+todoMark)),
+			Choose: "root " + quote(s.served(link)) + ";",
+			Todo:   "-f " + quote(s.served(link+"/"+todoMark)),
 		}
 	case port == 0:
 		return route{Choose: "set $instance " + none + ";", Other: true}

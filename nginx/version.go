@@ -57,3 +57,7 @@ func parseRelease(version string) release {
 // keepsIdle reports whether it has keepalive_min_timeout, with which a reload
 // closes no connection at once. (nginx 1.27.4, CHANGES)
 func (r release) keepsIdle() bool { return slices.Compare(r[:], []int{1, 27, 4}) >= 0 }
+
+// KeepsIdle reports whether a reload of the installed nginx cuts no connection
+// of a client that idles: see [Server.TakeCut].
+func (s *Server) KeepsIdle(ctx context.Context) bool { return s.release(ctx).keepsIdle() }

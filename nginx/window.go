@@ -50,8 +50,10 @@ func (s *Server) letGo(ctx context.Context, running []byte) (left int, err error
 	if generation == "" {
 		return 0, fmt.Errorf("nginx: %s is not ours: it has no generation", s.path("nginx.conf"))
 	}
-	if err := os.WriteFile(s.path(filepath.Join("closing", generation)), nil, 0o600); err != nil {
-		return 0, fmt.Errorf("nginx: closing window: %w", err)
+	for _, root := range s.roots() { // an nginx of before may look at ours
+		if err := os.WriteFile(filepath.Join(root, "closing", generation), nil, 0o600); err != nil {
+			return 0, fmt.Errorf("nginx: closing window: %w", err)
+		}
 	}
 	if left, err = drop(ctx, func() (map[string]bool, error) { return connections(s.cfg.Listen) }); err != nil {
 		return 0, fmt.Errorf("nginx: closing window: %w", err)
@@ -83,13 +85,15 @@ func drop(ctx context.Context, look func() (map[string]bool, error)) (left int, 
 }
 
 // endWindow lets the answers of all configurations keep connections again.
-func (s *Server) endWindow() error {
-	flags, err := os.ReadDir(s.path("closing"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, flag := range flags {
-		err = errors.Join(err, os.Remove(s.path(filepath.Join("closing", flag.Name()))))
+func (s *Server) endWindow() (err error) {
+	for _, root := range s.roots() {
+		flags, lerr := os.ReadDir(filepath.Join(root, "closing"))
+		if lerr != nil && !errors.Is(lerr, fs.ErrNotExist) {
+			err = errors.Join(err, lerr)
+		}
+		for _, flag := range flags {
+			err = errors.Join(err, os.Remove(filepath.Join(root, "closing", flag.Name())))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("nginx: end the closing window: %w", err)

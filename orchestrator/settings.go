@@ -171,3 +171,6 @@ func (o *Orchestrator) readService() (s serviceRecord, err error) {
 	}
 	return s, nil
 }
+
+// ReadyPath is the path that answers 200 once an instance is ready.
+func (s Settings) ReadyPath() string { return s.readyPath() }

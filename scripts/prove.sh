@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proofs that can go on for as long as one likes. The tests hold a short one of each.
 #
-#   scripts/prove.sh fire [--minutes M] [--seed S]
+#   scripts/prove.sh fire [--minutes M] [--seed S] [--cutover link|reload]
 #       the service under fire: real instances, nginx and databases, killed,
 #       stopped, cut off and filled up while clients of many kinds use them; the
 #       new database hangs at steps 3 and 4, and while a rollback runs
@@ -30,12 +30,19 @@ usage() {
 [ $# -gt 0 ] || usage
 verb=$1
 shift
-minutes=10 seed=1
+minutes=10 seed=1 test=TestFire
 while [ $# -gt 0 ] && [ "$verb" != mutants ]; do
 	[ $# -gt 1 ] || usage
 	case $1 in
 	--minutes) minutes=$2 ;;
 	--seed) seed=$2 ;;
+	--cutover)
+		case $2 in
+		link) test=TestFire ;;
+		reload) test=TestFireByReload ;;
+		*) usage ;;
+		esac
+		;;
 	*) usage ;;
 	esac
 	shift 2
@@ -47,7 +54,7 @@ fire)
 	scripts/install-nginx.sh
 	have sqlite3 || { need_apt sqlite3 && apt_install sqlite3; }
 	MIGRATE_TEST_ALL=1 MIGRATE_FIRE_MINUTES=$minutes MIGRATE_FIRE_SEED=$seed \
-		exec go test -count=1 -v -timeout 0 -run '^TestFire$' ./cmd/migrate
+		exec go test -count=1 -v -timeout 0 -run "^$test\$" ./cmd/migrate
 	;;
 explore)
 	exec go test -count=1 -v -timeout 0 -run '^(TestExploreLong|TestEveryBrokenRuleIsCaught)$' \

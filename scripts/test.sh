@@ -46,7 +46,7 @@ builds() { go build ./... && go build -o bin/migrate ./cmd/migrate; }
 
 builds_for_macos() { GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build ./...; }
 
-under_load='^(TestMoveLosesNothing|TestMoveLosesNothingFarAway|TestReloadCountsWhatItCuts|TestReloadWithoutAnnouncementCuts|TestOneWayAfterTheOther)$'
+under_load='^(TestMoveLosesNothing|TestMoveLosesNothingFarAway|TestReloadCountsWhatItCuts|TestReloadWithoutAnnouncementCuts|TestReloadNotSeenIsPutBack|TestOneWayAfterTheOther|TestIdleConnections.*)$'
 
 # race runs the packages that don't need SQLite under the race detector:
 # SQLite in Go is 10 to 20 times slower there. Nor are nginx's tests under load
@@ -61,6 +61,13 @@ race() {
 	}
 	# shellcheck disable=SC2086 # one argument a package
 	go test -race -short -count=1 -p 1 -timeout 10m -skip "$under_load" $packages
+}
+
+# newer runs what depends on nginx's version with a newer one, which is there
+# once scripts/newer-nginx.sh was run.
+newer() {
+	MIGRATE_NGINX=$PWD/bin/newer-nginx/nginx tests -run 'Reload|Failover|OneWay|Recover|Custom|Idle|Timeout|Switch' ./nginx/ &&
+		MIGRATE_NGINX=$PWD/bin/newer-nginx/nginx tests -run '^(TestSwitchByReload|TestDemoByReload)$' ./cmd/migrate/
 }
 
 need_go
@@ -81,6 +88,11 @@ others() {
 	part 'tests of proxy and orchestrator' 4 tests ./nginx/... ./orchestrator/...
 	part 'tests of pages and scripts' 2 tests ./static/... ./scripts/...
 	part 'comparison with the baseline' 2 scripts/bench.sh --smoke
+	if [ -x bin/newer-nginx/nginx ]; then
+		part 'with a newer nginx' 4 newer
+	else
+		say "== left out: the tests with a newer nginx; scripts/newer-nginx.sh fetches one"
+	fi
 	part race 4 race
 	part 'build for macOS' 2 builds_for_macos
 }

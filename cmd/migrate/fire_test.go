@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"migrate/cmd/migrate/fire"
+	"migrate/nginx"
 )
 
 // What TestFire does for longer than a test should: scripts/prove.sh fire.
@@ -29,16 +30,31 @@ const (
 // was answered must be explained by one order of requests a record, nothing
 // acknowledged may be lost, and once a fault has gone the service serves.
 func TestFire(t *testing.T) {
+	lasts, seed := fireLength(t)
+	setFire(t, nginx.ByLink, lasts, seed)
+}
+
+// The same with traffic that moves by rewritten upstreams and reloads, for a
+// shorter time unless a longer one is asked for.
+func TestFireByReload(t *testing.T) {
+	lasts, seed := fireLength(t)
+	if os.Getenv(envFireMinutes) == "" {
+		lasts = 40 * time.Second
+	}
+	setFire(t, nginx.ByReload, lasts, seed+1)
+}
+
+func setFire(t *testing.T, by nginx.Cutover, lasts time.Duration, seed uint64) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}
 	needShell(t)
-	lasts, seed := fireLength(t)
-	t.Logf("seed %d, %v", seed, lasts)
+	t.Logf("by %s, seed %d, %v", by, seed, lasts)
 
 	disk := newDisk(t)
 	s := newSite(t)
+	s.env = append(s.env, "MIGRATE_CUTOVER="+string(by))
 	link := newLink(t, fmt.Sprintf("127.0.0.1:%d", s.first+39))
 	file := filepath.Join(disk.dir, "old.sqlite")
 	s.env = append(s.env, "MIGRATE_SQLITE="+file, "MIGRATE_MONGO_URI=mongodb://"+link.address()+"/", "MIGRATE_LOCK_WAIT=60s")

@@ -201,6 +201,12 @@ func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server, reloaded
 			fmt.Fprintf(w, ", traffic goes to port %d", st.Live)
 		}
 		fmt.Fprintln(w)
+		if st.Clients > 0 {
+			fmt.Fprintf(w, "It has %d workers, for about %d clients at once.\n", st.Workers, st.Clients)
+		}
+		if text := st.Low(); text != "" {
+			fmt.Fprintf(w, "%s %s\n", g.paint(g.out, yellow, "!"), g.hint(text))
+		}
 		switch {
 		case cut > 0:
 			fmt.Fprintf(w, "The reload cut %d connections of clients that had idled, or waited for an answer, all through the closing window.\n", cut)

@@ -50,11 +50,17 @@ one line of JSON.`,
 }
 
 func runStatus(ctx context.Context, g *globals, o statusOptions) error {
-	orch, _, err := g.begunFolder()
+	orch, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}
-	look := func(ctx context.Context) (orchestrator.Status, error) { return look(ctx, orch) }
+	look := func(ctx context.Context) (orchestrator.Status, error) {
+		st, err := look(ctx, orch)
+		if p, perr := proxy.Status(ctx); perr == nil && p.Low() != "" {
+			st.Warnings = append(st.Warnings, p.Low())
+		}
+		return st, err
+	}
 	if o.watch {
 		return g.watch(ctx, look, o.interval)
 	}

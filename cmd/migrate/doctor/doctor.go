@@ -73,6 +73,7 @@ func Run(ctx context.Context, cfg Config) ([]Check, error) {
 	x.nginx(ctx)
 	x.ports()
 	x.instances()
+	x.idle(ctx)
 	x.databases(ctx)
 	return x.checks, nil
 }

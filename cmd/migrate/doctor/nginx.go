@@ -48,6 +48,14 @@ func (x *examination) served(ctx context.Context) {
 	default:
 		x.ok("proxy", "http://%s (process %d), its workers reach the links", st.Listen, st.PID)
 	}
+	switch {
+	case st.OpenFiles == 0: // it can't be asked on this system
+	case st.Low() != "":
+		x.note("open files", "raise the hard limit (ulimit -Hn; LimitNOFILE= of a systemd unit), then migrate nginx stop --yes && migrate nginx start",
+			"each of %d workers may open %d, enough for about %d clients at once", st.Workers, st.OpenFiles, st.Clients)
+	default:
+		x.ok("open files", "each of %d workers may open %d, enough for about %d clients at once", st.Workers, st.OpenFiles, st.Clients)
+	}
 }
 
 // stopped: no proxy runs. Before the first one was started that is no fault.

@@ -1,6 +1,6 @@
 // Command fickle is a service that is itself only to those who ask it
 // directly: through a proxy it claims to be another instance, so that no
-// switch to it can be confirmed.
+// switch to it can be confirmed. It closes idle connections after 200 ms.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 		}
 		fmt.Fprintf(w, `{"instance": %q, "migration_step": %s}`, who, os.Getenv("MIGRATION_STEP"))
 	})
-	server := http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: time.Second}
+	server := http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: time.Second, IdleTimeout: 200 * time.Millisecond}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.ListenAndServe(); ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
