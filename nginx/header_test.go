@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -200,5 +202,27 @@ func TestOneFamilyTaken(t *testing.T) {
 	}
 	if err := server.Start(t.Context()); !errors.Is(err, nginx.ErrAddressTaken) || !strings.Contains(err.Error(), "[::1]:"+port) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// With an access log there is a line for each request, with the instance that
+// answered; what we ask ourselves is not in it.
+func TestAccessLog(t *testing.T) {
+	s := newStageOf(t, 1, func(cfg *nginx.Config) { cfg.AccessLog = true })
+	live := s.serve(t, named("live"))
+	s.with(t, live.port, 0)
+	if err := s.each(t, []string{"GET", "POST"}, is(200, "live")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(t.Context()); err != nil { // what it has to write is written
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(filepath.Join(s.Config().Dir, "logs", "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[1], `"POST /tasks HTTP/1.1" 200 4`) || !strings.Contains(lines[1], fmt.Sprintf(" i%d ", live.port)) {
+		t.Errorf("got %q", lines)
 	}
 }

@@ -67,7 +67,7 @@ race() {
 # once scripts/newer-nginx.sh was run.
 newer() {
 	MIGRATE_NGINX=$PWD/bin/newer-nginx/nginx tests -run 'Reload|Failover|OneWay|Recover|Custom|Idle|Timeout|Switch' ./nginx/ &&
-		MIGRATE_NGINX=$PWD/bin/newer-nginx/nginx tests -run '^(TestSwitchByReload|TestDemoByReload)$' ./cmd/migrate/
+		MIGRATE_NGINX=$PWD/bin/newer-nginx/nginx tests -run '^(TestSwitchEitherWay|TestDemoByReload)$' ./cmd/migrate/
 }
 
 need_go

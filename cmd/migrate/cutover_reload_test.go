@@ -8,14 +8,21 @@ import (
 	"migrate/nginx/nginxtest"
 )
 
-// Traffic that moves by reload, under clients that repeat nothing, of whom many
-// idle: an nginx before 1.27.4 cuts the connections that idle for longer than the
+// Traffic that moves by link and by reload, under clients that repeat nothing, of
+// whom many idle. By link no connection is cut, and no request fails. By reload
+// an nginx before 1.27.4 cuts the connections that idle for longer than the
 // closing window, and no more requests fail than it is said to have cut. A newer
 // one cuts none, and no request fails.
-func TestSwitchByReload(t *testing.T) {
+func TestSwitchEitherWay(t *testing.T) {
+	for _, by := range []nginx.Cutover{nginx.ByLink, nginx.ByReload} {
+		t.Run(string(by), func(t *testing.T) { switchUnderLoad(t, by) })
+	}
+}
+
+func switchUnderLoad(t *testing.T, by nginx.Cutover) {
 	const busy, idle, rounds = 32, 128, 6
 	s := newSite(t)
-	s.env = append(s.env, "MIGRATE_CREATE=true", "MIGRATE_CUTOVER=reload")
+	s.env = append(s.env, "MIGRATE_CREATE=true", "MIGRATE_CUTOVER="+string(by))
 	s.must("nginx", "start")
 	for range 2 { // the first round is to find one that stands by
 		s.must("spawn", "--step", "1")
@@ -45,8 +52,8 @@ func TestSwitchByReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none := proxy.KeepsIdle(t.Context())
-	t.Logf("%s, %d switches by reload, %v a move: %v; %d connections cut", version, rounds, took/rounds, c, cut)
+	none := by == nginx.ByLink || proxy.KeepsIdle(t.Context())
+	t.Logf("%s, %d switches by %s, %v a move: %v; %d connections cut", version, rounds, by, took/rounds, c, cut)
 	failed := int(c.failed.Load())
 	if none && (cut > 0 || failed > 0) {
 		t.Errorf("%d connections cut, %d requests failed, the first: %v", cut, failed, c.first)
