@@ -90,6 +90,9 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 				t.Errorf("%s: %v, want ErrUnavailable and ErrName", uri, err)
 			}
 		}
+		if _, err := s.Look().Mirror(t.Context()); !errors.Is(err, mongo.ErrName) {
+			t.Errorf("%s: a look: %v", uri, err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrUnavailable) {

@@ -49,16 +49,30 @@ type Config[F any] struct {
 
 // Store is a [store.New] on MongoDB. It is safe for concurrent use.
 type Store[B, F any] struct {
-	cfg     Config[F]
-	link    *link
-	records *mongo.Collection // nil until it is connected, as all below
+	*clients
+	cfg   Config[F]
+	link  *link
+	looks bool // its reads write nothing first, see [Store.Look]
+}
+
+// clients are a store's connections, shared with what it gave out to look. All
+// are nil until it has connected.
+type clients struct {
+	records *mongo.Collection
 
 	// What is kept about the migration goes through one connection: on a server
 	// without sessions that is what makes a read causal, see [Store.causal].
 	metaClient *mongo.Client
-	meta       *mongo.Collection
+	metaKept   *mongo.Collection
+	metaSeen   *mongo.Collection // the same through the connections of the records
+}
 
-	looks bool // its reads write nothing first, see [Store.Look]
+// meta is what is kept about the migration.
+func (s *Store[B, F]) meta() *mongo.Collection {
+	if s.looks {
+		return s.metaSeen
+	}
+	return s.metaKept
 }
 
 // Open returns a store that connects when it is first used: a server out of
@@ -89,7 +103,7 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if err := Validate(cfg.URI); err != nil {
 		return nil, err
 	}
-	s := &Store[B, F]{cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
+	s := &Store[B, F]{clients: &clients{}, cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
 	if s.link.service == "" { // no name has to be looked up for it
 		return s, s.open()
 	}
@@ -113,7 +127,9 @@ func (s *Store[B, F]) open() error {
 		return errors.Join(err, client.Disconnect(context.Background()))
 	}
 	s.records = client.Database(s.cfg.Database).Collection(s.cfg.Collection)
-	s.metaClient, s.meta = metaClient, metaClient.Database(s.cfg.Database).Collection(s.cfg.Collection+"_migrate")
+	name := s.cfg.Collection + "_migrate"
+	s.metaClient, s.metaKept = metaClient, metaClient.Database(s.cfg.Database).Collection(name)
+	s.metaSeen = client.Database(s.cfg.Database).Collection(name)
 	return nil
 }
 
