@@ -90,8 +90,8 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 				t.Errorf("%s: %v, want ErrUnavailable and ErrName", uri, err)
 			}
 		}
-		if _, err := s.Look().Mirror(t.Context()); !errors.Is(err, mongo.ErrName) {
-			t.Errorf("%s: a look: %v", uri, err)
+		if _, err := s.Look().Prepared(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: a look: %v, want ErrUnavailable", uri, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -36,14 +36,6 @@ func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
 	return c.unread(read(ctx))
 }
 
-// Look implements [store.NewMeta]. It uses the connections of the records, so
-// that nobody who only looks waits for the one that everything causal goes through.
-func (s *Store[B, F]) Look() store.NewLook {
-	look := *s
-	look.looks = true
-	return &look
-}
-
 // maxUpserts bounds the attempts at an upsert that lost a race to create.
 const maxUpserts = 5
 
@@ -58,7 +50,7 @@ func (s *Store[B, F]) upsert(c *call, id string, fields bson.D) error {
 func (s *Store[B, F]) tryUpsert(ctx context.Context, c *call, id string, fields bson.D) (before int32, err error) {
 	for range maxUpserts {
 		before = c.sent.Load()
-		_, err = s.meta().UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, set(fields), options.UpdateOne().SetUpsert(true))
+		_, err = s.meta.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, set(fields), options.UpdateOne().SetUpsert(true))
 		if codes := answerCodes(err); len(codes) == 0 || !all(codes, codeDuplicate) {
 			break
 		}
@@ -94,7 +86,7 @@ func (s *Store[B, F]) readIdentity(c *call) (*identity, error) {
 
 func (s *Store[B, F]) findIdentity(ctx context.Context) (*identity, error) {
 	var held identity
-	err := s.meta().FindOne(ctx, bson.D{{Key: "_id", Value: identityID}}).Decode(&held)
+	err := s.meta.FindOne(ctx, bson.D{{Key: "_id", Value: identityID}}).Decode(&held)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, nil
 	}
@@ -137,7 +129,7 @@ func (s *Store[B, F]) RaiseMirror(ctx context.Context, m store.Mirror) error {
 		return err
 	}
 	defer c.end()
-	result, err := s.meta().UpdateOne(c, bson.D{
+	result, err := s.meta.UpdateOne(c, bson.D{
 		{Key: "_id", Value: identityID},
 		{Key: "migration", Value: m.Migration},
 		{Key: "epoch", Value: bson.D{{Key: "$lt", Value: m.Epoch}}},
@@ -180,7 +172,7 @@ func (s *Store[B, F]) Deregister(ctx context.Context, instance string) error {
 		return err
 	}
 	defer c.end()
-	_, err = s.meta().DeleteOne(c, bson.D{{Key: "_id", Value: registrationID(instance)}})
+	_, err = s.meta.DeleteOne(c, bson.D{{Key: "_id", Value: registrationID(instance)}})
 	return c.written(err, 0)
 }
 
@@ -193,7 +185,7 @@ func (s *Store[B, F]) Registrations(ctx context.Context) ([]store.Registration, 
 	defer c.end()
 	var docs []registered
 	err = s.causal(c, func(ctx context.Context) error {
-		cursor, err := s.meta().Find(ctx, bson.D{{Key: "kind", Value: kindRegistration}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+		cursor, err := s.meta.Find(ctx, bson.D{{Key: "kind", Value: kindRegistration}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil {
 			return err
 		}
@@ -233,11 +225,11 @@ func (s *Store[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress
 		docs []comparison
 	)
 	err = s.causal(c, func(ctx context.Context) error {
-		err := s.meta().FindOne(ctx, bson.D{{Key: "_id", Value: progressID(epoch)}}).Decode(&p)
+		err := s.meta.FindOne(ctx, bson.D{{Key: "_id", Value: progressID(epoch)}}).Decode(&p)
 		if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 			return err
 		}
-		cursor, err := s.meta().Find(ctx, bson.D{{Key: "kind", Value: kindCompared}, {Key: "epoch", Value: epoch}})
+		cursor, err := s.meta.Find(ctx, bson.D{{Key: "kind", Value: kindCompared}, {Key: "epoch", Value: epoch}})
 		if err != nil {
 			return err
 		}

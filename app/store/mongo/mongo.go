@@ -49,30 +49,16 @@ type Config[F any] struct {
 
 // Store is a [store.New] on MongoDB. It is safe for concurrent use.
 type Store[B, F any] struct {
-	*clients
-	cfg   Config[F]
-	link  *link
-	looks bool // its reads write nothing first, see [Store.Look]
-}
-
-// clients are a store's connections, shared with what it gave out to look. All
-// are nil until it has connected.
-type clients struct {
-	records *mongo.Collection
+	cfg     Config[F]
+	link    *link
+	records *mongo.Collection // nil until it is connected, as all below
 
 	// What is kept about the migration goes through one connection: on a server
 	// without sessions that is what makes a read causal, see [Store.causal].
 	metaClient *mongo.Client
-	metaKept   *mongo.Collection
-	metaSeen   *mongo.Collection // the same through the connections of the records
-}
+	meta       *mongo.Collection
 
-// meta is what is kept about the migration.
-func (s *Store[B, F]) meta() *mongo.Collection {
-	if s.looks {
-		return s.metaSeen
-	}
-	return s.metaKept
+	looks bool // its reads write nothing first, see [Store.Look]
 }
 
 // Open returns a store that connects when it is first used: a server out of
@@ -103,7 +89,7 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if err := Validate(cfg.URI); err != nil {
 		return nil, err
 	}
-	s := &Store[B, F]{clients: &clients{}, cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
+	s := &Store[B, F]{cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
 	if s.link.service == "" { // no name has to be looked up for it
 		return s, s.open()
 	}
@@ -127,11 +113,13 @@ func (s *Store[B, F]) open() error {
 		return errors.Join(err, client.Disconnect(context.Background()))
 	}
 	s.records = client.Database(s.cfg.Database).Collection(s.cfg.Collection)
-	name := s.cfg.Collection + "_migrate"
-	s.metaClient, s.metaKept = metaClient, metaClient.Database(s.cfg.Database).Collection(name)
-	s.metaSeen = client.Database(s.cfg.Database).Collection(name)
+	s.metaClient, s.meta = metaClient, metaClient.Database(s.cfg.Database).Collection(s.cfg.Collection+"_migrate")
 	return nil
 }
+
+// closeWait bounds how long Close waits for a server that does not answer: each
+// write that was acknowledged is there.
+const closeWait = time.Second
 
 // Close ends the connections. Calls that are under way may fail.
 func (s *Store[B, F]) Close() error {
@@ -140,9 +128,11 @@ func (s *Store[B, F]) Close() error {
 	if s.records == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), min(closeWait, s.cfg.Timeout))
 	defer cancel()
-	return errors.Join(s.records.Database().Client().Disconnect(ctx), s.metaClient.Disconnect(ctx))
+	meta := make(chan error, 1)
+	go func() { meta <- s.metaClient.Disconnect(ctx) }()
+	return errors.Join(s.records.Database().Client().Disconnect(ctx), <-meta)
 }
 
 // reservedFields are the fields of a document that the body can't have.

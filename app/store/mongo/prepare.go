@@ -36,7 +36,7 @@ func (s *Store[B, F]) Prepare(ctx context.Context, migration string) error {
 		return err
 	}
 	before := c.sent.Load()
-	_, err = s.meta().InsertOne(c, identity{ID: identityID, Migration: migration})
+	_, err = s.meta.InsertOne(c, identity{ID: identityID, Migration: migration})
 	if codes := answerCodes(err); len(codes) == 0 || !all(codes, codeDuplicate) {
 		return c.written(err, before)
 	}

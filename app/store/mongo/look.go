@@ -1,0 +1,54 @@
+package mongo
+
+import (
+	"context"
+
+	"migrate/app/store"
+)
+
+// look reads what is kept about the migration without writing first. It uses
+// the connections of the records, so that nobody who only looks waits for the one
+// that everything causal goes through.
+type look[B, F any] struct{ of *Store[B, F] }
+
+// Look implements [store.NewMeta].
+func (s *Store[B, F]) Look() store.NewLook { return look[B, F]{s} }
+
+// store is the same store, connected, whose reads don't write.
+func (l look[B, F]) store(ctx context.Context) (*Store[B, F], error) {
+	c, err := l.of.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.end()
+	s := *l.of
+	s.looks, s.meta = true, s.records.Database().Collection(s.meta.Name())
+	return &s, nil
+}
+
+// Prepared implements [store.NewLook].
+func (l look[B, F]) Prepared(ctx context.Context) (string, error) {
+	s, err := l.store(ctx)
+	if err != nil {
+		return "", err
+	}
+	return s.Prepared(ctx)
+}
+
+// Mirror implements [store.NewLook].
+func (l look[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
+	s, err := l.store(ctx)
+	if err != nil {
+		return store.Mirror{}, err
+	}
+	return s.Mirror(ctx)
+}
+
+// Progress implements [store.NewLook].
+func (l look[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
+	s, err := l.store(ctx)
+	if err != nil {
+		return store.Progress{}, err
+	}
+	return s.Progress(ctx, epoch)
+}
