@@ -17,13 +17,7 @@ func registration(id string) (store.Registration, error) {
 		return store.Registration{}, fmt.Errorf("name this host: %w", err)
 	}
 	r := store.Registration{Instance: id, Host: host, PID: os.Getpid()}
-	// Linux alone says these; elsewhere the pid has to do.
-	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		r.Boot = strings.TrimSpace(string(boot))
-	}
-	if stat, err := os.ReadFile("/proc/self/stat"); err == nil {
-		r.Started = startTime(string(stat))
-	}
+	r.Boot, r.Started, r.Namespace = process()
 	return r, nil
 }
 

@@ -106,15 +106,14 @@ func (b *bench) differs(want map[string]task.Task) string {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		for _, r := range page.Records {
-			if !r.Deleted {
+		for _, r := range page {
+			if after = r.ID; !r.Deleted {
 				got[r.ID] = r.Body
 			}
 		}
-		if page.End {
+		if len(page) < 7 {
 			break
 		}
-		after = page.Next
 	}
 	return cmp.Diff(want, got)
 }

@@ -188,7 +188,7 @@ func (s Status) doubts() []string {
 		all = append(all, fmt.Sprintf("the proxy serves port %d, the link names %d", s.Served.Live, s.Live))
 	}
 	if s.Unfinished != nil && s.Holder == nil && !s.Unfinished.Last.Tool.Alive() {
-		all = append(all, fmt.Sprintf("%q was cut off in phase %q: the next command settles it", s.Unfinished.Command, s.Unfinished.Last.Phase))
+		all = append(all, fmt.Sprintf("%q was cut off in phase %q: the next command that changes something settles it, or says why it can't", s.Unfinished.Command, s.Unfinished.Last.Phase))
 	}
 	return all
 }

@@ -93,18 +93,18 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 		return res, err
 	}
 	for {
-		page, err := copyPage(ctx, old, to, fence, after, opt)
+		n, last, err := copyPage(ctx, old, to, fence, after, opt)
 		if err != nil {
 			return res, err
 		}
-		res.Copied += int64(len(page.Records))
+		res.Copied += int64(n)
 		if opt.Progress != nil {
 			opt.Progress(Pass{Epoch: fence.Epoch, Primary: fence.Primary, Done: res.Copied, Total: total})
 		}
-		if page.End {
+		if n < opt.Batch {
 			break
 		}
-		after = page.Next
+		after = last
 		if err := to.SaveCheckpoint(ctx, fence.Epoch, after, res.Copied); err != nil {
 			return res, err
 		}
@@ -123,21 +123,20 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 }
 
 // copyPage copies one page and returns how many records it had and its last id.
-func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, after string, opt BackfillOptions) (store.Page[B], error) {
-	page, f, err := old.Scan(ctx, after, opt.Batch)
+func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, after string, opt BackfillOptions) (int, string, error) {
+	recs, f, err := old.Scan(ctx, after, opt.Batch)
 	if err != nil {
-		return page, err
+		return 0, "", err
 	}
-	recs := page.Records
 	if f.Epoch != fence.Epoch {
-		return page, fmt.Errorf("%w: epoch %d has ended", store.ErrFenceMoved, fence.Epoch)
+		return 0, "", fmt.Errorf("%w: epoch %d has ended", store.ErrFenceMoved, fence.Epoch)
 	}
 	if len(recs) == 0 {
-		return page, nil
+		return 0, after, nil
 	}
 	if opt.Throttle != nil {
 		if err := opt.Throttle(ctx, len(recs)); err != nil {
-			return page, err
+			return 0, "", err
 		}
 	}
 	original := marks(recs)
@@ -146,7 +145,10 @@ func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B
 			recs[i].Epoch = f.Epoch
 		}
 	}
-	return page, copyRecords(ctx, old, to, f.Epoch, recs, original)
+	if err := copyRecords(ctx, old, to, f.Epoch, recs, original); err != nil {
+		return 0, "", err
+	}
+	return len(recs), recs[len(recs)-1].ID, nil
 }
 
 // copyRecords sends a page to new. A record that new can't hold is quarantined

@@ -19,10 +19,11 @@ type comparisons[B any] struct {
 	lists chan listed[B]     // the same of what was listed
 }
 
-// What waits to be compared, and how many comparisons are under way at a time.
+// What waits to be compared, and how many comparisons are under way at a time:
+// few, since the relay and the requests want the database more.
 const (
 	compareQueue   = 1024
-	compareWorkers = 4
+	compareWorkers = 1
 )
 
 // comparison is a record as old has answered it under an epoch.

@@ -109,19 +109,15 @@ func (s *Service[B, F]) relayPass(ctx context.Context) error {
 	}
 	after, sent := "", 0
 	for {
-		page, err := s.relayRound(ctx, after)
-		n := len(page.Records)
-		if err != nil {
-			n = 0
-		}
+		n, last, err := s.relayRound(ctx, after)
 		s.relay.note(n, err)
-		if sent += n; err == nil && page.End && sent == 0 {
+		if sent += n; err == nil && last == "" && sent == 0 {
 			err = s.tryNew(ctx)
 		}
-		if err != nil || page.End {
+		if err != nil || last == "" {
 			return err
 		}
-		after = page.Next
+		after = last
 	}
 }
 
@@ -136,27 +132,36 @@ func (s *Service[B, F]) tryNew(ctx context.Context) error {
 	return err
 }
 
-// relayRound sends one page of what is pending, and returns that page.
-func (s *Service[B, F]) relayRound(ctx context.Context, after string) (page store.Page[B], err error) {
+// relayRound sends one batch and returns the last id it reached; "" at the end.
+func (s *Service[B, F]) relayRound(ctx context.Context, after string) (n int, last string, err error) {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
-		return page, err
+		return 0, "", err
 	}
 	if err := s.own(fence.Migration); err != nil {
-		return page, err
+		return 0, "", err
 	}
+	var recs []store.Record[B]
 	if fence.Primary == store.PrimaryOld {
-		page, _, err = s.old.Pending(ctx, after, relayBatch)
+		recs, _, err = s.old.Pending(ctx, after, relayBatch)
 	} else {
-		page, err = s.new.Pending(ctx, after, relayBatch)
+		recs, err = s.new.Pending(ctx, after, relayBatch)
 	}
-	if err != nil || len(page.Records) == 0 {
-		return page, err
+	if err != nil || len(recs) == 0 {
+		return 0, "", err
 	}
 	if fence.Primary == store.PrimaryOld {
-		return page, s.relayToNew(ctx, fence, page.Records)
+		err = s.relayToNew(ctx, fence, recs)
+	} else {
+		err = s.relayToOld(ctx, fence, recs)
 	}
-	return page, s.relayToOld(ctx, fence, page.Records)
+	if err != nil {
+		return 0, "", err
+	}
+	if len(recs) == relayBatch {
+		last = recs[len(recs)-1].ID
+	}
+	return len(recs), last, nil
 }
 
 func (s *Service[B, F]) relayToNew(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {

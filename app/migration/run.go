@@ -108,9 +108,22 @@ func (s *Service[B, F]) runSettle(ctx context.Context) error {
 	}
 }
 
+// endWait bounds how long an instance that ends waits for its last writes, and
+// for its registration to be taken back.
+const endWait = 2 * time.Second
+
+// deregister takes back the registration once no write is under way and none can
+// begin: it vouches for each of them. Where one does not end, the registration
+// stays, and the next return of the primary looks for this process.
 func (s *Service[B, F]) deregister(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWait)
 	defer cancel()
+	select {
+	case <-s.commits.close():
+	case <-ctx.Done():
+		s.log.Warn("a write is still under way: the registration stays; the next return of the primary will look for this process")
+		return
+	}
 	if err := s.new.Deregister(ctx, s.cfg.Instance.Instance); err != nil {
 		s.log.Warn("could not take back the registration; the next return of the primary will look for this process", "error", err)
 	}

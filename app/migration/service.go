@@ -63,6 +63,8 @@ type Service[B comparable, F Filter[B]] struct {
 	seen     atomic.Pointer[store.Fence] // the last fence; a hint for people, never for a decision
 	wasNew   atomic.Bool                 // the last fence seen named new: a hint for budgets, never a decision
 
+	commits commits // under way, at the steps that register
+
 	page int // what a merged list asks each store for, at the least
 
 	mu        sync.Mutex

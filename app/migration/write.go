@@ -180,6 +180,10 @@ func (s *Service[B, F]) copyToOld(ctx context.Context, fence store.Fence, rec st
 // applyRegistered commits on new at steps 6 to 8, where the registration keeps
 // the primary from returning and no fence needs to be looked at.
 func (s *Service[B, F]) applyRegistered(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+	if !s.commits.begin() {
+		return store.Record[B]{}, fmt.Errorf("%w: this instance has ended, and takes back its registration", ErrRefused)
+	}
+	defer s.commits.end()
 	fence, plan, err := s.view()
 	if err != nil {
 		return store.Record[B]{}, err

@@ -84,11 +84,11 @@ func found(t *testing.T, tasks *published.Tasks, id, assignee string) (alone, li
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
+	list, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range page.Records {
+	for _, l := range list {
 		if l.ID == id {
 			listed = l.Body
 		}

@@ -26,28 +26,27 @@ type pagedTasks struct {
 	asked int
 }
 
-func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after string, limit int) (page store.Page[task.Task], err error) {
+func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after string, limit int) ([]record, error) {
 	var n int
 	if after != "" {
 		if _, err := fmt.Sscanf(after, "%d", &n); err != nil {
-			return page, err
+			return nil, err
 		}
 	}
 	p.asked++
 	time.Sleep(p.slow)
 	if n == (p.pages-1)*limit {
-		limit, page.End = limit/2, true
+		limit /= 2
 		if p.err != nil {
-			return page, p.err
+			return nil, p.err
 		}
 	}
-	page.Records = make([]record, limit)
-	for i := range page.Records {
+	out := make([]record, limit)
+	for i := range out {
 		n++
-		page.Next = fmt.Sprintf("%08d", n)
-		page.Records[i] = record{ID: fmt.Sprintf("%08d", n), Body: task.Task{Assignee: "Bill", Description: strings.Repeat("x", 100)}}
+		out[i] = record{ID: fmt.Sprintf("%08d", n), Body: task.Task{Assignee: "Bill", Description: strings.Repeat("x", 100)}}
 	}
-	return page, ctx.Err()
+	return out, ctx.Err()
 }
 
 // serveLists answers with short limits for whole requests.

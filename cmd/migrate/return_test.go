@@ -16,9 +16,9 @@ func TestProcessGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const here, away = "here", "away"
+	const here, away, free = "here", "away", 1 << 30 // above any process's number
 	at := func(host string, change func(*store.Registration)) store.Registration {
-		r := store.Registration{Instance: "i", Host: host, PID: self.PID, Started: self.Started, Boot: self.Boot}
+		r := store.Registration{Instance: "i", Host: host, PID: self.PID, Started: self.Started, Boot: self.Boot, Namespace: process.Namespace()}
 		if change != nil {
 			change(&r)
 		}
@@ -32,8 +32,17 @@ func TestProcessGone(t *testing.T) {
 	}{
 		{"it lives", at(here, nil), nil, "its process lives"},
 		{"its number was given out again", at(here, func(r *store.Registration) { r.Started += "0" }), nil, ""},
-		{"it ran before this boot", at(here, func(r *store.Registration) { r.Boot = "another" }), nil, ""},
-		{"no such process", at(here, func(r *store.Registration) { r.PID = -1 }), nil, ""},
+		{"no such process", at(here, func(r *store.Registration) { r.PID = free }), nil, ""},
+		{"no number", at(here, func(r *store.Registration) { r.PID = 0 }), nil, "proves nothing"},
+		{"no start", at(here, func(r *store.Registration) { r.Started = "" }), nil, "proves nothing"},
+		{"no boot", at(here, func(r *store.Registration) { r.Boot = "" }), nil, "proves nothing"},
+		{"no namespace", at(here, func(r *store.Registration) { r.PID, r.Namespace = free, "" }), nil, "proves nothing"},
+		{"no host", at("", nil), nil, "--gone-host unknown"},
+		{"no host, and the operator knows", at("", nil), []string{"unknown"}, ""},
+		{"a machine or a boot of the same name", at(here, func(r *store.Registration) { r.Boot = "another" }), nil, "proves nothing"},
+		{"the machine was started again, on the operator's word", at(here, func(r *store.Registration) { r.Boot = "another" }), []string{here}, ""},
+		{"a container of the same name", at(here, func(r *store.Registration) { r.PID, r.Namespace = free, "pid:[1]" }), nil, "another container"},
+		{"it lives, in a registration of an older build", at(here, func(r *store.Registration) { r.Namespace = "" }), nil, "its process lives"},
 		{"on another host", at(away, nil), nil, "another host (away)"},
 		{"on another host, where nothing proves it dead", at(away, func(r *store.Registration) { r.PID = -1 }), nil, "another host (away)"},
 		{"its host is no more", at(away, nil), []string{"other", away}, ""},

@@ -32,7 +32,7 @@ database becomes primary again first, with all that was written to the new one.`
 		},
 	}
 	wk.flags(cmd, &dryRun)
-	cmd.Flags().StringSliceVar(&goneHosts, "gone-host", nil, "a `host` that is no more: count its instances as ended, on your word")
+	cmd.Flags().StringSliceVar(&goneHosts, "gone-host", nil, "a `host` that is no more, or was started again: count its instances as ended, on your word")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"migrate/app/migration"
+	"migrate/app/store"
 	"migrate/orchestrator"
 )
 
@@ -81,13 +82,39 @@ func look(ctx context.Context, orch *orchestrator.Orchestrator) (orchestrator.St
 		st.Warnings = append(st.Warnings, text+"; "+backBelow(st, activeOf(st).Own)+" goes back")
 	}
 	if slices.ContainsFunc(st.Instances, closing) {
-		st.Warnings = append(st.Warnings, "writes wait while the old database becomes primary again; should that command have ended, they go on by themselves within 5 s")
+		st.Warnings = append(st.Warnings, "writes wait while the old database becomes primary again. Should that command have ended, an instance at step 4 or 5 "+
+			"lets them go on once 5 s are over, if the old database takes a write; where they still wait then: migrate rollback, once more")
 	}
+	st.Warnings = append(st.Warnings, forAPerson(st)...)
 	missing, err := stoppedMongo(orch, st)
 	if err == nil && missing {
 		st.Daemons = append(st.Daemons, orchestrator.DaemonView{Daemon: orchestrator.Daemon{Name: mongoDaemon}})
 	}
 	return st, err
+}
+
+// forAPerson is what nothing but a person can resolve, as the instances know it.
+func forAPerson(st orchestrator.Status) (all []string) {
+	a := activeOf(st)
+	if a == nil {
+		return nil
+	}
+	var raw struct{ Compared store.Compared }
+	if json.Unmarshal(a.Raw, &raw) == nil && raw.Compared.Different > 0 {
+		all = append(all, fmt.Sprintf("reads have found %d times that a record has other contents in the new database under the same revision: only a person can tell which is right; migrate verify names the records", raw.Compared.Different))
+	}
+	p := progress(*a)
+	if p == nil || p.Verify == nil {
+		return all
+	}
+	at := p.Verify.At.Local().Format("15:04:05")
+	if n := p.Verify.Different; n > 0 {
+		all = append(all, fmt.Sprintf("verify found %d records with other contents in the new database at %s: only a person can tell which are right; migrate verify names them", n, at))
+	}
+	if n := p.Verify.Quarantine; n > 0 {
+		all = append(all, fmt.Sprintf("verify found %d rows of the old database in quarantine at %s: only a person can decide on them; migrate verify lists them", n, at))
+	}
+	return all
 }
 
 // closing says whether an instance sees the fence closed to all writers, as it
@@ -176,6 +203,9 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 			if help := knownRemedy(i.Told.Degraded); help != "" {
 				fmt.Fprintf(w, "  remedy: %s\n", fold(w, help, 10))
 			}
+		}
+		if i.Told != nil && i.Told.Relay != "" {
+			fmt.Fprintf(w, "port %d: the relay could not send what is pending: %s\n", i.Port, i.Told.Relay)
 		}
 	}
 }

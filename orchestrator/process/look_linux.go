@@ -120,3 +120,10 @@ func pids() []int {
 	}
 	return all
 }
+
+// Namespace names where the numbers of this process and of those it sees count:
+// another container has numbers of its own. Empty if it can't be read.
+func Namespace() string {
+	name, _ := os.Readlink("/proc/self/ns/pid")
+	return name
+}

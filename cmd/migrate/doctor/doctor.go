@@ -7,11 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"migrate/app"
 	"migrate/nginx"
@@ -104,13 +105,6 @@ func (x *examination) folder() {
 		x.note(name, "nothing: the first command that starts something makes it", "%s is not there yet", dir)
 		return
 	}
-	if err := nginx.Writable(dir); errors.Is(err, fs.ErrPermission) {
-		x.note(name, "run migrate as the folder's owner to change anything", "this user may only look at %s", dir)
-		return
-	} else if err != nil {
-		x.fail(name, "make it writable, or choose another --dir", "nothing can be written: %v", err)
-		return
-	}
 	private := map[string]os.FileMode{
 		dir: 0o077, filepath.Join(dir, "state.json"): 0o077, filepath.Join(dir, "journal.jsonl"): 0o077,
 		filepath.Join(dir, "lock"): 0o077, filepath.Join(dir, "instances"): 0o077,
@@ -131,6 +125,10 @@ func (x *examination) folder() {
 			x.fail(name, fmt.Sprintf("chmod go= %q", path), "others may use %s (mode %04o)", path, info.Mode().Perm())
 			return
 		}
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		x.fail(name, "run migrate as the folder's owner, or choose another --dir", "nothing can be written: %v", err)
+		return
 	}
 	x.ok(name, "%s is ours alone", dir)
 }
@@ -199,7 +197,7 @@ func (x *examination) instances() {
 		case !i.Ready:
 			x.fail(name, again, "the %s one, step %d on port %d, is not ready: %s", i.Role, i.Step, i.Port, i.Reason)
 		case i.Told != nil && i.Told.Degraded != "":
-			x.note(name, "it goes on by itself once that is back", "step %d on port %d: %s", i.Step, i.Port, i.Told.Degraded)
+			x.note(name, "mend what it names; what is pending is sent after that", "step %d on port %d: %s", i.Step, i.Port, i.Told.Degraded)
 		default:
 			continue
 		}
