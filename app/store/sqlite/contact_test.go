@@ -59,7 +59,7 @@ var legacyRows = []struct {
 	{insert: `x'616263','Bill','y',0`, id: "x'616263'", aside: "blob id"},
 	{insert: `NULL,'Bill','x',0`, id: "NULL", aside: "null id"},
 	{insert: `NULL,'Bill','y',0`, id: "NULL", aside: "null id"},
-	{insert: `'','Bill','x',0`, id: "", aside: "empty id"},
+	{insert: `'','Bill','x',0`, id: "''", aside: "empty id"},
 	{insert: `CAST(x'61ff' AS TEXT),'Bill','x',0`, id: "CAST(x'61ff' AS TEXT)", aside: "id is not valid UTF-8"},
 	{insert: `'bad assignee',CAST(x'ff' AS TEXT),'x',0`, id: "bad assignee", aside: "assignee is not valid UTF-8"},
 	{insert: `'bad description','Bill',CAST(x'c328' AS TEXT),0`, id: "bad description", aside: "description is not valid UTF-8"},
