@@ -162,9 +162,9 @@ func TestTheBreakerKnowsEachCall(t *testing.T) {
 			}
 		}
 		want(true, "three calls have just begun")
-		time.Sleep(slowCall - 1)
+		time.Sleep(slowCall - time.Nanosecond)
 		want(true, "just before they are slow")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(false, "they are slow")
 		second(nil)
 		want(false, "one has ended")
