@@ -34,13 +34,9 @@ func TestFire(t *testing.T) {
 	setFire(t, nginx.ByLink, lasts, seed)
 }
 
-// The same with traffic that moves by rewritten upstreams and reloads, for a
-// shorter time unless a longer one is asked for.
+// The same with traffic that moves by rewritten upstreams and reloads.
 func TestFireByReload(t *testing.T) {
 	lasts, seed := fireLength(t)
-	if os.Getenv(envFireMinutes) == "" {
-		lasts = 40 * time.Second
-	}
 	setFire(t, nginx.ByReload, lasts, seed+1)
 }
 
