@@ -39,8 +39,9 @@ checked() { go tool -modfile=scripts/tools/go.mod staticcheck ./...; }
 tests() { go test -count=1 -p 2 -timeout 20m "$@"; }
 
 # waiting_tests runs those of the commands, which spend most of their time
-# waiting for processes to begin and end: several at once.
-waiting_tests() { go test -count=1 -p 2 -parallel 4 -timeout 30m "$@"; }
+# waiting for processes to begin and end: several at once, but for those that
+# load the machine, which are not marked as parallel.
+waiting_tests() { go test -count=1 -p 2 -parallel 3 -timeout 30m "$@"; }
 
 builds() { go build ./... && go build -o bin/migrate ./cmd/migrate; }
 
@@ -60,7 +61,7 @@ race() {
 		return 1
 	}
 	# shellcheck disable=SC2086 # one argument a package
-	go test -race -short -count=1 -p 1 -timeout 10m -skip "$under_load" $packages
+	go test -race -short -count=1 -p 2 -timeout 10m -skip "$under_load" $packages
 }
 
 # newer runs what depends on nginx's version with a newer one, which is there

@@ -129,7 +129,6 @@ func (w *walkback) end(ledger string) {
 // primary: with an empty backlog, and with a large one, since a foreign program
 // has kept our writes from the old database.
 func TestRollbackUnderLoad(t *testing.T) {
-	t.Parallel()
 	s := newSite(t)
 	file := filepath.Join(t.TempDir(), "todo.sqlite")
 	w := &walkback{site: s, old: manyTasks(t, file, tasks)}

@@ -268,7 +268,6 @@ func (s *site) round(c *crowd, step int) (port, previous int) {
 // far away and idle, on whom a reload closes the connection. The same load
 // sees what plain reloads lose, so it would see ours.
 func TestSwitchLosesNothing(t *testing.T) {
-	t.Parallel()
 	const busy, idle, rounds = 64, 256, 40
 	const think = 200 * time.Millisecond
 	s := newSite(t)
@@ -331,7 +330,6 @@ func plainServes(t *testing.T, plain *nginxtest.Plain, port int) bool {
 // The same at step 4 under a new primary, with updates. The clients are fewer
 // and slower: the embedded server takes one command at a time.
 func TestSwitchLosesNothingUnderTheNewPrimary(t *testing.T) {
-	t.Parallel()
 	const busy, idle, rounds = 16, 32, 10
 	const think = time.Second
 	s := newSite(t)

@@ -143,7 +143,6 @@ type killedInstance struct {
 // and not answered. Those are told that nobody knows; all others are answered
 // by the one that stands by, which status says, with the way on.
 func TestKilledUnderLoad(t *testing.T) {
-	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("looks into /proc")
 	}
