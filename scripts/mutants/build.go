@@ -68,7 +68,7 @@ func parse(name, text string) (source, error) {
 }
 
 // mutants returns all mutants of the package, by place.
-func (p *pkg) mutants(f found, c, exploring coverage) ([]mutant, error) {
+func (p *pkg) mutants(f found, short, long coverage) ([]mutant, error) {
 	var all []mutant
 	for _, s := range p.sources {
 		ms, err := f.in(s)
@@ -78,8 +78,8 @@ func (p *pkg) mutants(f found, c, exploring coverage) ([]mutant, error) {
 		ms = append(ms, deletions(s)...)
 		for i := range ms {
 			at := s.pos.Position(s.pos.Pos(ms[i].from))
-			ms[i].covered = c.covers(s.name, at.Line, at.Column)
-			ms[i].explored = exploring.covers(s.name, at.Line, at.Column)
+			ms[i].explored = long.covers(s.name, at.Line, at.Column)
+			ms[i].covered = ms[i].explored || short.covers(s.name, at.Line, at.Column)
 		}
 		all = append(all, ms...)
 	}

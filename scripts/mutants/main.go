@@ -65,7 +65,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	say("gremlins looks for mutants, and the tests are run once to see what they cover")
+	say("gremlins looks for mutants, and the tests are run to see what they cover")
 	ms, err := p.find(tmp)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (p *pkg) find(tmp string) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := p.coverage(tmp)
+	short, err := p.coverage(tmp, "-short", "-skip=^("+exploring+")$")
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (p *pkg) find(tmp string) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.mutants(f, all, long)
+	return p.mutants(f, short, long)
 }
 
 // coverage runs tests and returns what they run.
