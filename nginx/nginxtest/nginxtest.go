@@ -43,12 +43,12 @@ func Binary(t testing.TB) string {
 // Ports are given to tests in ranges of this many, from lowest to highest: below
 // those that systems give to outgoing connections.
 const (
-	portRange   = 50
+	portRange   = 80
 	lowestPort  = 10000
 	highestPort = 30000
 )
 
-// FreePorts returns the first of n consecutive ports, at most 50, that are free
+// FreePorts returns the first of n consecutive ports, at most 80, that are free
 // on 127.0.0.1 now. No other test is given one of them before this one ends,
 // whatever package or process it runs in: a locked file stands for each range.
 func FreePorts(t testing.TB, n int) (first int) {
