@@ -154,7 +154,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 	add(groupLook, newStatusCmd(g), newGatesCmd(g), newHistoryCmd(g))
 	add(groupData, newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
 	add(groupParts, newNginxCmd(g), newMongoCmd(g), newServeCmd(g))
-	add("", newCompletionCmd(), newVersionCmd(g))
+	add("", newCompletionCmd(), newVersionCmd(g), newLogsCmd(g))
 	return root
 }
 

@@ -93,6 +93,9 @@ func runStop(ctx context.Context, g *globals, o stopOptions) error {
 	if err := orch.StopDaemon(ctx, mongoDaemon); err != nil {
 		return err
 	}
+	if err := orch.StopKeeper(ctx); err != nil {
+		return err
+	}
 	return g.answer(stopAnswer{r, append([]string{}, parts...)}, func(w io.Writer) {
 		printStop(w, r)
 		if len(parts) > 0 {

@@ -105,7 +105,11 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx co
 			return ask(ctx, from)
 		}
 	}
-	return wk.orch.Spawn(ctx, opts)
+	r, err := wk.orch.Spawn(ctx, opts)
+	if err == nil && !dry {
+		wk.g.keepLogs(wk.orch)
+	}
+	return r, err
 }
 
 // What a look ahead may cost: gates that wait for the relay want some time.
