@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -106,8 +105,12 @@ func (s *State) anyRuns() bool {
 	return len(s.running()) > 0
 }
 
+// keeperWait is how long a keeper may take to be at work.
+const keeperWait = 5 * time.Second
+
 // StartKeeper starts the keeper of the folder's logs, detached, unless it runs.
-func (o *Orchestrator) StartKeeper(command []string) error {
+// It returns once the keeper has written down that it is at work, or has ended.
+func (o *Orchestrator) StartKeeper(ctx context.Context, command []string) error {
 	lock := flock.New(o.keeperPath(), flock.SetPermissions(0o600))
 	free, err := lock.TryLock()
 	if err = errors.Join(err, lock.Close()); err != nil || !free {
@@ -116,19 +119,30 @@ func (o *Orchestrator) StartKeeper(command []string) error {
 	if err := o.HandOver(); err != nil {
 		return err
 	}
-	_, err = process.Start(o.as(process.Command{Args: command, Env: os.Environ(), Dir: o.cfg.Dir, Log: filepath.Join(o.cfg.Dir, "logs.log")}))
-	return err
+	id, err := process.Start(o.as(process.Command{Args: command, Env: os.Environ(), Dir: o.cfg.Dir, Log: filepath.Join(o.cfg.Dir, "logs.log")}))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, keeperWait)
+	defer cancel()
+	for at := o.keeper(); at != id && id.Alive() && sleep(ctx, readyPoll); at = o.keeper() {
+	}
+	return o.HandOver()
+}
+
+// keeper is the process that keeps the logs, or kept them last.
+func (o *Orchestrator) keeper() (id process.Identity) {
+	if b, err := os.ReadFile(o.keeperPath()); err != nil || json.Unmarshal(b, &id) != nil {
+		return process.Identity{}
+	}
+	return id
 }
 
 // StopKeeper ends the keeper, when nothing is left whose logs it keeps.
 func (o *Orchestrator) StopKeeper(ctx context.Context) error {
-	b, err := os.ReadFile(o.keeperPath())
-	if errors.Is(err, fs.ErrNotExist) {
+	id := o.keeper()
+	if !id.Alive() {
 		return nil
-	}
-	var id process.Identity
-	if err != nil || json.Unmarshal(b, &id) != nil || !id.Alive() {
-		return err
 	}
 	return process.Stop(ctx, id, o.cfg.Timeouts.Grace, func(string) {})
 }

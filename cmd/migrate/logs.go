@@ -47,8 +47,8 @@ long as anything runs. The commands that start one of them start this, too.`,
 }
 
 // keepLogs has the logs kept small of what was just started.
-func (g *globals) keepLogs(orch *orchestrator.Orchestrator) {
-	if err := orch.StartKeeper([]string{g.self, "logs", "--dir", orch.Dir()}); err != nil {
+func (g *globals) keepLogs(ctx context.Context, orch *orchestrator.Orchestrator) {
+	if err := orch.StartKeeper(ctx, []string{g.self, "logs", "--dir", orch.Dir()}); err != nil {
 		g.say("the logs are not rotated: " + err.Error()) // which is not worth a failure
 	}
 }

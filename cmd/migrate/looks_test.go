@@ -54,7 +54,7 @@ var looks = map[string]lookRow{
 }
 
 // acting are the commands that change something and don't say otherwise.
-var acting = []string{"migrate demo", "migrate load", "migrate serve", "migrate mongo serve"}
+var acting = []string{"migrate demo", "migrate load", "migrate serve", "migrate mongo serve", "migrate logs"}
 
 // Every command is one that looks, one that has a dry run, or one that acts; and
 // each of the first two is tried below.

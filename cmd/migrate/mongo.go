@@ -135,7 +135,7 @@ func runMongoStart(ctx context.Context, g *globals, listen string, dry bool) err
 	if err != nil {
 		return err
 	}
-	g.keepLogs(o)
+	g.keepLogs(ctx, o)
 	return g.answerMongo(a)
 }
 

@@ -144,7 +144,7 @@ func runNginxStart(ctx context.Context, g *globals) error {
 	if err := startNginx(ctx, o, proxy); err != nil {
 		return err
 	}
-	g.keepLogs(o)
+	g.keepLogs(ctx, o)
 	return g.nginxStatus(ctx, proxy, false)
 }
 

@@ -94,7 +94,7 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		p.Actions.spawn(r)
 		return g.answerPlan(p)
 	}
-	g.keepLogs(orch)
+	g.keepLogs(ctx, orch)
 	r.Next = g.hint(r.Next)
 	return g.answer(r, func(w io.Writer) {
 		if empty && !missing(opts.Databases.SQLite) {

@@ -107,7 +107,7 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx co
 	}
 	r, err := wk.orch.Spawn(ctx, opts)
 	if err == nil && !dry {
-		wk.g.keepLogs(wk.orch)
+		wk.g.keepLogs(ctx, wk.orch)
 	}
 	return r, err
 }
