@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // RealPath returns the absolute path of a folder without the symbolic links in
@@ -46,6 +48,15 @@ func (s *Server) folderID() string {
 		return ""
 	}
 	return short(fmt.Appendf(nil, "%d:%d", sys.Dev, sys.Ino))
+}
+
+// Writable returns an error, such as fs.ErrPermission, when this user can make no
+// files in a folder. It makes none to find out.
+func Writable(dir string) error {
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // isOurs reports whether the process is the master process of this folder's

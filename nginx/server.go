@@ -117,15 +117,8 @@ func (s *Server) Start(ctx context.Context) (err error) {
 // Test has nginx check the configuration that Start or Reload would install,
 // and installs nothing. A folder that is missing is not made for it.
 func (s *Server) Test(ctx context.Context) error {
-	if _, err := os.Stat(s.cfg.Dir); errors.Is(err, fs.ErrNotExist) {
-		dir, err := os.MkdirTemp("", "migrate-nginx-*")
-		if err != nil {
-			return fmt.Errorf("nginx: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		elsewhere := Server{cfg: s.cfg}
-		elsewhere.cfg.Dir = dir
-		return elsewhere.Test(ctx)
+	if err := Writable(s.cfg.Dir); errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return s.testElsewhere(ctx)
 	}
 	binary, err := s.binary()
 	if err != nil {
@@ -143,6 +136,26 @@ func (s *Server) Test(ctx context.Context) error {
 		return err
 	}
 	return draft.Cleanup()
+}
+
+// testElsewhere tests in a folder of its own, for a folder that is missing or
+// that this user may only look at.
+func (s *Server) testElsewhere(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "migrate-nginx-*")
+	if err != nil {
+		return fmt.Errorf("nginx: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	text, err := os.ReadFile(s.path(customFile))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, customFile), text, 0o600)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("nginx: %w", err)
+	}
+	elsewhere := Server{cfg: s.cfg}
+	elsewhere.cfg.Dir = dir
+	return elsewhere.Test(ctx)
 }
 
 // Status looks at the process and the links.

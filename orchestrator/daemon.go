@@ -87,7 +87,10 @@ func (op *operation) startDaemon(opts DaemonOptions) (Daemon, error) {
 		return d, err
 	}
 	env := append(append(os.Environ(), opts.Env...), envDaemon+"="+op.o.daemonMark(opts.Name))
-	id, err := process.Start(process.Command{Args: opts.Command, Env: env, Log: d.Log})
+	if err := op.o.HandOver(); err != nil {
+		return d, fmt.Errorf("hand over to the folder's owner: %w", err)
+	}
+	id, err := process.Start(op.o.as(process.Command{Args: opts.Command, Env: env, Log: d.Log}))
 	if err != nil {
 		return d, err
 	}

@@ -90,7 +90,7 @@ func (j *journal) append(e Entry) error {
 	_, err = f.Write(append(line, '\n'))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil && errors.Is(statErr, fs.ErrNotExist) {
-		err = syncDir(dirOf(j.path))
+		err = errors.Join(handOver(j.path), syncDir(dirOf(j.path)))
 	}
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)

@@ -43,6 +43,9 @@ func (o *Orchestrator) lock(ctx context.Context, command string) (unlock func(),
 	if err == nil {
 		err = o.withRoom(func() error { return os.WriteFile(o.lockPath(), append(b, '\n'), 0o600) })
 	}
+	if err == nil {
+		err = handOver(o.lockPath())
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("write who holds the lock: %w", err), f.Close())
 	}

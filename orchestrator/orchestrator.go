@@ -188,7 +188,7 @@ func (o *Orchestrator) operation(state *State, e Entry) *operation {
 // exclusive takes the lock, settles what a killed command left, and works. An
 // error is journalled, unless work has left the operation open on purpose, by
 // returning errOpen, for the next command to settle.
-func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, work func(context.Context, *operation) error) error {
+func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, work func(context.Context, *operation) error) (err error) {
 	lock := func() (func(), error) { return o.lock(ctx, command) }
 	if dry {
 		lock = func() (func(), error) { return o.lockDry(ctx) }
@@ -198,6 +198,13 @@ func (o *Orchestrator) exclusive(ctx context.Context, command string, dry bool, 
 		return err
 	}
 	defer unlock()
+	if !dry {
+		defer func() {
+			if handErr := o.HandOver(); handErr != nil {
+				err = errors.Join(err, fmt.Errorf("hand over to the folder's owner: %w", handErr))
+			}
+		}()
+	}
 	state, lost, err := o.load()
 	if err != nil {
 		return err

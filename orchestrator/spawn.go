@@ -241,9 +241,12 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	}
 	env := append(os.Environ(), opts.Env...)
 	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket, envInstance+"="+op.o.instanceMark(i.Port))
+	if err := op.o.HandOver(); err != nil {
+		return i, fmt.Errorf("hand over to the folder's owner: %w", err)
+	}
 	var id process.Identity
 	err := op.o.withRoom(func() (err error) { // before there is a process, its log is made
-		id, err = process.Start(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log})
+		id, err = process.Start(op.o.as(process.Command{Args: expand(opts), Env: env, Dir: opts.WorkDir, Log: i.Log}))
 		return err
 	})
 	if err != nil {

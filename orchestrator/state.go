@@ -110,7 +110,7 @@ func writeJSON(path string, v any) error {
 	dir := filepath.Dir(path)
 	err = renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
 	if err == nil {
-		err = syncDir(dir)
+		err = errors.Join(handOver(path), syncDir(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)

@@ -49,9 +49,10 @@ type globals struct {
 
 	out, err io.Writer
 	shown    *show
-	secrets  *redact.Redactor // knows those of --mongo-uri
-	self     string           // path of this program
-	offered  *regexp.Regexp   // commands in a hint, once --dir was on the command line; else nil
+	opened   *orchestrator.Orchestrator // last; nil before the first
+	secrets  *redact.Redactor           // knows those of --mongo-uri
+	self     string                     // path of this program
+	offered  *regexp.Regexp             // commands in a hint, once --dir was on the command line; else nil
 }
 
 // run is the program: it returns the exit code.
@@ -72,6 +73,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err = unlessInterrupted(ctx, root.ExecuteContext(ctx))
+	if g.opened != nil {
+		if handErr := g.opened.HandOver(); handErr != nil {
+			err = errors.Join(err, fmt.Errorf("give what root has written to the state folder's owner: %w", handErr))
+		}
+	}
 	if err != nil {
 		g.JSON = g.JSON || wantsJSON(args)
 		g.report(err)
@@ -207,6 +213,9 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 		Dir: g.Dir, Traffic: orchestrator.ByNginx(proxy), FirstPort: cfg.FirstPort, Ports: cfg.Ports,
 		LockWait: g.LockWait, Progress: g.progress,
 	})
+	if err == nil {
+		g.opened = o
+	}
 	return o, proxy, err
 }
 

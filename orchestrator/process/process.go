@@ -76,10 +76,11 @@ func (id Identity) Runs() bool { return id.Alive() || len(members(id)) > 0 }
 
 // Command says what to start.
 type Command struct {
-	Args []string // program and arguments
-	Env  []string // all of it
-	Dir  string   // working folder; empty: this process's
-	Log  string   // file that standard output and error are appended to, made with mode 0600
+	Args []string            // program and arguments
+	Env  []string            // all of it
+	Dir  string              // working folder; empty: this process's
+	As   *syscall.Credential // user to run it as; nil: this process's
+	Log  string              // file that standard output and error are appended to, made with mode 0600
 }
 
 // Start starts a process that leads its own session, away from this one's
@@ -96,8 +97,10 @@ func Start(c Command) (Identity, error) {
 
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, log, log // a nil Stdin is /dev/null
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: c.As}
+	if err := cmd.Start(); err != nil && c.As != nil {
+		return Identity{}, fmt.Errorf("start %s as user %d, who owns the state folder: %w", c.Args[0], c.As.Uid, err)
+	} else if err != nil {
 		return Identity{}, fmt.Errorf("start %s: %w", c.Args[0], err)
 	}
 	// Nobody has reaped it yet, so it can be identified even if it has already ended.

@@ -7,12 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 
 	"migrate/app"
 	"migrate/nginx"
@@ -105,6 +104,13 @@ func (x *examination) folder() {
 		x.note(name, "nothing: the first command that starts something makes it", "%s is not there yet", dir)
 		return
 	}
+	if err := nginx.Writable(dir); errors.Is(err, fs.ErrPermission) {
+		x.note(name, "run migrate as the folder's owner to change anything", "this user may only look at %s", dir)
+		return
+	} else if err != nil {
+		x.fail(name, "make it writable, or choose another --dir", "nothing can be written: %v", err)
+		return
+	}
 	private := map[string]os.FileMode{
 		dir: 0o077, filepath.Join(dir, "state.json"): 0o077, filepath.Join(dir, "journal.jsonl"): 0o077,
 		filepath.Join(dir, "lock"): 0o077, filepath.Join(dir, "instances"): 0o077,
@@ -125,10 +131,6 @@ func (x *examination) folder() {
 			x.fail(name, fmt.Sprintf("chmod go= %q", path), "others may use %s (mode %04o)", path, info.Mode().Perm())
 			return
 		}
-	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		x.fail(name, "run migrate as the folder's owner, or choose another --dir", "nothing can be written: %v", err)
-		return
 	}
 	x.ok(name, "%s is ours alone", dir)
 }
