@@ -73,7 +73,7 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 	st.Primary, st.Epoch, st.Closing, st.Migration = fence.Primary, fence.Epoch, fence.Closing, fence.Migration
 	if st.Ready && s.step.ReadsFence() && fence.Primary == store.PrimaryOld {
 		if err := s.watchLock.rest(ctx, time.Until(until)).trouble(away); err != nil {
-			st.Degraded = joined(fmt.Sprintf("old database: no write can begin: %v", err), st.Degraded)
+			st.Degraded = joined(fmt.Sprintf("old database: no write can begin, perhaps some program holds its lock: %v", err), st.Degraded)
 		}
 	}
 	st.Relayed, st.RelayError = s.relay.status()

@@ -17,8 +17,8 @@ func newGatesCmd(g *globals) *cobra.Command {
 		Short: "What the next move would be refused for",
 		Long: `Show what the next move would be refused for: the instance that waits to take
 the traffic is asked or, when there is none, the active one about the next step.
-Nothing is changed: what only a write can tell is "untried", and the switch tries
-it. Exits 4 if a gate refuses.`,
+Nothing is changed: what only a write can tell is "untried", and the switch
+tries it. Exits 4 if a gate refuses.`,
 		Example: "  migrate gates\n  migrate gates --json | jq '.gates[] | select(.ok | not)'",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runGates(cmd.Context(), g) },

@@ -204,7 +204,7 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 				fmt.Fprintf(w, "  remedy: %s\n", fold(w, help, 10))
 			}
 		}
-		if i.Told != nil && i.Told.Relay != "" {
+		if i.Told != nil && i.Told.Relay != "" && !strings.Contains(i.Told.Degraded, i.Told.Relay) {
 			fmt.Fprintf(w, "port %d: the relay could not send what is pending: %s\n", i.Port, i.Told.Relay)
 		}
 	}
