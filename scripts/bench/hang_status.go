@@ -26,9 +26,9 @@ func (h *hanging) locked(ctx context.Context, p *page) error {
 	return h.statuses(ctx, p, "Status at step 4 while a foreign program holds the old database locked (BEGIN EXCLUSIVE)", "old", lockOld)
 }
 
-// primary looks at status at step 5 while the new database, which is primary
+// stopped looks at status at step 5 while the new database, which is primary
 // there, is stopped.
-func (h *hanging) primary(ctx context.Context, p *page) error {
+func (h *hanging) stopped(ctx context.Context, p *page) error {
 	return h.statuses(ctx, p, "Status at step 5 while the new database, now primary, is stopped (SIGSTOP)", "new", stopServer)
 }
 

@@ -16,6 +16,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -27,17 +29,18 @@ var errMissed = errors.New("a target was missed")
 // measurement is one question about the two builds.
 type measurement struct {
 	name  string
-	short string // what it answers, on one line
+	short string   // what it answers, on one line
+	parts []string // names for --only
 	run   func(context.Context, *bench, *page) error
 }
 
 // measurements lists all of them, in the order of the help.
 func measurements() []measurement {
 	return []measurement{
-		{"hang", "a rollback, requests and status while a database hangs", hang},
-		{"steps", "throughput and p99 of each request at each step", steps},
-		{"switch", "p99 with twenty switches against p99 without", switches},
-		{"smoke", "whether the harness builds, drives and compares, in about half a minute", smoke},
+		{"hang", "a rollback, requests and status while a database hangs", []string{"rollback", "requests", "locked", "stopped"}, hang},
+		{"steps", "throughput and p99 of each request at each step", []string{"1", "2", "3", "4", "5", "6", "7", "8"}, steps},
+		{"switch", "p99 with twenty switches against p99 without", []string{"link", "reload"}, switches},
+		{"smoke", "whether the harness builds, drives and compares, in about half a minute", nil, smoke},
 	}
 }
 
@@ -72,6 +75,7 @@ The result is printed, and written to docs/bench-MEASUREMENT.md.`,
 	flags.BoolVar(&b.quick, "quick", false, "take less time, and write no page unless --page names one")
 	flags.IntVar(&b.pairs, "pairs", 0, "pairs of turns to begin with (default: the measurement's own number)")
 	flags.StringVar(&b.page, "page", "", "file to write (default docs/bench-MEASUREMENT.md)")
+	flags.StringSliceVar(&b.only, "only", nil, "make some parts alone, and write no page unless --page names one")
 	flags.BoolVar(&b.check, "check", false, "exit 1 if a target is missed")
 	flags.StringVar(&b.baseline.path, "baseline", "", "built program")
 	flags.StringVar(&b.baseline.commit, "baseline-commit", "889cf48", "its commit")
@@ -84,6 +88,7 @@ The result is printed, and written to docs/bench-MEASUREMENT.md.`,
 		cmd.AddCommand(&cobra.Command{
 			Use:   m.name,
 			Short: m.short,
+			Long:  m.long(),
 			Args:  cobra.NoArgs,
 			RunE:  func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context(), m) },
 		})
@@ -91,11 +96,21 @@ The result is printed, and written to docs/bench-MEASUREMENT.md.`,
 	return cmd
 }
 
+// long explains a measurement.
+func (m measurement) long() string {
+	text := "Measures " + m.short + "."
+	if len(m.parts) > 0 {
+		text += "\n\nParts for --only: " + strings.Join(m.parts, ", ") + "."
+	}
+	return text
+}
+
 // bench is one run of the harness.
 type bench struct {
 	baseline, present build
 	quick, check      bool
 	pairs             int
+	only              []string
 	page              string
 
 	dir      string // temporary: the state folders of all sites
@@ -110,6 +125,11 @@ func (b *bench) run(ctx context.Context, m measurement) (err error) {
 	b.baseline.name, b.present.name = b.baseline.commit, "present"
 	if err := errors.Join(b.baseline.usable(), b.present.usable()); err != nil {
 		return err
+	}
+	for _, part := range b.only {
+		if !slices.Contains(m.parts, part) {
+			return fmt.Errorf("%s has no part %q; its parts: %s", m.name, part, strings.Join(m.parts, ", "))
+		}
 	}
 	if b.dir, err = os.MkdirTemp("", "migrate-bench-"); err != nil {
 		return err
@@ -138,6 +158,9 @@ func (b *bench) run(ctx context.Context, m measurement) (err error) {
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(b.progress, "bench: "+format+"\n", args...)
 }
+
+// wants reports whether a part is to be made.
+func (b *bench) wants(part string) bool { return len(b.only) == 0 || slices.Contains(b.only, part) }
 
 // choose returns the value for a quick run, or for a whole one.
 func choose[T any](b *bench, quick, whole T) T {

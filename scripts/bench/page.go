@@ -50,6 +50,9 @@ func command(m measurement, b *bench) string {
 	if b.quick {
 		words = append(words, "--quick")
 	}
+	if len(b.only) > 0 {
+		words = append(words, "--only "+strings.Join(b.only, ","))
+	}
 	if b.pairs > 0 {
 		words = append(words, fmt.Sprintf("--pairs %d", b.pairs))
 	}
@@ -143,8 +146,8 @@ func (p *page) String() string {
 func (p *page) write(b *bench) error {
 	path := b.page
 	if path == "" {
-		if b.quick {
-			b.say("a quick run writes no page; --page names a file for one")
+		if b.quick || len(b.only) > 0 {
+			b.say("a run that is quick, or of some parts alone, writes no page; --page names a file for one")
 			return nil
 		}
 		path = filepath.Join("docs", "bench-"+p.name+".md")

@@ -57,21 +57,23 @@ func TestTableLinesUp(t *testing.T) {
 	}
 }
 
-// A quick run leaves the page of a whole one alone.
-func TestQuickRunWritesNoPage(t *testing.T) {
+// A quick run, and one of some parts, leave the page of a whole one alone.
+func TestOnlyWholeRunWritesItsPage(t *testing.T) {
 	b, _ := scripted(t)
 	t.Chdir(t.TempDir())
 	if err := os.Mkdir("docs", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b.quick = true
-	if err := somePage(b).write(b); err != nil {
-		t.Fatal(err)
+	for _, partial := range []bench{{quick: true}, {only: []string{"link"}}} {
+		b.quick, b.only = partial.quick, partial.only
+		if err := somePage(b).write(b); err != nil {
+			t.Fatal(err)
+		}
+		if pages, _ := filepath.Glob("docs/*"); len(pages) > 0 {
+			t.Errorf("a run with quick %v, only %v wrote %q", b.quick, b.only, pages)
+		}
 	}
-	if pages, _ := filepath.Glob("docs/*"); len(pages) > 0 {
-		t.Errorf("a quick run wrote %q", pages)
-	}
-	b.quick = false
+	b.quick, b.only = false, nil
 	if err := somePage(b).write(b); err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,9 @@ func switches(ctx context.Context, b *bench, p *page) error {
 	}
 	rows := [][]string{{"cut-over", "build", "p99 ms without", "p99 ms with", "with ÷ without", "requests failed", "one switch, ms"}}
 	for _, way := range []string{"link", "reload"} {
+		if !b.wants(way) {
+			continue
+		}
 		turn := func(ctx context.Context, s *site) (values, error) { return b.turnOfSwitches(ctx, s, way, read[s]) }
 		c, err := b.compare(ctx, way, both, b.defaults(choose(b, 1, 5)), turn)
 		if err != nil {
