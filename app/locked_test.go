@@ -54,7 +54,7 @@ func TestWritesGoOnWhileTheOldFileIsLocked(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if recs, _, err := b.old.Scan(t.Context(), "", 2*writes); err != nil || len(recs) != writes {
-		t.Errorf("afterwards it has %d of %d, %v", len(recs), writes, err)
+	if page, _, err := b.old.Scan(t.Context(), "", 2*writes); err != nil || len(page.Records) != writes {
+		t.Errorf("afterwards it has %d of %d, %v", len(page.Records), writes, err)
 	}
 }

@@ -106,14 +106,15 @@ func (b *bench) differs(want map[string]task.Task) string {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		for _, r := range page {
-			if after = r.ID; !r.Deleted {
+		for _, r := range page.Records {
+			if !r.Deleted {
 				got[r.ID] = r.Body
 			}
 		}
-		if len(page) < 7 {
+		if page.End {
 			break
 		}
+		after = page.Next
 	}
 	return cmp.Diff(want, got)
 }

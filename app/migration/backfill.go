@@ -93,18 +93,18 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 		return res, err
 	}
 	for {
-		n, last, err := copyPage(ctx, old, to, fence, after, opt)
+		page, err := copyPage(ctx, old, to, fence, after, opt)
 		if err != nil {
 			return res, err
 		}
-		res.Copied += int64(n)
+		res.Copied += int64(len(page.Records))
 		if opt.Progress != nil {
 			opt.Progress(Pass{Epoch: fence.Epoch, Primary: fence.Primary, Done: res.Copied, Total: total})
 		}
-		if n < opt.Batch {
+		if page.End {
 			break
 		}
-		after = last
+		after = page.Next
 		if err := to.SaveCheckpoint(ctx, fence.Epoch, after, res.Copied); err != nil {
 			return res, err
 		}
@@ -123,20 +123,21 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 }
 
 // copyPage copies one page and returns how many records it had and its last id.
-func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, after string, opt BackfillOptions) (int, string, error) {
-	recs, f, err := old.Scan(ctx, after, opt.Batch)
+func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, after string, opt BackfillOptions) (store.Page[B], error) {
+	page, f, err := old.Scan(ctx, after, opt.Batch)
 	if err != nil {
-		return 0, "", err
+		return page, err
 	}
+	recs := page.Records
 	if f.Epoch != fence.Epoch {
-		return 0, "", fmt.Errorf("%w: epoch %d has ended", store.ErrFenceMoved, fence.Epoch)
+		return page, fmt.Errorf("%w: epoch %d has ended", store.ErrFenceMoved, fence.Epoch)
 	}
 	if len(recs) == 0 {
-		return 0, after, nil
+		return page, nil
 	}
 	if opt.Throttle != nil {
 		if err := opt.Throttle(ctx, len(recs)); err != nil {
-			return 0, "", err
+			return page, err
 		}
 	}
 	original := marks(recs)
@@ -145,10 +146,7 @@ func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B
 			recs[i].Epoch = f.Epoch
 		}
 	}
-	if err := copyRecords(ctx, old, to, f.Epoch, recs, original); err != nil {
-		return 0, "", err
-	}
-	return len(recs), recs[len(recs)-1].ID, nil
+	return page, copyRecords(ctx, old, to, f.Epoch, recs, original)
 }
 
 // copyRecords sends a page to new. A record that new can't hold is quarantined

@@ -45,8 +45,8 @@ func TestListsAreCountedAsWhatTheyFind(t *testing.T) {
 	s := w.at(t, ReadBoth)
 	list := func() {
 		t.Helper()
-		if recs, err := s.List(t.Context(), any_{}, "", 100); err != nil || len(recs) != 5 {
-			t.Fatalf("%d records, %v", len(recs), err)
+		if page, err := s.List(t.Context(), any_{}, "", 100); err != nil || len(page.Records) != 5 {
+			t.Fatalf("%d records, %v", len(page.Records), err)
 		}
 	}
 	counts := func(want store.Compared) {
@@ -106,8 +106,8 @@ func TestListsDoNotWaitForWhatIsCompared(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.runCompareLists(ctx) }()
 	for range 100 {
-		if recs, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(recs) != 1 {
-			t.Fatalf("%d records, %v", len(recs), err)
+		if page, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(page.Records) != 1 {
+			t.Fatalf("%d records, %v", len(page.Records), err)
 		}
 	}
 	stop()

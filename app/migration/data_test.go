@@ -56,15 +56,15 @@ func TestTombstonesHideStaleCopies(t *testing.T) {
 		for _, limit := range []int{1, 2, 10} {
 			got, after := "", ""
 			for {
-				recs, err := s.List(t.Context(), any_{}, after, limit)
+				page, err := s.List(t.Context(), any_{}, after, limit)
 				must(t, err)
-				for _, r := range recs {
+				for _, r := range page.Records {
 					got += r.ID + "=" + r.Body.Entries + ";"
 				}
-				if len(recs) < limit {
+				if page.End {
 					break
 				}
-				after = recs[len(recs)-1].ID
+				after = page.Next
 			}
 			if want := "c=only old;d=only new;e=final;f=newer;"; got != want {
 				t.Errorf("step %d, pages of %d: %s, want %s", step, limit, got, want)

@@ -126,23 +126,23 @@ func lists(limit int) operation {
 		for n := 0; n < 5; n++ {
 			floor := maps.Clone(s.judge.known)
 			s.begin("list after "+after, floor["a"], floor["b"], floor["c"], after)
-			recs, err := in.svc.List(background, any_{}, after, limit)
+			page, err := in.svc.List(background, any_{}, after, limit)
 			if err != nil || a.dead {
 				return
 			}
-			s.tell("%c %s: is told %s", a.letter, a.name, show(recs))
-			s.listed(fmt.Sprintf("%s at step %d", a.name, in.svc.step), recs, after, limit, floor)
-			if len(recs) < limit {
+			s.tell("%c %s: is told %s", a.letter, a.name, show(page))
+			s.listed(fmt.Sprintf("%s at step %d", a.name, in.svc.step), page, after, floor)
+			if page.End {
 				return
 			}
-			after = recs[len(recs)-1].ID
+			after = page.Next
 		}
 	}
 }
 
-func (s *scene) listed(who string, recs records, after string, limit int, floor map[string]string) {
+func (s *scene) listed(who string, page recordPage, after string, floor map[string]string) {
 	shown := map[string]bool{}
-	for _, r := range recs {
+	for _, r := range page.Records {
 		if shown[r.ID] {
 			s.judge.violation("twice: %s lists %s twice", who, r.ID)
 		}
@@ -150,7 +150,7 @@ func (s *scene) listed(who string, recs records, after string, limit int, floor 
 		s.judge.answered(who, r.ID, floor[r.ID], r.Request)
 	}
 	for _, id := range ids {
-		if id > after && !shown[id] && (len(recs) < limit || id < recs[len(recs)-1].ID) {
+		if id > after && !shown[id] && (page.End || id <= page.Next) {
 			s.hidden(who, id, floor[id])
 		}
 	}
@@ -288,10 +288,16 @@ func (s *scene) readAll(step Step, when string) {
 		}
 		s.judge.answered("the reader "+when, id, floor[id], rec.Request)
 	}
-	recs, err := in.svc.List(background, any_{}, "", len(ids)+1)
-	if err != nil {
-		s.judge.violation("%s: no list: %v", when, err)
-		return
+	for after := ""; ; {
+		page, err := in.svc.List(background, any_{}, after, len(ids)+1)
+		if err != nil {
+			s.judge.violation("%s: no list: %v", when, err)
+			return
+		}
+		s.listed("the lister "+when, page, after, floor)
+		if page.End {
+			return
+		}
+		after = page.Next
 	}
-	s.listed("the lister "+when, recs, "", len(ids)+1, floor)
 }

@@ -13,8 +13,8 @@ import (
 type bentOld struct {
 	oldStore
 	get   func(ids []string) (found, store.Fence, error)
-	list  func(after string, limit int) (records, store.Fence, error)
-	scan  func(after string, limit int) (records, store.Fence, error)
+	list  func(after string, limit int) (recordPage, store.Fence, error)
+	scan  func(after string, limit int) (recordPage, store.Fence, error)
 	fence func() (store.Fence, error)
 	cas   func(epoch int64, rec store.Record[journal], expect store.Pair) error
 	put   func(epoch int64, recs records) error
@@ -25,8 +25,8 @@ type bentOld struct {
 type bentNew struct {
 	newStore
 	get           func(ids []string) (found, error)
-	list          func(after string, limit int) (records, error)
-	pending       func(after string, limit int) (records, error)
+	list          func(after string, limit int) (recordPage, error)
+	pending       func(after string, limit int) (recordPage, error)
 	cas           func(rec store.Record[journal], expect store.Pair) error
 	put           func(recs records) error
 	mirror        func() (store.Mirror, error)
@@ -43,14 +43,14 @@ func (o bentOld) Get(ctx context.Context, ids ...string) (found, store.Fence, er
 	return o.oldStore.Get(ctx, ids...)
 }
 
-func (o bentOld) List(ctx context.Context, f any_, after string, limit int) (records, store.Fence, error) {
+func (o bentOld) List(ctx context.Context, f any_, after string, limit int) (recordPage, store.Fence, error) {
 	if o.list != nil {
 		return o.list(after, limit)
 	}
 	return o.oldStore.List(ctx, f, after, limit)
 }
 
-func (o bentOld) Scan(ctx context.Context, after string, limit int) (records, store.Fence, error) {
+func (o bentOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
 	if o.scan != nil {
 		return o.scan(after, limit)
 	}
@@ -99,14 +99,14 @@ func (n bentNew) Get(ctx context.Context, ids ...string) (found, error) {
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n bentNew) List(ctx context.Context, f any_, after string, limit int) (records, error) {
+func (n bentNew) List(ctx context.Context, f any_, after string, limit int) (recordPage, error) {
 	if n.list != nil {
 		return n.list(after, limit)
 	}
 	return n.newStore.List(ctx, f, after, limit)
 }
 
-func (n bentNew) Pending(ctx context.Context, after string, limit int) (records, error) {
+func (n bentNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
 	if n.pending != nil {
 		return n.pending(after, limit)
 	}

@@ -101,9 +101,9 @@ func brokenReturn() []variant {
 						moved = moved || m.Primary == store.PrimaryOld
 						return n.RaiseMirror(background, m)
 					},
-					pending: func(after string, limit int) (records, error) {
+					pending: func(after string, limit int) (recordPage, error) {
 						if moved && s.cur != nil && s.cur.name == "tool" {
-							return nil, nil
+							return recordPage{End: true}, nil
 						}
 						return n.Pending(background, after, limit)
 					},
@@ -126,9 +126,9 @@ func brokenReturn() []variant {
 			name: "no-drain-while-closing", hazard: "a write whose copy on old failed is left behind",
 			rule: "drain until a read that began after the closing finds nothing", in: writer, faults: 1,
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, pending: func(after string, limit int) (records, error) {
+				return o, bentNew{newStore: n, pending: func(after string, limit int) (recordPage, error) {
 					if f, _ := s.old.Fence(background); f.Closing {
-						return nil, nil
+						return recordPage{End: true}, nil
 					}
 					return n.Pending(background, after, limit)
 				}}
@@ -219,7 +219,7 @@ func brokenCopies() []variant {
 				{name: "reader", step: NewPrimary, do: []operation{reads("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				early := map[*actor]records{}
+				early := map[*actor]recordPage{}
 				return bentOld{oldStore: o,
 					fence: func() (store.Fence, error) { // read before the fence, not with it
 						if s.cur != nil && s.cur.name == "backfill" {
@@ -227,13 +227,14 @@ func brokenCopies() []variant {
 						}
 						return o.Fence(background)
 					},
-					scan: func(after string, limit int) (records, store.Fence, error) {
-						recs, early := early[s.cur], s.cur != nil
+					scan: func(after string, limit int) (recordPage, store.Fence, error) {
+						page, early := early[s.cur], s.cur != nil
 						if !early {
 							return o.Scan(background, after, limit)
 						}
 						f, err := o.Fence(background)
-						return slices.Clone(recs), f, err
+						page.Records = slices.Clone(page.Records)
+						return page, f, err
 					},
 				}, n
 			},
@@ -246,12 +247,12 @@ func brokenCopies() []variant {
 				{name: "reader", step: Backfill, apart: true, do: []operation{starts, reads("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return bentOld{oldStore: o, scan: func(after string, limit int) (records, store.Fence, error) {
-					recs, f, err := o.Scan(background, after, limit)
-					if len(recs) < limit {
-						recs = nil
+				return bentOld{oldStore: o, scan: func(after string, limit int) (recordPage, store.Fence, error) {
+					page, f, err := o.Scan(background, after, limit)
+					if page.End {
+						page.Records = nil
 					}
-					return recs, f, err
+					return page, f, err
 				}}, n
 			},
 		},

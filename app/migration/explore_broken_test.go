@@ -116,13 +116,33 @@ func brokenOrder() []variant {
 			rule: "look up every copy in new that is not final, and filter the newer one again",
 			in:   scene4(stateOf("tombstone-in-old", 2), role{name: "lister", step: ReadBoth, do: []operation{lists(1)}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, list: func(after string, limit int) (records, error) {
-					recs, err := n.List(background, any_{}, after, limit)
-					for i := range recs {
-						recs[i].Epoch = s.epoch()
+				return o, bentNew{newStore: n, list: func(after string, limit int) (recordPage, error) {
+					page, err := n.List(background, any_{}, after, limit)
+					for i := range page.Records {
+						page.Records[i].Epoch = s.epoch()
 					}
-					return recs, err
+					return page, err
 				}}
+			},
+		},
+		{
+			name: "end-by-length", hazard: "a list, and what a backfill calls complete, stop at a page that was cut short",
+			rule: "a store says where its records end; no length does",
+			in:   scene4(stateOf("equal", 2), role{name: "lister", step: ReadBoth, do: []operation{lists(2)}}),
+			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
+				shortest := func(page recordPage, err error, limit int) (recordPage, error) {
+					page, err = cut(page, err, 1)
+					page.End = len(page.Records) < limit
+					return page, err
+				}
+				return bentOld{oldStore: o, list: func(after string, limit int) (recordPage, store.Fence, error) {
+						page, f, err := o.List(background, any_{}, after, limit)
+						page, err = shortest(page, err, limit)
+						return page, f, err
+					}}, bentNew{newStore: n, list: func(after string, limit int) (recordPage, error) {
+						page, err := n.List(background, any_{}, after, limit)
+						return shortest(page, err, limit)
+					}}
 			},
 		},
 		{

@@ -47,6 +47,12 @@ func digest(v any) uint64 {
 			h += digestRecord(r)
 		}
 		return mix(h, uint64(len(v)))
+	case recordPage:
+		h := mixString(digest(v.Records), v.Next)
+		if v.End {
+			h = mix(h, 4)
+		}
+		return h
 	case []store.Record[journal]:
 		h := uint64(len(v))
 		for _, r := range v {
@@ -81,16 +87,16 @@ func digest(v any) uint64 {
 
 func (s *scene) digestOld() uint64 {
 	ctx := background
-	recs, fence, _ := s.old.Scan(ctx, "", 100)
-	return mix(digest(recs), digest(fence))
+	page, fence, _ := s.old.Scan(ctx, "", 100)
+	return mix(digest(page.Records), digest(fence))
 }
 
 func (s *scene) digestNew() uint64 {
 	ctx := background
-	recs, _ := s.new.Scan(ctx, "", 100)
+	page, _ := s.new.Scan(ctx, "", 100)
 	mirror, _ := s.new.Mirror(ctx)
 	regs, _ := s.new.Registrations(ctx)
-	h := mix(mix(digest(recs), digest(mirror)), digest(regs))
+	h := mix(mix(digest(page.Records), digest(mirror)), digest(regs))
 	for epoch := range mirror.Epoch + 3 {
 		p, _ := s.new.Progress(ctx, epoch)
 		h = mix(h, digest(p))
@@ -117,6 +123,11 @@ func show(v any) string {
 		return show(v.recs) + " " + show(v.fence)
 	case page:
 		return show(v.recs) + " " + show(v.fence)
+	case recordPage:
+		if v.End {
+			return show(v.Records) + ", the end"
+		}
+		return show(v.Records) + ", more after " + v.Next
 	case store.Record[journal]:
 		flags := ""
 		if v.Deleted {

@@ -164,6 +164,9 @@ var movers = []mover{
 // to the relay, too.
 var skippable = []string{"return", "return+reopening"}
 
+// pages are the mixes and movers that read page by page: there pages are short, too.
+var pages = []string{"lister", "lister-below", "relay", "backfill", "flip+backfill", "backfill+settling", "return"}
+
 func atFour(p pair) bool { return p.high == ReadBoth && !p.oldFirst }
 
 // scenarios are all combinations that make sense.
@@ -188,6 +191,11 @@ func scenarios() []scenario {
 					all = append(all, sc)
 					if slices.Contains(skippable, m.name) {
 						sc.name, sc.skips = sc.name+"+skipping", true
+						all = append(all, sc)
+						sc.skips = false
+					}
+					if slices.Contains(pages, c.name) || slices.Contains(pages, m.name) {
+						sc.name, sc.short = fmt.Sprintf("%d+%d/%s@%d/%s/%s+short", p.low, p.high, st.name, st.epoch, c.name, m.name), true
 						all = append(all, sc)
 					}
 				}

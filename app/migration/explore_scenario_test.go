@@ -73,6 +73,7 @@ type scenario struct {
 	state  state
 	marked bool // backfill and verify were done under the present epoch
 	skips  bool // instances take old for ailing, and don't wait for their copies there
+	short  bool // a page holds one record, whatever was asked for
 	roles  []role
 	broken *variant // the rule that is switched off; nil: none
 }
@@ -86,6 +87,9 @@ func (sc scenario) open(telling bool) *scene {
 	}
 	s.forOld, s.forNew = tapOld{s.old, s}, tapNew{s.new, s}
 	s.fill(sc.state)
+	if sc.short {
+		s.forOld, s.forNew = shortOld{s.forOld, one}, shortNew{s.forNew, one}
+	}
 	if sc.marked {
 		_, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{})
 		s.expect(err)

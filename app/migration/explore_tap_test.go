@@ -24,15 +24,16 @@ type tapNew struct {
 }
 
 type (
-	records = []store.Record[journal]
-	found   = map[string]store.Record[journal]
-	nothing struct{}
-	answer  struct {
+	records    = []store.Record[journal]
+	recordPage = store.Page[journal]
+	found      = map[string]store.Record[journal]
+	nothing    struct{}
+	answer     struct {
 		recs  found
 		fence store.Fence
 	}
 	page struct {
-		recs  records
+		recs  recordPage
 		fence store.Fence
 	}
 	swap struct {
@@ -62,7 +63,7 @@ func (o tapOld) Get(_ context.Context, ids ...string) (found, store.Fence, error
 	return v.recs, v.fence, err
 }
 
-func (o tapOld) page(op string, args any, do func() (records, store.Fence, error)) (records, store.Fence, error) {
+func (o tapOld) page(op string, args any, do func() (recordPage, store.Fence, error)) (recordPage, store.Fence, error) {
 	v, err := call(o.s, o.read(op), args, func() (page, error) {
 		recs, fence, err := do()
 		return page{recs, fence}, err
@@ -70,16 +71,16 @@ func (o tapOld) page(op string, args any, do func() (records, store.Fence, error
 	return v.recs, v.fence, err
 }
 
-func (o tapOld) List(_ context.Context, f any_, after string, limit int) (records, store.Fence, error) {
-	return o.page("List", after, func() (records, store.Fence, error) { return o.oldStore.List(background, f, after, limit) })
+func (o tapOld) List(_ context.Context, f any_, after string, limit int) (recordPage, store.Fence, error) {
+	return o.page("List", after, func() (recordPage, store.Fence, error) { return o.oldStore.List(background, f, after, limit) })
 }
 
-func (o tapOld) Pending(_ context.Context, after string, limit int) (records, store.Fence, error) {
-	return o.page("Pending", after, func() (records, store.Fence, error) { return o.oldStore.Pending(background, after, limit) })
+func (o tapOld) Pending(_ context.Context, after string, limit int) (recordPage, store.Fence, error) {
+	return o.page("Pending", after, func() (recordPage, store.Fence, error) { return o.oldStore.Pending(background, after, limit) })
 }
 
-func (o tapOld) Scan(_ context.Context, after string, limit int) (records, store.Fence, error) {
-	return o.page("Scan", after, func() (records, store.Fence, error) { return o.oldStore.Scan(background, after, limit) })
+func (o tapOld) Scan(_ context.Context, after string, limit int) (recordPage, store.Fence, error) {
+	return o.page("Scan", after, func() (recordPage, store.Fence, error) { return o.oldStore.Scan(background, after, limit) })
 }
 
 func (o tapOld) Fence(context.Context) (store.Fence, error) {
@@ -110,16 +111,16 @@ func (n tapNew) Get(_ context.Context, ids ...string) (found, error) {
 	return call(n.s, n.read("Get"), ids, func() (found, error) { return n.newStore.Get(background, ids...) })
 }
 
-func (n tapNew) List(_ context.Context, f any_, after string, limit int) (records, error) {
-	return call(n.s, n.read("List"), after, func() (records, error) { return n.newStore.List(background, f, after, limit) })
+func (n tapNew) List(_ context.Context, f any_, after string, limit int) (recordPage, error) {
+	return call(n.s, n.read("List"), after, func() (recordPage, error) { return n.newStore.List(background, f, after, limit) })
 }
 
-func (n tapNew) Pending(_ context.Context, after string, limit int) (records, error) {
-	return call(n.s, n.read("Pending"), after, func() (records, error) { return n.newStore.Pending(background, after, limit) })
+func (n tapNew) Pending(_ context.Context, after string, limit int) (recordPage, error) {
+	return call(n.s, n.read("Pending"), after, func() (recordPage, error) { return n.newStore.Pending(background, after, limit) })
 }
 
-func (n tapNew) Scan(_ context.Context, after string, limit int) (records, error) {
-	return call(n.s, n.read("Scan"), after, func() (records, error) { return n.newStore.Scan(background, after, limit) })
+func (n tapNew) Scan(_ context.Context, after string, limit int) (recordPage, error) {
+	return call(n.s, n.read("Scan"), after, func() (recordPage, error) { return n.newStore.Scan(background, after, limit) })
 }
 
 func (n tapNew) CompareAndSwap(_ context.Context, rec store.Record[journal], expect store.Pair) error {

@@ -55,6 +55,8 @@ var core = []struct {
 	{"4+5/stale@2/two-writers/relay", bounds{preemptions: 2}},
 	{"4+5/equal@1/delete-create/", bounds{faults: 1, preemptions: 1}},
 	{"5+6/tombstone-in-old@2/lister/", bounds{preemptions: -1}},
+	{"5+6/tombstone-in-old@2/lister/+short", bounds{preemptions: -1}},
+	{"4+5/only-old@1/lister/flip+short", bounds{preemptions: 2}},
 	{"5+6/stale@2/two-writers/relay", bounds{preemptions: 2}},
 	{"6+7/only-old@2/reader-above/backfill+settling", bounds{preemptions: 3}},
 	{"7+8/final@2/two-writers/", bounds{preemptions: -1}},

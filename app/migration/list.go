@@ -14,60 +14,61 @@ const (
 	leastPage = 50
 )
 
-// List returns up to limit records that match, tombstones left out, whose id
-// is greater than after, in bytewise order of ids. What matched throughout is
-// in it; nothing is in it twice. Errors are those of [Service.Get].
-func (s *Service[B, F]) List(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
-	var recs []store.Record[B]
+// List returns a page of up to limit records, at least 1, that match, tombstones
+// left out, whose id is greater than after, in bytewise order of ids. What
+// matched throughout is in it; nothing is in it twice. Errors are those of
+// [Service.Get].
+func (s *Service[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
+	var page store.Page[B]
+	limit = max(limit, 1)
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
 		if s.step.ReadsFence() {
-			recs, err = s.listFenced(ctx, filter, after, limit)
+			page, err = s.listFenced(ctx, filter, after, limit)
 		} else {
-			recs, err = s.listRegistered(ctx, filter, after, limit)
+			page, err = s.listRegistered(ctx, filter, after, limit)
 		}
 		return err
 	})
-	return recs, err
+	return page, err
 }
 
-func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, limit int) (page store.Page[B], err error) {
 	if !s.wasNew.Load() {
-		recs, fence, err := s.old.List(ctx, filter, after, limit)
+		page, fence, err := s.old.List(ctx, filter, after, limit)
 		if err != nil {
-			return nil, err
+			return page, err
 		}
 		plan, err := s.plan(fence)
 		if err == nil && plan.Compare {
-			s.compareListLater(fence.Epoch, recs)
+			s.compareListLater(fence.Epoch, page.Records)
 		}
 		if err != nil || plan.Primary == store.PrimaryOld {
-			return recs, err
+			return page, err
 		}
 	}
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
-		return nil, err
+		return page, err
 	}
 	plan, err := s.plan(fence)
 	switch {
 	case err != nil:
-		return nil, err
+		return page, err
 	case plan.Primary == store.PrimaryOld:
-		return nil, errAgain
+		return page, errAgain
 	case plan.Wait:
-		return nil, errClosing
+		return page, errClosing
 	}
-	recs, err := s.merge(ctx, fence, filter, after, limit)
-	if err != nil {
-		return nil, err
+	if page, err = s.merge(ctx, fence, filter, after, limit); err != nil {
+		return page, err
 	}
-	return recs, s.stillOpen(ctx, fence)
+	return page, s.stillOpen(ctx, fence)
 }
 
-func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
 	fence, _, err := s.view()
 	if err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	if s.final(fence.Epoch) {
 		return s.new.List(ctx, filter, after, limit)
@@ -75,63 +76,61 @@ func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after stri
 	return s.merge(ctx, fence, filter, after, limit)
 }
 
-// merge pages both stores by id. Ids are consumed only up to the smallest last
-// id among the pages that are full: beyond it one store has not yet spoken.
-func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, after string, limit int) ([]store.Record[B], error) {
+// merge pages both stores by id. Ids are consumed only up to the smallest id at
+// which a page that is not its store's last one stops: beyond it that store has
+// not yet spoken.
+func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, after string, limit int) (store.Page[B], error) {
 	if err := s.ours(ctx); err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	var out []store.Record[B]
 	size := min(max(limit, s.page), pageSize) // many of a page may turn out to be stale
-	for len(out) < limit {
+	for {
 		news, err := s.new.List(ctx, filter, after, size)
 		if err != nil {
-			return nil, err
+			return store.Page[B]{}, err
 		}
 		olds, f, err := s.old.List(ctx, filter, after, size)
 		if err != nil {
-			return nil, err
+			return store.Page[B]{}, err
 		}
 		if err := s.own(f.Migration); err != nil {
-			return nil, err
+			return store.Page[B]{}, err
 		}
-		bound, more := horizon(size, news, olds)
-		page, err := s.mergePage(ctx, fence, filter, upTo(news, bound, more), upTo(olds, bound, more))
+		bound, more := horizon(news, olds)
+		merged, err := s.mergePage(ctx, fence, filter, upTo(news, bound, more), upTo(olds, bound, more))
 		if err != nil {
-			return nil, err
+			return store.Page[B]{}, err
 		}
-		out = append(out, page...)
-		if !more {
-			break
+		switch out = append(out, merged...); {
+		case len(out) > limit:
+			return store.PageOf(out[:limit], limit), nil
+		case !more:
+			return store.Page[B]{Records: out, End: true}, nil
+		case len(out) == limit:
+			return store.Page[B]{Records: out, Next: bound}, nil
 		}
 		after = bound
 	}
-	return out[:min(len(out), limit)], nil
 }
 
 // horizon returns the id up to which both pages speak for their stores, and
 // whether there may be more beyond it.
-func horizon[B any](size int, pages ...[]store.Record[B]) (bound string, more bool) {
+func horizon[B any](pages ...store.Page[B]) (bound string, more bool) {
 	for _, page := range pages {
-		if len(page) < size {
-			continue
-		}
-		if last := page[len(page)-1].ID; !more || last < bound {
-			bound, more = last, true
+		if !page.End && (!more || page.Next < bound) {
+			bound, more = page.Next, true
 		}
 	}
 	return bound, more
 }
 
-func upTo[B any](page []store.Record[B], bound string, bounded bool) []store.Record[B] {
-	if !bounded {
-		return page
+func upTo[B any](page store.Page[B], bound string, bounded bool) []store.Record[B] {
+	end := slices.IndexFunc(page.Records, func(r store.Record[B]) bool { return r.ID > bound })
+	if !bounded || end < 0 {
+		return page.Records
 	}
-	end := slices.IndexFunc(page, func(r store.Record[B]) bool { return r.ID > bound })
-	if end < 0 {
-		return page
-	}
-	return page[:end]
+	return page.Records[:end]
 }
 
 // mergePage looks up, in the other store, every id that one store alone lists

@@ -47,14 +47,17 @@ func TestListsLongerThanAPage(t *testing.T) {
 				if from > 0 {
 					after = want[from-1]
 				}
-				recs, err := s.List(t.Context(), any_{}, after, limit)
+				page, err := s.List(t.Context(), any_{}, after, limit)
 				must(t, err)
 				var got []string
-				for _, r := range recs {
+				for _, r := range page.Records {
 					got = append(got, r.ID)
 				}
 				if left := want[from:]; !slices.Equal(got, left[:min(limit, len(left))]) {
 					t.Fatalf("step %d, %d after %q: %v", step, limit, after, got)
+				}
+				if more := from+limit < len(want); more && page.End || from+limit > len(want) && !page.End {
+					t.Fatalf("step %d, %d after %q: end %v; there are more: %v", step, limit, after, page.End, more)
 				}
 			}
 		}

@@ -88,7 +88,7 @@ func (o meteredOld[B, F]) PutIfNewer(ctx context.Context, epoch int64, recs ...s
 	return o.Old.PutIfNewer(ctx, epoch, recs...)
 }
 
-func (o meteredOld[B, F]) List(ctx context.Context, filter F, after string, limit int) (recs []store.Record[B], f store.Fence, err error) {
+func (o meteredOld[B, F]) List(ctx context.Context, filter F, after string, limit int) (page store.Page[B], f store.Fence, err error) {
 	defer func(t time.Time) { o.m.note(store.PrimaryOld, "list", t, err) }(time.Now())
 	return o.Old.List(ctx, filter, after, limit)
 }
@@ -113,7 +113,7 @@ func (n meteredNew[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B
 	return n.New.PutIfNewer(ctx, recs...)
 }
 
-func (n meteredNew[B, F]) List(ctx context.Context, filter F, after string, limit int) (recs []store.Record[B], err error) {
+func (n meteredNew[B, F]) List(ctx context.Context, filter F, after string, limit int) (page store.Page[B], err error) {
 	defer func(t time.Time) { n.m.note(store.PrimaryNew, "list", t, err) }(time.Now())
 	return n.New.List(ctx, filter, after, limit)
 }

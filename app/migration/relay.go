@@ -109,15 +109,19 @@ func (s *Service[B, F]) relayPass(ctx context.Context) error {
 	}
 	after, sent := "", 0
 	for {
-		n, last, err := s.relayRound(ctx, after)
+		page, err := s.relayRound(ctx, after)
+		n := len(page.Records)
+		if err != nil {
+			n = 0
+		}
 		s.relay.note(n, err)
-		if sent += n; err == nil && last == "" && sent == 0 {
+		if sent += n; err == nil && page.End && sent == 0 {
 			err = s.tryNew(ctx)
 		}
-		if err != nil || last == "" {
+		if err != nil || page.End {
 			return err
 		}
-		after = last
+		after = page.Next
 	}
 }
 
@@ -132,36 +136,27 @@ func (s *Service[B, F]) tryNew(ctx context.Context) error {
 	return err
 }
 
-// relayRound sends one batch and returns the last id it reached; "" at the end.
-func (s *Service[B, F]) relayRound(ctx context.Context, after string) (n int, last string, err error) {
+// relayRound sends one page of what is pending, and returns that page.
+func (s *Service[B, F]) relayRound(ctx context.Context, after string) (page store.Page[B], err error) {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
-		return 0, "", err
+		return page, err
 	}
 	if err := s.own(fence.Migration); err != nil {
-		return 0, "", err
-	}
-	var recs []store.Record[B]
-	if fence.Primary == store.PrimaryOld {
-		recs, _, err = s.old.Pending(ctx, after, relayBatch)
-	} else {
-		recs, err = s.new.Pending(ctx, after, relayBatch)
-	}
-	if err != nil || len(recs) == 0 {
-		return 0, "", err
+		return page, err
 	}
 	if fence.Primary == store.PrimaryOld {
-		err = s.relayToNew(ctx, fence, recs)
+		page, _, err = s.old.Pending(ctx, after, relayBatch)
 	} else {
-		err = s.relayToOld(ctx, fence, recs)
+		page, err = s.new.Pending(ctx, after, relayBatch)
 	}
-	if err != nil {
-		return 0, "", err
+	if err != nil || len(page.Records) == 0 {
+		return page, err
 	}
-	if len(recs) == relayBatch {
-		last = recs[len(recs)-1].ID
+	if fence.Primary == store.PrimaryOld {
+		return page, s.relayToNew(ctx, fence, page.Records)
 	}
-	return len(recs), last, nil
+	return page, s.relayToOld(ctx, fence, page.Records)
 }
 
 func (s *Service[B, F]) relayToNew(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {

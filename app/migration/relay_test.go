@@ -66,8 +66,9 @@ func TestFlushGoesOnPastAnUnfitRecord(t *testing.T) {
 		must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
 	}
 	must(t, w.at(t, WriteBoth).relayPass(t.Context()))
-	recs, _, err := w.old.Pending(t.Context(), "", 10)
+	page, _, err := w.old.Pending(t.Context(), "", 10)
 	must(t, err)
+	recs := page.Records
 	if len(recs) != 1 || recs[0].ID != "b" || !recs[0].Deleted {
 		t.Errorf("pending after one pass: %+v; want b's tombstone alone", recs)
 	}

@@ -192,11 +192,11 @@ func (r *returning[B, F]) shrink(ctx context.Context, fence store.Fence) error {
 func (r *returning[B, F]) drain(ctx context.Context, epoch int64) (int64, error) {
 	n, after := int64(0), ""
 	for {
-		recs, err := r.new.Pending(ctx, after, relayBatch)
+		page, err := r.new.Pending(ctx, after, relayBatch)
 		if err != nil {
 			return n, err
 		}
-		if len(recs) > 0 {
+		if recs := page.Records; len(recs) > 0 {
 			if err := r.old.PutIfNewer(ctx, epoch, recs...); err != nil {
 				return n, err
 			}
@@ -204,11 +204,11 @@ func (r *returning[B, F]) drain(ctx context.Context, epoch int64) (int64, error)
 				return n, err
 			}
 			n += int64(len(recs))
-			after = recs[len(recs)-1].ID
 		}
-		if len(recs) < relayBatch {
+		if page.End {
 			return n, nil
 		}
+		after = page.Next
 	}
 }
 

@@ -195,8 +195,8 @@ func (o *closingOld) MoveFence(ctx context.Context, from, to store.Fence) error 
 
 type emptyOutbox struct{ newStore }
 
-func (emptyOutbox) Pending(context.Context, string, int) ([]store.Record[journal], error) {
-	return nil, nil
+func (emptyOutbox) Pending(context.Context, string, int) (recordPage, error) {
+	return recordPage{End: true}, nil
 }
 
 // The tool dies at each of its calls in turn. Writes are served again once the
@@ -276,9 +276,9 @@ type mortalNew struct {
 	m *mortality
 }
 
-func (n mortalNew) Pending(ctx context.Context, after string, limit int) ([]store.Record[journal], error) {
+func (n mortalNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
 	if err := n.m.call(); err != nil {
-		return nil, err
+		return recordPage{}, err
 	}
 	return n.newStore.Pending(ctx, after, limit)
 }

@@ -77,16 +77,16 @@ func (o failingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.R
 	return o.oldStore.PutIfNewer(ctx, epoch, recs...)
 }
 
-func (o failingOld) List(ctx context.Context, filter any_, after string, limit int) (records, store.Fence, error) {
+func (o failingOld) List(ctx context.Context, filter any_, after string, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.List"); err != nil {
-		return nil, store.Fence{}, err
+		return recordPage{}, store.Fence{}, err
 	}
 	return o.oldStore.List(ctx, filter, after, limit)
 }
 
-func (o failingOld) Pending(ctx context.Context, after string, limit int) (records, store.Fence, error) {
+func (o failingOld) Pending(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.Pending"); err != nil {
-		return nil, store.Fence{}, err
+		return recordPage{}, store.Fence{}, err
 	}
 	return o.oldStore.Pending(ctx, after, limit)
 }
@@ -105,9 +105,9 @@ func (o failingOld) ClearPending(ctx context.Context, marks ...store.Mark) error
 	return o.oldStore.ClearPending(ctx, marks...)
 }
 
-func (o failingOld) Scan(ctx context.Context, after string, limit int) (records, store.Fence, error) {
+func (o failingOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.Scan"); err != nil {
-		return nil, store.Fence{}, err
+		return recordPage{}, store.Fence{}, err
 	}
 	return o.oldStore.Scan(ctx, after, limit)
 }
@@ -189,16 +189,16 @@ func (n failingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal
 	return n.newStore.PutIfNewer(ctx, recs...)
 }
 
-func (n failingNew) List(ctx context.Context, filter any_, after string, limit int) (records, error) {
+func (n failingNew) List(ctx context.Context, filter any_, after string, limit int) (recordPage, error) {
 	if err := n.f.hit("new.List"); err != nil {
-		return nil, err
+		return recordPage{}, err
 	}
 	return n.newStore.List(ctx, filter, after, limit)
 }
 
-func (n failingNew) Pending(ctx context.Context, after string, limit int) (records, error) {
+func (n failingNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
 	if err := n.f.hit("new.Pending"); err != nil {
-		return nil, err
+		return recordPage{}, err
 	}
 	return n.newStore.Pending(ctx, after, limit)
 }
@@ -217,9 +217,9 @@ func (n failingNew) ClearPending(ctx context.Context, marks ...store.Mark) error
 	return n.newStore.ClearPending(ctx, marks...)
 }
 
-func (n failingNew) Scan(ctx context.Context, after string, limit int) (records, error) {
+func (n failingNew) Scan(ctx context.Context, after string, limit int) (recordPage, error) {
 	if err := n.f.hit("new.Scan"); err != nil {
-		return nil, err
+		return recordPage{}, err
 	}
 	return n.newStore.Scan(ctx, after, limit)
 }

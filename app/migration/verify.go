@@ -124,7 +124,7 @@ func (v *verifier[B, F]) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		bound, more := horizon(v.opt.Batch, olds, news)
+		bound, more := horizon(olds, news)
 		o, n := byID(upTo(olds, bound, more)), byID(upTo(news, bound, more))
 		ids := union(o, n)
 		if err := v.judge(ctx, ids, o, n); err != nil {
@@ -147,27 +147,27 @@ func (v *verifier[B, F]) stream(ctx context.Context) error {
 }
 
 // page reads one page of each, the non-primary first.
-func (v *verifier[B, F]) page(ctx context.Context, after string) (olds, news []store.Record[B], err error) {
+func (v *verifier[B, F]) page(ctx context.Context, after string) (olds, news store.Page[B], err error) {
 	if v.fence.Primary == store.PrimaryOld {
 		if news, err = v.new.Scan(ctx, after, v.opt.Batch); err != nil {
-			return nil, nil, err
+			return olds, news, err
 		}
 		olds, err = v.scanOld(ctx, after)
 		return olds, news, err
 	}
 	if olds, err = v.scanOld(ctx, after); err != nil {
-		return nil, nil, err
+		return olds, news, err
 	}
 	news, err = v.new.Scan(ctx, after, v.opt.Batch)
 	return olds, news, err
 }
 
-func (v *verifier[B, F]) scanOld(ctx context.Context, after string) ([]store.Record[B], error) {
-	recs, f, err := v.old.Scan(ctx, after, v.opt.Batch)
+func (v *verifier[B, F]) scanOld(ctx context.Context, after string) (store.Page[B], error) {
+	page, f, err := v.old.Scan(ctx, after, v.opt.Batch)
 	if err == nil && f.Epoch != v.fence.Epoch {
 		err = fmt.Errorf("%w: epoch %d ended during the verify", store.ErrFenceMoved, v.fence.Epoch)
 	}
-	return recs, err
+	return page, err
 }
 
 // get reads records again, the non-primary first.

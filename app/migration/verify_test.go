@@ -58,9 +58,10 @@ type scannedEarly struct {
 	lacks string
 }
 
-func (n scannedEarly) Scan(ctx context.Context, after string, limit int) ([]store.Record[journal], error) {
-	recs, err := n.newStore.Scan(ctx, after, limit)
-	return slices.DeleteFunc(recs, func(r store.Record[journal]) bool { return r.ID == n.lacks }), err
+func (n scannedEarly) Scan(ctx context.Context, after string, limit int) (recordPage, error) {
+	page, err := n.newStore.Scan(ctx, after, limit)
+	page.Records = slices.DeleteFunc(page.Records, func(r store.Record[journal]) bool { return r.ID == n.lacks })
+	return page, err
 }
 
 // scannedEarlyOld is the same of old.
@@ -69,9 +70,10 @@ type scannedEarlyOld struct {
 	lacks string
 }
 
-func (o scannedEarlyOld) Scan(ctx context.Context, after string, limit int) ([]store.Record[journal], store.Fence, error) {
-	recs, f, err := o.oldStore.Scan(ctx, after, limit)
-	return slices.DeleteFunc(recs, func(r store.Record[journal]) bool { return r.ID == o.lacks }), f, err
+func (o scannedEarlyOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+	page, f, err := o.oldStore.Scan(ctx, after, limit)
+	page.Records = slices.DeleteFunc(page.Records, func(r store.Record[journal]) bool { return r.ID == o.lacks })
+	return page, f, err
 }
 
 // What seems to be missing is read again before it counts: it was on its way.

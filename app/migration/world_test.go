@@ -251,20 +251,20 @@ func (w *world) checkList(ctx context.Context, s *service) error {
 	got := map[string]string{}
 	after := ""
 	for {
-		recs, err := s.List(ctx, any_{}, after, 3)
+		page, err := s.List(ctx, any_{}, after, 3)
 		if err != nil {
 			return err
 		}
-		for _, r := range recs {
+		for _, r := range page.Records {
 			if _, twice := got[r.ID]; twice {
 				w.problem("step %d: %s is listed twice", s.step, r.ID)
 			}
 			got[r.ID] = r.Body.Entries
 		}
-		if len(recs) < 3 {
+		if page.End {
 			break
 		}
-		after = recs[len(recs)-1].ID
+		after = page.Next
 	}
 	for _, id := range w.ids {
 		entries, ok := got[id]

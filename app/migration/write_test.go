@@ -160,8 +160,9 @@ func TestWritesUnderNewDoNotWaitForOld(t *testing.T) {
 		must(t, s.Flush(t.Context()))
 		write("w6", 0, 6) // the flush has found old well again
 	})
-	got, _, err := w.old.Scan(t.Context(), "", 10)
+	page, _, err := w.old.Scan(t.Context(), "", 10)
 	must(t, err)
+	got := page.Records
 	if len(got) != 1 || got[0].Body.Entries != "0;w0;w1;w2;w3;w4;w5;w6;" {
 		t.Errorf("old has %+v", got)
 	}

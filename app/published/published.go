@@ -114,18 +114,18 @@ func (t *Tasks) read(ctx context.Context, id string) (record, bool, error) {
 }
 
 // List merges what the databases list; where both have an id, the first is believed.
-func (t *Tasks) List(ctx context.Context, f task.Filter, after string, limit int) ([]record, error) {
+func (t *Tasks) List(ctx context.Context, f task.Filter, after string, limit int) (store.Page[task.Task], error) {
 	var merged []record
 	for _, db := range t.reads() {
 		list, err := db.list(ctx, f, after, limit)
 		if err != nil {
-			return nil, err
+			return store.Page[task.Task]{}, err
 		}
 		merged = append(merged, list...)
 	}
 	slices.SortStableFunc(merged, func(a, b record) int { return strings.Compare(a.ID, b.ID) })
 	merged = slices.CompactFunc(merged, func(a, b record) bool { return a.ID == b.ID })
-	return merged[:min(limit, len(merged))], nil
+	return store.PageOf(merged[:min(limit, len(merged))], limit), nil
 }
 
 // Backfill copies what the new database lacks, and returns how many those were.

@@ -84,11 +84,11 @@ func found(t *testing.T, tasks *published.Tasks, id, assignee string) (alone, li
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
+	page, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range list {
+	for _, l := range page.Records {
 		if l.ID == id {
 			listed = l.Body
 		}

@@ -172,19 +172,19 @@ type New[B, F any] interface {
 	// pending unset. Idempotent and commutative. An ErrUnfit concerns one
 	// record and says which; the others may or may not have been applied.
 	PutIfNewer(ctx context.Context, recs ...Record[B]) error
-	// List returns up to limit records that match and whose id is greater than
-	// after, in bytewise order of ids, tombstones left out.
-	List(ctx context.Context, filter F, after string, limit int) ([]Record[B], error)
+	// List returns up to limit records, at least 1, that match and whose id is
+	// greater than after, in bytewise order of ids, tombstones left out.
+	List(ctx context.Context, filter F, after string, limit int) (Page[B], error)
 	// Pending returns up to limit records with Pending set and an id greater
 	// than after, in order of ids.
-	Pending(ctx context.Context, after string, limit int) ([]Record[B], error)
+	Pending(ctx context.Context, after string, limit int) (Page[B], error)
 	// CountPending returns how many records have Pending set.
 	CountPending(ctx context.Context) (int64, error)
 	// ClearPending unsets Pending on each copy that is still the stored one.
 	ClearPending(ctx context.Context, marks ...Mark) error
 	// Scan returns up to limit records, tombstones too, with an id greater than
 	// after, in order of ids.
-	Scan(ctx context.Context, after string, limit int) ([]Record[B], error)
+	Scan(ctx context.Context, after string, limit int) (Page[B], error)
 	// Count returns how many records there are, tombstones included; it may be
 	// an estimate, for progress bars only.
 	Count(ctx context.Context) (int64, error)
@@ -246,11 +246,11 @@ type Old[B, F any] interface {
 	Get(ctx context.Context, ids ...string) (map[string]Record[B], Fence, error)
 	CompareAndSwap(ctx context.Context, epoch int64, rec Record[B], expect Pair) error
 	PutIfNewer(ctx context.Context, epoch int64, recs ...Record[B]) error
-	List(ctx context.Context, filter F, after string, limit int) ([]Record[B], Fence, error)
-	Pending(ctx context.Context, after string, limit int) ([]Record[B], Fence, error)
+	List(ctx context.Context, filter F, after string, limit int) (Page[B], Fence, error)
+	Pending(ctx context.Context, after string, limit int) (Page[B], Fence, error)
 	CountPending(ctx context.Context) (int64, error)
 	ClearPending(ctx context.Context, marks ...Mark) error
-	Scan(ctx context.Context, after string, limit int) ([]Record[B], Fence, error)
+	Scan(ctx context.Context, after string, limit int) (Page[B], Fence, error)
 	Count(ctx context.Context) (int64, error)
 
 	Fence(ctx context.Context) (Fence, error)

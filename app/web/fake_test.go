@@ -69,7 +69,7 @@ func (m *mapTasks) Get(ctx context.Context, id string) (record, bool, error) {
 	return r, ok, m.err
 }
 
-func (m *mapTasks) List(ctx context.Context, f task.Filter, after string, limit int) ([]record, error) {
+func (m *mapTasks) List(ctx context.Context, f task.Filter, after string, limit int) (store.Page[task.Task], error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []record
@@ -79,7 +79,7 @@ func (m *mapTasks) List(ctx context.Context, f task.Filter, after string, limit 
 		}
 	}
 	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.ID, b.ID) })
-	return out[:min(limit, len(out))], m.err
+	return store.PageOf(out[:min(limit, len(out))], limit), m.err
 }
 
 func (m *mapTasks) Known(context.Context) (store.Primary, int64) {

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"migrate/app/store"
+	"migrate/app/task"
 )
 
 // Sizes of pages of a list.
@@ -32,14 +35,13 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) {
 
 // listPage answers one page, with a link to the next one if there is more.
 func (s *Server) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
-	tasks, err := s.readPage(r, q, q.limit+1)
+	tasks, more, err := s.readTasks(r, q)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	if len(tasks) > q.limit {
-		tasks = tasks[:q.limit]
-		w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, q.next(r, tasks[q.limit-1].ID)))
+	if more {
+		w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, q.next(r, tasks[len(tasks)-1].ID)))
 	}
 	views := make([]view, len(tasks))
 	for i, t := range tasks {
@@ -63,15 +65,15 @@ func (s *Server) listAll(w http.ResponseWriter, r *http.Request, q listQuery) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead && len(page) == chunk {
+	if r.Method == http.MethodHead && !page.End {
 		return // the length of a GET's answer isn't known either by then
 	}
 	out := arrayWriter{out: bufio.NewWriter(w)}
 	for {
-		if err = out.add(page); err != nil || len(page) < chunk {
+		if err = out.add(page.Records); err != nil || page.End {
 			break
 		}
-		q.after = page[len(page)-1].ID
+		q.after = page.Next
 		keepOpen(w)
 		if page, err = s.readPage(r, q, chunk); err != nil {
 			break
@@ -86,8 +88,27 @@ func (s *Server) listAll(w http.ResponseWriter, r *http.Request, q listQuery) {
 	}
 }
 
-// readPage reads up to limit tasks after q.after.
-func (s *Server) readPage(r *http.Request, q listQuery, limit int) ([]record, error) {
+// readTasks reads the q.limit tasks after q.after, or all that there are, and
+// whether there are more.
+func (s *Server) readTasks(r *http.Request, q listQuery) (tasks []record, more bool, err error) {
+	for {
+		page, err := s.readPage(r, q, q.limit+1-len(tasks)) // one more than is answered
+		if err != nil {
+			return nil, false, err
+		}
+		tasks = append(tasks, page.Records...)
+		switch {
+		case len(tasks) > q.limit:
+			return tasks[:q.limit], true, nil
+		case page.End:
+			return tasks, false, nil
+		}
+		q.after = page.Next
+	}
+}
+
+// readPage reads a page of up to limit tasks after q.after.
+func (s *Server) readPage(r *http.Request, q listQuery, limit int) (store.Page[task.Task], error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	return s.tasks.List(ctx, q.filter, q.after, limit)

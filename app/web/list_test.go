@@ -26,27 +26,28 @@ type pagedTasks struct {
 	asked int
 }
 
-func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after string, limit int) ([]record, error) {
+func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after string, limit int) (page store.Page[task.Task], err error) {
 	var n int
 	if after != "" {
 		if _, err := fmt.Sscanf(after, "%d", &n); err != nil {
-			return nil, err
+			return page, err
 		}
 	}
 	p.asked++
 	time.Sleep(p.slow)
 	if n == (p.pages-1)*limit {
-		limit /= 2
+		limit, page.End = limit/2, true
 		if p.err != nil {
-			return nil, p.err
+			return page, p.err
 		}
 	}
-	out := make([]record, limit)
-	for i := range out {
+	page.Records = make([]record, limit)
+	for i := range page.Records {
 		n++
-		out[i] = record{ID: fmt.Sprintf("%08d", n), Body: task.Task{Assignee: "Bill", Description: strings.Repeat("x", 100)}}
+		page.Next = fmt.Sprintf("%08d", n)
+		page.Records[i] = record{ID: fmt.Sprintf("%08d", n), Body: task.Task{Assignee: "Bill", Description: strings.Repeat("x", 100)}}
 	}
-	return out, ctx.Err()
+	return page, ctx.Err()
 }
 
 // serveLists answers with short limits for whole requests.

@@ -41,9 +41,9 @@ type Tasks interface {
 	Apply(ctx context.Context, id string, fresh bool, change Change) (store.Record[task.Task], error)
 	// Get returns a record; a tombstone is found, with Deleted set.
 	Get(ctx context.Context, id string) (rec store.Record[task.Task], found bool, err error)
-	// List returns up to limit records with ids greater than after, in bytewise
-	// order of ids, tombstones left out.
-	List(ctx context.Context, filter task.Filter, after string, limit int) ([]store.Record[task.Task], error)
+	// List returns a page of up to limit records with ids greater than after, in
+	// bytewise order of ids, tombstones left out.
+	List(ctx context.Context, filter task.Filter, after string, limit int) (store.Page[task.Task], error)
 
 	// Known is the primary and the epoch as they were seen last.
 	Known(ctx context.Context) (store.Primary, int64)

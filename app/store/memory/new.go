@@ -60,18 +60,18 @@ func (n *New[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B]) err
 }
 
 // List implements [store.New].
-func (n *New[B, F]) List(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+func (n *New[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
 	if err := n.enter(ctx); err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.list(filter, after, limit), nil
 }
 
 // Pending implements [store.New].
-func (n *New[B, F]) Pending(ctx context.Context, after string, limit int) ([]store.Record[B], error) {
+func (n *New[B, F]) Pending(ctx context.Context, after string, limit int) (store.Page[B], error) {
 	if err := n.enter(ctx); err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.pending(after, limit), nil
@@ -97,9 +97,9 @@ func (n *New[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error
 }
 
 // Scan implements [store.New].
-func (n *New[B, F]) Scan(ctx context.Context, after string, limit int) ([]store.Record[B], error) {
+func (n *New[B, F]) Scan(ctx context.Context, after string, limit int) (store.Page[B], error) {
 	if err := n.enter(ctx); err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.scan(after, limit), nil

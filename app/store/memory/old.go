@@ -79,18 +79,18 @@ func (o *Old[B, F]) PutIfNewer(ctx context.Context, epoch int64, recs ...store.R
 }
 
 // List implements [store.Old].
-func (o *Old[B, F]) List(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], store.Fence, error) {
+func (o *Old[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return nil, store.Fence{}, err
+		return store.Page[B]{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.list(filter, after, limit), o.fence, nil
 }
 
 // Pending implements [store.Old].
-func (o *Old[B, F]) Pending(ctx context.Context, after string, limit int) ([]store.Record[B], store.Fence, error) {
+func (o *Old[B, F]) Pending(ctx context.Context, after string, limit int) (store.Page[B], store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return nil, store.Fence{}, err
+		return store.Page[B]{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.pending(after, limit), o.fence, nil
@@ -116,9 +116,9 @@ func (o *Old[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error
 }
 
 // Scan implements [store.Old].
-func (o *Old[B, F]) Scan(ctx context.Context, after string, limit int) ([]store.Record[B], store.Fence, error) {
+func (o *Old[B, F]) Scan(ctx context.Context, after string, limit int) (store.Page[B], store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return nil, store.Fence{}, err
+		return store.Page[B]{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.scan(after, limit), o.fence, nil

@@ -57,31 +57,32 @@ func (t table[B, F]) putIfNewer(recs []store.Record[B]) {
 	}
 }
 
-func (t table[B, F]) list(filter F, after string, limit int) []store.Record[B] {
+func (t table[B, F]) list(filter F, after string, limit int) store.Page[B] {
 	return t.page(after, limit, func(r store.Record[B]) bool { return !r.Deleted && filter.Match(r.Body) })
 }
 
-func (t table[B, F]) pending(after string, limit int) []store.Record[B] {
+func (t table[B, F]) pending(after string, limit int) store.Page[B] {
 	return t.page(after, limit, func(r store.Record[B]) bool { return r.Pending })
 }
 
-func (t table[B, F]) scan(after string, limit int) []store.Record[B] {
+func (t table[B, F]) scan(after string, limit int) store.Page[B] {
 	return t.page(after, limit, func(store.Record[B]) bool { return true })
 }
 
 // page returns up to limit chosen records after an id, in bytewise order, which
 // is how Go compares strings.
-func (t table[B, F]) page(after string, limit int, chosen func(store.Record[B]) bool) []store.Record[B] {
-	var page []store.Record[B]
+func (t table[B, F]) page(after string, limit int, chosen func(store.Record[B]) bool) store.Page[B] {
+	limit = max(limit, 1)
+	var found []store.Record[B]
 	for _, id := range slices.Sorted(maps.Keys(t)) {
-		if len(page) >= limit {
+		if len(found) >= limit {
 			break
 		}
 		if id > after && chosen(t[id]) {
-			page = append(page, t[id])
+			found = append(found, t[id])
 		}
 	}
-	return page
+	return store.PageOf(found, limit)
 }
 
 func (t table[B, F]) countPending() int64 {

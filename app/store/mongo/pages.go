@@ -11,36 +11,38 @@ import (
 )
 
 // List implements [store.New].
-func (s *Store[B, F]) List(ctx context.Context, filter F, after string, limit int) ([]store.Record[B], error) {
+func (s *Store[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
 	return s.page(ctx, after, limit, append(bson.D{{Key: "deleted", Value: false}}, s.cfg.Filter(filter)...))
 }
 
 // Pending implements [store.New].
-func (s *Store[B, F]) Pending(ctx context.Context, after string, limit int) ([]store.Record[B], error) {
+func (s *Store[B, F]) Pending(ctx context.Context, after string, limit int) (store.Page[B], error) {
 	return s.page(ctx, after, limit, bson.D{{Key: "pending", Value: true}})
 }
 
 // Scan implements [store.New].
-func (s *Store[B, F]) Scan(ctx context.Context, after string, limit int) ([]store.Record[B], error) {
+func (s *Store[B, F]) Scan(ctx context.Context, after string, limit int) (store.Page[B], error) {
 	return s.page(ctx, after, limit, nil)
 }
 
 // page returns the documents that match, by id. A comparison with a text only
 // matches texts, so the record of a probe, whose _id is none, is left out.
-func (s *Store[B, F]) page(ctx context.Context, after string, limit int, filter bson.D) ([]store.Record[B], error) {
+func (s *Store[B, F]) page(ctx context.Context, after string, limit int, filter bson.D) (store.Page[B], error) {
 	c, err := s.begin(ctx)
 	if err != nil {
-		return nil, err
+		return store.Page[B]{}, err
 	}
 	defer c.end()
-	if limit <= 0 { // which MongoDB would take for no limit
-		return nil, nil
-	}
+	limit = max(limit, 1) // MongoDB takes 0 for no limit
 	filter = append(bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}}, filter...)
-	return s.find(c, filter, options.Find().
+	recs, err := s.find(c, filter, options.Find().
 		SetSort(bson.D{{Key: "_id", Value: 1}}).
 		SetLimit(int64(limit)).
 		SetBatchSize(int32(min(limit, math.MaxInt32))))
+	if err != nil {
+		return store.Page[B]{}, err
+	}
+	return store.PageOf(recs, limit), nil
 }
 
 func (s *Store[B, F]) find(c *call, filter bson.D, opts *options.FindOptionsBuilder) ([]store.Record[B], error) {

@@ -54,8 +54,8 @@ func BenchmarkListUndone(b *testing.B) {
 	no := false
 	for i := 0; b.Loop(); i++ {
 		filter := task.Filter{Assignee: new(fmt.Sprint("Bill ", i%100*2)), Done: &no}
-		if page, _, err := s.List(context.Background(), filter, "", 100); err != nil || len(page) != 100 {
-			b.Fatal(len(page), err)
+		if page, _, err := s.List(context.Background(), filter, "", 100); err != nil || len(page.Records) != 100 {
+			b.Fatal(len(page.Records), err)
 		}
 	}
 }

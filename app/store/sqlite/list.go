@@ -11,9 +11,10 @@ import (
 // in bytewise order of ids. A page of one person's undone tasks, or of
 // everybody's, reads no more than it returns; one of all that a person has, or
 // has done, reads and sorts all of that person's.
-func (s *Store) List(ctx context.Context, filter task.Filter, after string, limit int) ([]Record, store.Fence, error) {
+func (s *Store) List(ctx context.Context, filter task.Filter, after string, limit int) (Page, store.Fence, error) {
+	limit = max(limit, 1)
 	query, args := listQuery(filter)
-	return s.page(ctx, "list", query, append([]any{after, limit}, args...)...)
+	return s.page(ctx, "list", limit, query, append([]any{after, limit}, args...)...)
 }
 
 // listQuery selects what [task.Filter.Match] selects of the bodies that we
@@ -40,17 +41,19 @@ func listQuery(filter task.Filter) (string, []any) {
 
 // Pending returns up to limit records with Pending set and an id greater than
 // after, in order of ids.
-func (s *Store) Pending(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
-	return s.page(ctx, "read pending", allRecords+`WHERE r.pending=1 AND r.id>? ORDER BY r.id LIMIT ?`, after, limit)
+func (s *Store) Pending(ctx context.Context, after string, limit int) (Page, store.Fence, error) {
+	limit = max(limit, 1)
+	return s.page(ctx, "read pending", limit, allRecords+`WHERE r.pending=1 AND r.id>? ORDER BY r.id LIMIT ?`, after, limit)
 }
 
 // Scan returns up to limit records, tombstones too, with an id greater than
 // after, in order of ids.
-func (s *Store) Scan(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
-	return s.page(ctx, "scan", allRecords+`WHERE r.id>? ORDER BY r.id LIMIT ?`, after, limit)
+func (s *Store) Scan(ctx context.Context, after string, limit int) (Page, store.Fence, error) {
+	limit = max(limit, 1)
+	return s.page(ctx, "scan", limit, allRecords+`WHERE r.id>? ORDER BY r.id LIMIT ?`, after, limit)
 }
 
-func (s *Store) page(ctx context.Context, op, query string, args ...any) ([]Record, store.Fence, error) {
+func (s *Store) page(ctx context.Context, op string, limit int, query string, args ...any) (Page, store.Fence, error) {
 	var (
 		records []Record
 		fence   store.Fence
@@ -61,9 +64,9 @@ func (s *Store) page(ctx context.Context, op, query string, args ...any) ([]Reco
 		return err
 	})
 	if err != nil {
-		return nil, store.Fence{}, err
+		return Page{}, store.Fence{}, err
 	}
-	return records, fence, nil
+	return store.PageOf(records, limit), fence, nil
 }
 
 // CountPending returns how many records have Pending set.

@@ -42,10 +42,11 @@ func TestListSelectsWhatMatches(t *testing.T) {
 		if _, err := db.Exec(insert); err != nil {
 			t.Fatal(err)
 		}
-		all, _, err := s.Scan(context.Background(), "", 1000)
+		page, _, err := s.Scan(context.Background(), "", 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
+		all := page.Records
 		yes, no := true, false
 		for _, assignee := range assignees {
 			for _, done := range []*bool{nil, &yes, &no} {
@@ -91,15 +92,16 @@ func checkConverted(t *rapid.T, s *sqlite.Store, db *sql.DB) {
 
 func list(t *rapid.T, s *sqlite.Store, filter task.Filter, limit int) []sqlite.Record {
 	var all []sqlite.Record
-	for after := ""; ; after = all[len(all)-1].ID {
+	for after := ""; ; {
 		page, _, err := s.List(context.Background(), filter, after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, page...)
-		if len(page) < limit {
+		all = append(all, page.Records...)
+		if page.End {
 			return all
 		}
+		after = page.Next
 	}
 }
 
@@ -143,8 +145,8 @@ func TestRowsRemovedUnseenReadAsDeleted(t *testing.T) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	page, _, err := s.List(ctx, task.Filter{}, "", 10)
-	if err != nil || strings.Join(ids(page), "") != "bcd" {
-		t.Errorf("List: %v, %v", ids(page), err)
+	if err != nil || strings.Join(ids(page.Records), "") != "bcd" {
+		t.Errorf("List: %v, %v", ids(page.Records), err)
 	}
 	// It can be created again, on top of what it was.
 	next := sqlite.Record{ID: "a", Body: task.Task{Assignee: "Bill"}}

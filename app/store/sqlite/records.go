@@ -13,6 +13,9 @@ import (
 // Record is one copy of a task.
 type Record = store.Record[task.Task]
 
+// Page is a page of records.
+type Page = store.Page[task.Task]
+
 // columns read a record as the original program read its row: done is undone
 // only where it equals 0, and text is text whatever it is stored as. A row
 // that was removed unseen reads as deleted, as it does for the original.

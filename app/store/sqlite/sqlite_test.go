@@ -200,7 +200,7 @@ func scan(t testing.TB, s *sqlite.Store) map[string]sqlite.Record {
 		t.Fatalf("Scan: %v", err)
 	}
 	found := map[string]sqlite.Record{}
-	for _, r := range page {
+	for _, r := range page.Records {
 		found[r.ID] = r
 	}
 	return found

@@ -34,9 +34,9 @@ type altered struct {
 	get      func(ctx context.Context, ids ...string) (map[string]Record, error)
 	swap     func(ctx context.Context, r Record, expect store.Pair) error
 	put      func(ctx context.Context, r Record) error
-	page     func(recs []Record, limit int) []Record // of List and Scan
-	scan     func(ctx context.Context, after string, limit int) ([]Record, error)
-	list     func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error)
+	page     func(Page) Page // of List and Scan
+	scan     func(ctx context.Context, after string, limit int) (Page, error)
+	list     func(ctx context.Context, f task.Filter, after string, limit int) (Page, error)
 	clear    func(ctx context.Context, m store.Mark) error
 	raise    func(ctx context.Context, m store.Mirror) error
 	mirror   func() store.Mirror
@@ -72,26 +72,26 @@ func (a *altered) PutIfNewer(ctx context.Context, recs ...Record) error {
 	return nil
 }
 
-func (a *altered) List(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+func (a *altered) List(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
 	if a.list != nil {
 		return a.list(ctx, f, after, limit)
 	}
-	recs, err := a.New.List(ctx, f, after, limit)
+	page, err := a.New.List(ctx, f, after, limit)
 	if a.page != nil {
-		recs = a.page(recs, limit)
+		page = a.page(page)
 	}
-	return recs, err
+	return page, err
 }
 
-func (a *altered) Scan(ctx context.Context, after string, limit int) ([]Record, error) {
+func (a *altered) Scan(ctx context.Context, after string, limit int) (Page, error) {
 	if a.scan != nil {
 		return a.scan(ctx, after, limit)
 	}
-	recs, err := a.New.Scan(ctx, after, limit)
+	page, err := a.New.Scan(ctx, after, limit)
 	if a.page != nil {
-		recs = a.page(recs, limit)
+		page = a.page(page)
 	}
-	return recs, err
+	return page, err
 }
 
 func (a *altered) ClearPending(ctx context.Context, marks ...store.Mark) error {
@@ -195,16 +195,17 @@ func (a *altered) alterText(f func(string) string) {
 
 // reordered is a store whose pages follow another order of ids.
 func (a *altered) reordered(less func(x, y string) int) {
-	all := func(ctx context.Context, after string, limit int, keep func(Record) bool) ([]Record, error) {
-		recs, err := a.New.Scan(ctx, "", 1<<20)
+	all := func(ctx context.Context, after string, limit int, keep func(Record) bool) (Page, error) {
+		page, err := a.New.Scan(ctx, "", 1<<20)
+		recs := page.Records
 		slices.SortStableFunc(recs, func(x, y Record) int { return less(x.ID, y.ID) })
 		recs = slices.DeleteFunc(recs, func(r Record) bool { return !keep(r) || after != "" && less(r.ID, after) <= 0 })
-		return recs[:min(limit, len(recs))], err
+		return store.PageOf(recs[:min(limit, len(recs))], limit), err
 	}
-	a.scan = func(ctx context.Context, after string, limit int) ([]Record, error) {
+	a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
 		return all(ctx, after, limit, func(Record) bool { return true })
 	}
-	a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+	a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
 		return all(ctx, after, limit, func(r Record) bool { return !r.Deleted && f.Match(r.Body) })
 	}
 }

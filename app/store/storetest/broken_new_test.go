@@ -128,30 +128,31 @@ func brokenNews() map[string]func(*altered) {
 			}
 		},
 		"Scan hides tombstones": func(a *altered) {
-			a.scan = func(ctx context.Context, after string, limit int) ([]Record, error) {
+			a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
 				return a.New.List(ctx, task.Filter{}, after, limit)
 			}
 		},
 		"List shows tombstones": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
-				recs, err := a.New.Scan(ctx, after, 1<<20)
-				recs = slices.DeleteFunc(recs, func(r Record) bool { return !f.Match(r.Body) })
-				return recs[:min(limit, len(recs))], err
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+				page, err := a.New.Scan(ctx, after, 1<<20)
+				recs := slices.DeleteFunc(page.Records, func(r Record) bool { return !f.Match(r.Body) })
+				return store.PageOf(recs[:min(limit, len(recs))], limit), err
 			}
 		},
 		"List filters after it has cut the page": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
-				recs, err := a.New.Scan(ctx, after, limit)
-				return slices.DeleteFunc(recs, func(r Record) bool { return r.Deleted || !f.Match(r.Body) }), err
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+				page, err := a.New.Scan(ctx, after, limit)
+				page.Records = slices.DeleteFunc(page.Records, func(r Record) bool { return r.Deleted || !f.Match(r.Body) })
+				return page, err
 			}
 		},
 		"List matches assignees without case": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
-				recs, err := a.New.List(ctx, task.Filter{Done: f.Done}, after, 1<<20)
-				recs = slices.DeleteFunc(recs, func(r Record) bool {
+			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+				page, err := a.New.List(ctx, task.Filter{Done: f.Done}, after, 1<<20)
+				recs := slices.DeleteFunc(page.Records, func(r Record) bool {
 					return f.Assignee != nil && !strings.EqualFold(*f.Assignee, r.Body.Assignee)
 				})
-				return recs[:min(limit, len(recs))], err
+				return store.PageOf(recs[:min(limit, len(recs))], limit), err
 			}
 		},
 		"pages by words, without case": func(a *altered) {
@@ -161,15 +162,42 @@ func brokenNews() map[string]func(*altered) {
 			a.reordered(func(x, y string) int { return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y))) })
 		},
 		"no limit is no limit": func(a *altered) {
-			a.scan = func(ctx context.Context, after string, limit int) ([]Record, error) {
+			a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
 				if limit == 0 {
 					limit = 1 << 20
 				}
 				return a.New.Scan(ctx, after, limit)
 			}
 		},
-		"pages of 101 at most": func(a *altered) {
-			a.page = func(recs []Record, _ int) []Record { return recs[:min(101, len(recs))] }
+		"a page that was cut says that it is the end": func(a *altered) {
+			a.page = func(p Page) Page {
+				if len(p.Records) > 101 {
+					p = Page{Records: p.Records[:101], End: true}
+				}
+				return p
+			}
+		},
+		"a page that was cut leaves out what was cut off": func(a *altered) {
+			a.page = func(p Page) Page { p.Records = p.Records[:min(101, len(p.Records))]; return p }
+		},
+		"the last page does not say so": func(a *altered) {
+			a.page = func(p Page) Page {
+				if p.End {
+					p.End = false
+					if n := len(p.Records); n > 0 {
+						p.Next = p.Records[n-1].ID
+					}
+				}
+				return p
+			}
+		},
+		"the next page begins before the end of this one": func(a *altered) {
+			a.page = func(p Page) Page {
+				if n := len(p.Records); !p.End && n > 1 {
+					p.Next = p.Records[n-2].ID
+				}
+				return p
+			}
 		},
 		"text ends at a NUL": func(a *altered) {
 			a.alterText(func(s string) string { s, _, _ = strings.Cut(s, "\x00"); return s })
@@ -263,4 +291,20 @@ func TestBrokenNewIsCaught(t *testing.T) {
 // The wrapper itself must not be what is caught.
 func TestUnalteredPasses(t *testing.T) {
 	RunNew(t, func(*testing.T) New { return &altered{New: memory.NewNew[task.Task, task.Filter]()} })
+}
+
+// Pages that break anywhere are as good as full ones.
+func TestShortPagesPass(t *testing.T) {
+	RunNew(t, func(*testing.T) New {
+		n := 0
+		short := &altered{New: memory.NewNew[task.Task, task.Filter]()}
+		short.page = func(p Page) Page {
+			n++
+			if size := 1 + n%3; len(p.Records) > size {
+				p = Page{Records: p.Records[:size], Next: p.Records[size-1].ID}
+			}
+			return p
+		}
+		return short
+	})
 }

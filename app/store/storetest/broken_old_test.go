@@ -41,7 +41,7 @@ func (a *alteredOld) MoveFence(ctx context.Context, from, to store.Fence) error 
 	return a.Old.MoveFence(ctx, from, to)
 }
 
-func (a *alteredOld) Scan(ctx context.Context, after string, limit int) ([]Record, store.Fence, error) {
+func (a *alteredOld) Scan(ctx context.Context, after string, limit int) (Page, store.Fence, error) {
 	recs, f, err := a.Old.Scan(ctx, after, limit)
 	if a.scanned != nil {
 		f = a.scanned(f)

@@ -48,7 +48,7 @@ func swap(t T, s Records, rec Record, expect store.Pair) {
 // holds checks that exactly these records are there, tombstones included.
 func holds(t T, s Records, want ...Record) {
 	t.Helper()
-	got, err := s.Scan(t.Context(), "", 10_000)
+	got, err := scanAll(t.Context(), s)
 	if err != nil {
 		t.Fatalf("Scan: %v", err)
 	}

@@ -263,8 +263,8 @@ func probeRecord(t T, s New) {
 			return
 		}
 		for !ended.Load() {
-			scanned, err := s.Scan(t.Context(), "", 10)
-			listed, err2 := s.List(t.Context(), task.Filter{}, "", 10)
+			scanned, err := scanAll(t.Context(), s)
+			listed, err2 := listAll(t.Context(), s, task.Filter{})
 			if !slices.Equal(scanned, want) || !slices.Equal(listed, want) {
 				errs.add(fmt.Errorf("beside a probe: Scan %v, %w; List %v, %w", idsOf(scanned), err, idsOf(listed), err2))
 				return

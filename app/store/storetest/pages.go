@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,18 +24,18 @@ func listTombstones(t T, s Records) {
 	put(t, s, a, gone)
 	swap(t, s, c, pair(0, 0))
 	holds(t, s, a, gone, c)
-	got, err := s.List(t.Context(), task.Filter{}, "", 10)
+	got, err := listAll(t.Context(), s, task.Filter{})
 	if err != nil {
 		t.Fatalf("List: %v", err)
 	}
 	same(t, "List", got, []Record{a, c})
 	// A tombstone's empty body must not match a filter either.
 	no := false
-	got, err = s.List(t.Context(), task.Filter{Done: &no}, "a", 1)
+	page, err := s.List(t.Context(), task.Filter{Done: &no}, "a", 1)
 	if err != nil {
 		t.Fatalf("List: %v", err)
 	}
-	same(t, "List of undone ones", got, []Record{c})
+	same(t, "List of undone ones", page.Records, []Record{c})
 }
 
 // anybody stands for a filter without an assignee.
@@ -58,7 +59,7 @@ func listFilters(t T, s Records) {
 				f.Assignee = nil
 			}
 			want := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !f.Match(r.Body) })
-			got, err := s.List(t.Context(), f, "", 1000)
+			got, err := listAll(t.Context(), s, f)
 			if err != nil {
 				t.Fatalf("List: %v", err)
 			}
@@ -66,11 +67,11 @@ func listFilters(t T, s Records) {
 			if len(want) < 2 {
 				continue
 			}
-			got, err = s.List(t.Context(), f, want[0].ID, 1)
+			page, err := s.List(t.Context(), f, want[0].ID, 1)
 			if err != nil {
 				t.Fatalf("List: %v", err)
 			}
-			same(t, fmt.Sprintf("List of %q, second page of one", who), got, want[1:2])
+			same(t, fmt.Sprintf("List of %q, second page of one", who), page.Records, want[1:2])
 		}
 	}
 }
@@ -98,42 +99,63 @@ func pageOrder(t T, s Records) {
 	}
 	holds(t, s, want...)
 	for _, limit := range []int{1, 7, len(ids)} {
-		for name, next := range map[string]func(after string) ([]Record, error){
-			"List": func(after string) ([]Record, error) { return s.List(t.Context(), task.Filter{}, after, limit) },
-			"Scan": func(after string) ([]Record, error) { return s.Scan(t.Context(), after, limit) },
+		for name, next := range map[string]func(after string) (Page, error){
+			"List": func(after string) (Page, error) { return s.List(t.Context(), task.Filter{}, after, limit) },
+			"Scan": func(after string) (Page, error) { return s.Scan(t.Context(), after, limit) },
 		} {
-			sameIDs(t, fmt.Sprintf("%s by %d", name, limit), walk(t, next, limit, len(ids)), ids...)
+			sameIDs(t, fmt.Sprintf("%s by %d", name, limit), walk(t, "", limit, len(ids), next), ids...)
 		}
 	}
 	// After an id that isn't there.
 	for _, after := range []string{"AA", "a\x00a", "\uFFFF\uFFFF", "\U0010FFFF\U0010FFFF", "lonG"} {
 		i, _ := slices.BinarySearch(ids, after)
-		got, err := s.Scan(t.Context(), after, 1000)
-		if err != nil {
-			t.Fatalf("Scan: %v", err)
-		}
+		got := walk(t, after, 1000, len(ids), func(after string) (Page, error) { return s.Scan(t.Context(), after, 1000) })
 		sameIDs(t, fmt.Sprintf("Scan after %q", after), got, ids[i:]...)
 	}
 }
 
-// walk reads page after page to the end.
-func walk(t T, next func(after string) ([]Record, error), limit, most int) []Record {
+// scanAll returns all records, tombstones too.
+func scanAll(ctx context.Context, s Records) ([]Record, error) {
+	return follow("", 10_000, 10_000, func(after string) (Page, error) { return s.Scan(ctx, after, 10_000) })
+}
+
+// listAll returns all records that match.
+func listAll(ctx context.Context, s Records, f task.Filter) ([]Record, error) {
+	return follow("", 10_000, 10_000, func(after string) (Page, error) { return s.List(ctx, f, after, 10_000) })
+}
+
+// walk is follow, and fails the test.
+func walk(t T, after string, limit, most int, next func(after string) (Page, error)) []Record {
 	t.Helper()
+	all, err := follow(after, limit, most, next)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return all
+}
+
+// follow reads page after page from an id to the end, which a page says and not
+// its length: at most limit records a page, and most in all.
+func follow(after string, limit, most int, next func(after string) (Page, error)) ([]Record, error) {
 	var all []Record
-	after := ""
 	for {
 		page, err := next(after)
 		if err != nil {
-			t.Fatalf("after %q: %v", after, err)
+			return nil, fmt.Errorf("after %q: %w", after, err)
 		}
-		all = append(all, page...)
-		if len(page) > limit || len(all) > most {
-			t.Fatalf("after %q: a page of %d, %d in all; want at most %d and %d", after, len(page), len(all), limit, most)
+		found := page.Records
+		all = append(all, found...)
+		switch {
+		case len(found) > limit || len(all) > most:
+			return nil, fmt.Errorf("after %q: a page of %d, %d in all; want at most %d and %d", after, len(found), len(all), limit, most)
+		case page.End:
+			return all, nil
+		case len(found) == 0:
+			return nil, fmt.Errorf("after %q: a page that is not the end holds nothing", after)
+		case page.Next < found[len(found)-1].ID:
+			return nil, fmt.Errorf("after %q: the page ends with %q, and the next one is to begin after %q", after, found[len(found)-1].ID, page.Next)
 		}
-		if len(page) < limit {
-			return all
-		}
-		after = page[len(page)-1].ID
+		after = page.Next
 	}
 }
 
@@ -143,22 +165,25 @@ func pageSizes(t T, s Records) {
 		want = append(want, record(fmt.Sprintf("%04d", i), 1, 1))
 	}
 	put(t, s, want...)
-	for _, limit := range []int{0, 1, 100, 101, 102, 250, 251} {
-		n := min(limit, 250)
+	for _, limit := range []int{1, 100, 125, 249, 250, 251} {
+		for name, next := range map[string]func(after string) (Page, error){
+			"Scan": func(after string) (Page, error) { return s.Scan(t.Context(), after, limit) },
+			"List": func(after string) (Page, error) { return s.List(t.Context(), task.Filter{}, after, limit) },
+		} {
+			same(t, fmt.Sprintf("%s by %d", name, limit), walk(t, "", limit, len(want), next), want)
+		}
+	}
+	// A limit below 1 counts as 1: a page makes way.
+	for _, limit := range []int{0, -1} {
 		got, err := s.Scan(t.Context(), "", limit)
-		if err != nil {
-			t.Fatalf("Scan: %v", err)
+		if err != nil || got.End {
+			t.Errorf("Scan of %d: end %v, %v", limit, got.End, err)
 		}
-		same(t, fmt.Sprintf("Scan of %d", limit), got, want[:n])
-		got, err = s.List(t.Context(), task.Filter{}, "", limit)
-		if err != nil {
-			t.Fatalf("List: %v", err)
-		}
-		same(t, fmt.Sprintf("List of %d", limit), got, want[:n])
+		same(t, fmt.Sprintf("Scan of %d", limit), got.Records, want[:1])
 	}
 	got, err := s.Scan(t.Context(), "0249", 10)
-	if err != nil || len(got) != 0 {
-		t.Errorf("Scan after the last: %v, %v", idsOf(got), err)
+	if err != nil || len(got.Records) != 0 || !got.End {
+		t.Errorf("Scan after the last: %v, end %v, %v", idsOf(got.Records), got.End, err)
 	}
 }
 

@@ -30,6 +30,7 @@ type T interface {
 // The stores and records that the suite works with.
 type (
 	Record = store.Record[task.Task]
+	Page   = store.Page[task.Task]
 	Old    = store.Old[task.Task, task.Filter]
 	New    = store.New[task.Task, task.Filter]
 )
@@ -39,11 +40,11 @@ type Records interface {
 	Get(ctx context.Context, ids ...string) (map[string]Record, error)
 	CompareAndSwap(ctx context.Context, rec Record, expect store.Pair) error
 	PutIfNewer(ctx context.Context, recs ...Record) error
-	List(ctx context.Context, filter task.Filter, after string, limit int) ([]Record, error)
-	Pending(ctx context.Context, after string, limit int) ([]Record, error)
+	List(ctx context.Context, filter task.Filter, after string, limit int) (Page, error)
+	Pending(ctx context.Context, after string, limit int) (Page, error)
 	CountPending(ctx context.Context) (int64, error)
 	ClearPending(ctx context.Context, marks ...store.Mark) error
-	Scan(ctx context.Context, after string, limit int) ([]Record, error)
+	Scan(ctx context.Context, after string, limit int) (Page, error)
 	Count(ctx context.Context) (int64, error)
 }
 
@@ -124,12 +125,12 @@ func (p planned) PutIfNewer(ctx context.Context, recs ...Record) error {
 	return p.old.PutIfNewer(ctx, p.epoch, recs...)
 }
 
-func (p planned) List(ctx context.Context, f task.Filter, after string, limit int) ([]Record, error) {
+func (p planned) List(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
 	page, _, err := p.old.List(ctx, f, after, limit)
 	return page, err
 }
 
-func (p planned) Pending(ctx context.Context, after string, limit int) ([]Record, error) {
+func (p planned) Pending(ctx context.Context, after string, limit int) (Page, error) {
 	page, _, err := p.old.Pending(ctx, after, limit)
 	return page, err
 }
@@ -140,7 +141,7 @@ func (p planned) ClearPending(ctx context.Context, marks ...store.Mark) error {
 	return p.old.ClearPending(ctx, marks...)
 }
 
-func (p planned) Scan(ctx context.Context, after string, limit int) ([]Record, error) {
+func (p planned) Scan(ctx context.Context, after string, limit int) (Page, error) {
 	page, _, err := p.old.Scan(ctx, after, limit)
 	return page, err
 }
