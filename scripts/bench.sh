@@ -55,14 +55,11 @@ build_baseline() {
 }
 
 go build -o "$temporary/bench" ./scripts/bench
-case ${1-} in
-'' | -h | --help | help)
-	"$temporary/bench" --help
+[ "${1-}" = --smoke ] && set -- smoke "${@:2}"
+case " ${*:---help} " in
+*' --help '* | *' -h '*)
+	"$temporary/bench" "${@:---help}"
 	exit
-	;;
---smoke)
-	shift
-	set -- smoke "$@"
 	;;
 esac
 

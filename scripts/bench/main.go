@@ -84,13 +84,15 @@ The result is printed, and written to docs/bench-MEASUREMENT.md.`,
 	for _, name := range []string{"baseline", "baseline-commit", "present", "present-commit"} {
 		cmd.PersistentFlags().Lookup(name).Hidden = true // the script gives them
 	}
+	cmd.AddGroup(&cobra.Group{ID: "measurements", Title: "Measurements:"})
 	for _, m := range measurements() {
 		cmd.AddCommand(&cobra.Command{
-			Use:   m.name,
-			Short: m.short,
-			Long:  m.long(),
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context(), m) },
+			GroupID: "measurements",
+			Use:     m.name,
+			Short:   m.short,
+			Long:    m.long(),
+			Args:    cobra.NoArgs,
+			RunE:    func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context(), m) },
 		})
 	}
 	return cmd
