@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,8 +27,8 @@ type pkg struct {
 }
 
 // load reads a package's files.
-func load(path string) (*pkg, error) {
-	out, err := exec.Command("go", "list", "-json=Dir,Name,GoFiles,TestGoFiles,XTestGoFiles", path).Output()
+func load(ctx context.Context, path string) (*pkg, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-json=Dir,Name,GoFiles,TestGoFiles,XTestGoFiles", path).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list %s: %w", path, err)
 	}
@@ -91,15 +92,18 @@ var errNoMutant = errors.New("the package with its mutants does not build")
 
 // build makes one test binary that holds all mutants that compile; those that
 // don't are named in bad. The id of a mutant is its position plus 1.
-func (p *pkg) build(ms []mutant, tmp string) (binary string, bad map[int]bool, err error) {
+func (p *pkg) build(ctx context.Context, ms []mutant, tmp string) (binary string, bad map[int]bool, err error) {
 	binary, bad = filepath.Join(tmp, "mutants.test"), map[int]bool{}
 	for {
 		if err := p.overlay(ms, bad, tmp); err != nil {
 			return "", nil, err
 		}
-		text, err := exec.Command("go", "test", "-c", "-vet=off", "-gcflags=-e", "-overlay="+filepath.Join(tmp, "overlay.json"), "-o", binary, p.path).CombinedOutput()
+		text, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-gcflags=-e", "-overlay="+filepath.Join(tmp, "overlay.json"), "-o", binary, p.path).CombinedOutput()
 		if err == nil {
 			return binary, bad, nil
+		}
+		if ctx.Err() != nil {
+			return "", nil, ctx.Err()
 		}
 		blamed := blame(string(text))
 		if len(blamed) == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -54,11 +55,11 @@ type place struct {
 
 // gremlins asks gremlins which mutants a package has. It tries none of them,
 // since it would build and run the tests once a mutant.
-func gremlins(pkg, tmp string) (found, error) {
+func gremlins(ctx context.Context, pkg, tmp string) (found, error) {
 	var f found
 	out := filepath.Join(tmp, "gremlins.json")
 	args := append([]string{"tool", "-modfile=scripts/tools/go.mod", "gremlins", "unleash", "--dry-run", "--silent", "--output", out}, more...)
-	cmd := exec.Command("go", append(args, pkg)...)
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), "GOFLAGS=-run=^$") // what is covered we find out ourselves
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return f, fmt.Errorf("gremlins: %w\n%s", err, text)

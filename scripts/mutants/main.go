@@ -56,7 +56,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	p, err := load(o.pkg)
+	p, err := load(ctx, o.pkg)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(tmp)
 	say("gremlins looks for mutants, and the tests are run to see what they cover")
-	ms, err := p.find(tmp)
+	ms, err := p.find(ctx, tmp)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	say("building %d mutants into one binary", len(ms))
-	binary, bad, err := p.build(ms, tmp)
+	binary, bad, err := p.build(ctx, ms, tmp)
 	if err != nil {
 		return err
 	}
@@ -91,16 +91,16 @@ func run(ctx context.Context, o options) error {
 }
 
 // find returns the mutants of gremlins and ours.
-func (p *pkg) find(tmp string) ([]mutant, error) {
-	f, err := gremlins(p.path, tmp)
+func (p *pkg) find(ctx context.Context, tmp string) ([]mutant, error) {
+	f, err := gremlins(ctx, p.path, tmp)
 	if err != nil {
 		return nil, err
 	}
-	short, err := p.coverage(tmp, "-short", "-skip=^("+exploring+")$")
+	short, err := p.coverage(ctx, tmp, "-short", "-skip=^("+exploring+")$")
 	if err != nil {
 		return nil, err
 	}
-	long, err := p.coverage(tmp, "-run=^("+exploring+")$")
+	long, err := p.coverage(ctx, tmp, "-run=^("+exploring+")$")
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +108,10 @@ func (p *pkg) find(tmp string) ([]mutant, error) {
 }
 
 // coverage runs tests and returns what they run.
-func (p *pkg) coverage(tmp string, args ...string) (coverage, error) {
+func (p *pkg) coverage(ctx context.Context, tmp string, args ...string) (coverage, error) {
 	profile := filepath.Join(tmp, "cover.out")
 	args = append([]string{"test", "-count=1", "-coverprofile=" + profile}, args...)
-	if out, err := exec.Command("go", append(args, p.path)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", append(args, p.path)...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("the tests fail: %w\n%s", err, out)
 	}
 	text, err := os.ReadFile(profile)

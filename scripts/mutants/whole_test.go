@@ -81,7 +81,7 @@ func inSample(t *testing.T) {
 // with both kinds of mutants in one build.
 func TestEveryFate(t *testing.T) {
 	inSample(t)
-	p, err := load(".")
+	p, err := load(t.Context(), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ sample/sample.go:27.27,27.43 1 0
 		t.Fatal(err)
 	}
 	tmp := t.TempDir()
-	binary, bad, err := p.build(ms, tmp)
+	binary, bad, err := p.build(t.Context(), ms, tmp)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func resumes(t *testing.T, p *pkg, ms []mutant, bad map[int]bool, file string, r
 			t.Fatal(err)
 		}
 		f.Close()
-		p, err := load(".")
+		p, err := load(t.Context(), ".")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,11 +207,11 @@ func TestTestsThatFailAnyway(t *testing.T) {
 	if err := os.WriteFile("bad_test.go", []byte("package sample\n\nimport \"testing\"\n\nfunc TestBad(t *testing.T) { t.Error(1) }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := load(".")
+	p, err := load(t.Context(), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, _, err := p.build(nil, t.TempDir())
+	binary, _, err := p.build(t.Context(), nil, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,11 +232,11 @@ func TestAPackageThatDoesNotBuild(t *testing.T) {
 	if err := os.WriteFile("bad_test.go", []byte("package sample\n\nvar x int = \"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := load(".")
+	p, err := load(t.Context(), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := p.build(nil, t.TempDir()); err == nil || !strings.Contains(err.Error(), "bad_test.go:3") {
+	if _, _, err := p.build(t.Context(), nil, t.TempDir()); err == nil || !strings.Contains(err.Error(), "bad_test.go:3") {
 		t.Errorf("build says %v", err)
 	}
 }
