@@ -120,7 +120,7 @@ sample/sample.go:27.27,27.43 1 0
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bench{binary: binary, dir: p.dir, fast: 5 * time.Second, slow: 5 * time.Second}
+	b := bench{binary: binary, dir: p.dir, fast: 12 * time.Second, slow: 12 * time.Second}
 	results, err := b.tryAll(t.Context(), p, ms, bad, known)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,131 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"migrate/app/store"
+)
+
+// leave puts another pending record into old, as a program that knows nothing
+// of us does: nothing wakes the relay.
+func (w *world) leave(t *testing.T, n int) {
+	t.Helper()
+	rec := copyOf(fmt.Sprintf("left-%d", n), 1, 1, "x")
+	rec.Pending = true
+	must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
+}
+
+// The relay looks now and then, and at once when it is woken; while new does
+// not take what it sends, the back-off decides, and no write wakes it.
+func TestTheRelayRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := raisedTo(t, WriteBoth, 0)
+		_, n := w.faulty()
+		s := w.at(t, WriteBoth)
+		want := func(left int64, when string) {
+			t.Helper()
+			synctest.Wait()
+			if got, _ := pending(t, w); got != left {
+				t.Errorf("%s: %d are pending, want %d", when, got, left)
+			}
+		}
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.runRelay(ctx) }()
+		synctest.Wait()
+		w.leave(t, 1)
+		time.Sleep(relayPoll - time.Millisecond)
+		want(1, "before it looks")
+		time.Sleep(time.Millisecond)
+		want(0, "once it has looked")
+		w.leave(t, 2)
+		s.relay.nudge()
+		want(0, "woken")
+		time.Sleep(relayPoll / 2)
+		n.put = errDown
+		w.leave(t, 3)
+		s.relay.nudge()
+		want(1, "new does not take it")
+		n.put = nil
+		s.relay.nudge()
+		s.relay.nudge()
+		want(1, "woken while it backs off")
+		time.Sleep(100 * time.Millisecond)
+		want(0, "after the first back-off")
+		n.put = errDown
+		w.leave(t, 4)
+		s.relay.nudge()
+		time.Sleep(time.Minute) // it backs off for longer and longer, up to 5 s and jitter
+		synctest.Wait()
+		n.put = nil
+		time.Sleep(10 * time.Second)
+		want(0, "after a long outage")
+		w.leave(t, 5)
+		s.relay.nudge()
+		want(0, "woken after the outage")
+		end()
+		must(t, <-done)
+	})
+}
+
+// An instance that can't get into place tries again; one that is in place sees
+// a greater epoch and the completion mark.
+func TestAnInstanceGetsIntoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := raisedTo(t, StopOldWrites, 0)
+		f := &failAt{n: 1}
+		f.between(w)
+		s := w.unstarted(t, StopOldWrites)
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		synctest.Wait()
+		if ready, reason, _ := s.Ready(t.Context()); ready || reason == "" {
+			t.Errorf("ready %v (%s) before it is in place", ready, reason)
+		}
+		time.Sleep(5 * settlePoll)
+		synctest.Wait()
+		if fence, _, err := s.view(); err != nil || fence.Epoch != 2 || s.final(2) {
+			t.Errorf("in place: %+v (%v), all is final: %v", fence, err, s.final(2))
+		}
+		if ready, reason, _ := s.Ready(t.Context()); !ready {
+			t.Errorf("not ready in place: %s", reason)
+		}
+		must(t, w.new.RaiseMirror(t.Context(), store.Mirror{Migration: "m", Epoch: 4, Primary: store.PrimaryNew}))
+		must(t, w.new.MarkComplete(t.Context(), 4))
+		time.Sleep(settled)
+		synctest.Wait()
+		if fence, _, err := s.view(); err != nil || fence.Epoch != 4 || !s.final(4) {
+			t.Errorf("later: %+v (%v), all is final: %v", fence, err, s.final(4))
+		}
+		end()
+		must(t, <-done)
+	})
+}
+
+// An instance at step 4 leaves the report of its compared reads by itself.
+func TestReportsAreLeftInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := raisedTo(t, ReadBoth, 1)
+		var reports []string
+		w.new = reportedNew{w.new, &reports}
+		s := w.at(t, ReadBoth)
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
+		_, _, err := s.Get(t.Context(), w.ids[0])
+		must(t, err)
+		time.Sleep(3 * settled)
+		synctest.Wait()
+		if len(reports) == 0 || reports[0] != "epoch 1: 1 equal, 0 different" {
+			t.Errorf("reported %q", reports)
+		}
+		end()
+		must(t, <-done)
+	})
+}
