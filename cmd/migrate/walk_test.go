@@ -315,7 +315,11 @@ func TestFilesAreTheirOwners(t *testing.T) {
 		if name := d.Name(); name == "nginx.pid" || name == "error.log" {
 			return nil
 		}
-		if open := info.Mode().Perm() & 0o077; open != 0 {
+		allowed := fs.FileMode(0)
+		if d.IsDir() && filepath.Dir(path) == filepath.Join(s.dir, "nginx", "routes") {
+			allowed = 0o011 // empty folders, which nginx's workers walk to without reading
+		}
+		if open := info.Mode().Perm() & 0o077 &^ allowed; open != 0 {
 			t.Errorf("%s: %v", path, info.Mode())
 		}
 		return nil
