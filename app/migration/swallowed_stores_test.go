@@ -32,6 +32,15 @@ func (f *failAt) hit(op string) error {
 	return errTold
 }
 
+// arm has the nth call from now on fail; 0 lets all pass. It returns what has
+// failed so far.
+func (f *failAt) arm(n int) (failed string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls, f.n = 0, n
+	return f.failed
+}
+
 // took returns the calls since it was asked last.
 func (f *failAt) took() []string {
 	f.mu.Lock()

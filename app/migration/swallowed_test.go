@@ -250,12 +250,11 @@ func (d deed) tryFailing(t *testing.T, n int) (failed string, err error) {
 			must(t, s.Start(t.Context()))
 		}
 	}
-	f.calls, f.n = 0, n
+	f.arm(n)
 	err = d.do(t.Context(), w, s)
-	if f.failed == "" && err != nil {
+	if failed = f.arm(0); failed == "" && err != nil {
 		t.Fatalf("without any failure: %v", err)
 	}
-	failed, f.n = f.failed, 0
 	if s != nil {
 		s.newBreaker, s.oldBreaker = breaker{}, breaker{}
 	}
