@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,11 +72,11 @@ func TestReadsUnderOldDoNotWaitForNew(t *testing.T) {
 type hangingNew struct {
 	newStore
 	hangs bool
-	asked int
+	asked atomic.Int64
 }
 
 func (n *hangingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
-	if n.asked++; !n.hangs {
+	if n.asked.Add(1); !n.hangs {
 		return n.newStore.PutIfNewer(ctx, recs...)
 	}
 	<-ctx.Done()
@@ -92,12 +93,12 @@ func TestWritesUnderOldDoNotWaitForNew(t *testing.T) {
 	s := w.at(t, ReadBoth)
 	synctest.Test(t, func(t *testing.T) {
 		defer s.endWatches()
-		write := func(entry string, want time.Duration, tries int) {
+		write := func(entry string, want time.Duration, tries int64) {
 			t.Helper()
 			began := time.Now()
 			must(t, w.appendTo(t.Context(), s, w.ids[0], entry))
-			if took := time.Since(began); took != want || hanging.asked != tries {
-				t.Errorf("%s took %v, new was asked %d times; want %v, %d", entry, took, hanging.asked, want, tries)
+			if took := time.Since(began); took != want || hanging.asked.Load() != tries {
+				t.Errorf("%s took %v, new was asked %d times; want %v, %d", entry, took, hanging.asked.Load(), want, tries)
 			}
 		}
 		first := make(chan struct{})

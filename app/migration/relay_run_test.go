@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,26 @@ func (w *world) leave(t *testing.T, n int) {
 	must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
 }
 
+// refusingNew takes no copy while it refuses.
+type refusingNew struct {
+	newStore
+	refuses atomic.Bool
+}
+
+func (n *refusingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+	if n.refuses.Load() {
+		return errDown
+	}
+	return n.newStore.PutIfNewer(ctx, recs...)
+}
+
 // The relay looks now and then, and at once when it is woken; while new does
 // not take what it sends, the back-off decides, and no write wakes it.
 func TestTheRelayRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := raisedTo(t, WriteBoth, 0)
-		_, n := w.faulty()
+		n := &refusingNew{newStore: w.new}
+		w.new = n
 		s := w.at(t, WriteBoth)
 		want := func(left int64, when string) {
 			t.Helper()
@@ -46,22 +61,22 @@ func TestTheRelayRuns(t *testing.T) {
 		s.relay.nudge()
 		want(0, "woken")
 		time.Sleep(relayPoll / 2)
-		n.put = errDown
+		n.refuses.Store(true)
 		w.leave(t, 3)
 		s.relay.nudge()
 		want(1, "new does not take it")
-		n.put = nil
+		n.refuses.Store(false)
 		s.relay.nudge()
 		s.relay.nudge()
 		want(1, "woken while it backs off")
 		time.Sleep(100 * time.Millisecond)
 		want(0, "after the first back-off")
-		n.put = errDown
+		n.refuses.Store(true)
 		w.leave(t, 4)
 		s.relay.nudge()
 		time.Sleep(time.Minute) // it backs off for longer and longer, up to 5 s and jitter
 		synctest.Wait()
-		n.put = nil
+		n.refuses.Store(false)
 		time.Sleep(10 * time.Second)
 		want(0, "after a long outage")
 		w.leave(t, 5)
