@@ -1,6 +1,7 @@
 package nginx_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -169,6 +170,48 @@ func TestSecondFolderOfAStranger(t *testing.T) {
 	defer os.RemoveAll(second)
 	if err := server.Start(t.Context()); err == nil || !strings.Contains(err.Error(), second) || !strings.Contains(err.Error(), "move it away") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A copy of a state folder has the link to the second folder of the original.
+// It neither moves the traffic there nor removes that folder.
+func TestSecondFolderOfTheOriginal(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root's nginx has a second folder")
+	}
+	first := newStage(t, 2)
+	first.with(t, first.serve(t, named("original")).port, 0)
+	original := first.Config()
+	cfg := original
+	cfg.Dir = filepath.Join(t.TempDir(), "nginx")
+	if out, err := exec.Command("cp", "-a", original.Dir, cfg.Dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cfg.Listen = fmt.Sprintf("127.0.0.1:%d", nginxtest.FreePorts(t, 1))
+	second, err := nginx.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := second.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"move before it runs", func() error { return second.Move(t.Context(), cfg.FirstPort+1) }},
+		{"start", func() error { return second.Start(t.Context()) }},
+		{"move", func() error { return second.Move(t.Context(), cfg.FirstPort+1) }},
+		{"stop", func() error { return second.Stop(t.Context()) }},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if err := first.each(t, []string{"GET"}, is(200, "original")); err != nil {
+			t.Errorf("after a %s of the copy: %v", step.name, err)
+		}
 	}
 }
 

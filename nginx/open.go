@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,10 +22,23 @@ const openLink = "open"
 
 // open is the folder that the workers walk to: ours, or the second one.
 func (s *Server) open() string {
-	if second, err := os.Readlink(s.path(openLink)); err == nil {
+	if second, err := os.Readlink(s.path(openLink)); err == nil && s.isSecond(second) {
 		return second
 	}
 	return s.cfg.Dir
+}
+
+// bases are the folders that a second one is made in: the first that can be
+// written to.
+func bases() []string { return []string{"/var/lib", "/run", os.TempDir()} }
+
+func (s *Server) secondIn(base string) string { return filepath.Join(base, "migrate-"+s.folderID()) }
+
+// isSecond reports whether a folder is the second one of this folder. The link
+// in a copy of a state folder leads to the second folder of the original, whose
+// nginx goes by it.
+func (s *Server) isSecond(path string) bool {
+	return slices.ContainsFunc(bases(), func(base string) bool { return path == s.secondIn(base) })
 }
 
 // wanted is the folder that an nginx that starts now would walk to.
@@ -34,12 +48,12 @@ func (s *Server) wanted() string {
 		return s.cfg.Dir
 	}
 	const writable = 2
-	for _, base := range []string{"/var/lib", "/run"} {
+	for _, base := range bases() {
 		if syscall.Access(base, writable) == nil {
-			return filepath.Join(base, "migrate-"+s.folderID())
+			return s.secondIn(base)
 		}
 	}
-	return filepath.Join(os.TempDir(), "migrate-"+s.folderID())
+	return s.secondIn(os.TempDir())
 }
 
 // roots are the folders that have the links: ours, and the second one if there
@@ -135,7 +149,7 @@ func (s *Server) removeOpen() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && strings.HasPrefix(filepath.Base(second), "migrate-") { // else it is not ours
+	if err == nil && s.isSecond(second) { // else only the link is ours
 		if err = os.RemoveAll(second); errors.Is(err, fs.ErrPermission) {
 			err = nil // root's nginx left it
 		}
