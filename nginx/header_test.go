@@ -120,6 +120,25 @@ func TestWithoutHost(t *testing.T) {
 	}
 }
 
+// A connection that speaks HTTP/2 or TLS to the instance would pass by all that
+// nginx hides and replaces, and by each switch. So nginx passes on no upgrade to
+// these. Clients that only try get an answer as without it.
+func TestUpgradeToAnotherHTTP(t *testing.T) {
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		s := newStage(t, 1, by)
+		s.with(t, s.serve(t, echoHeaders).port, 0)
+		for _, to := range []string{"h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.2"} {
+			got, err := raw(s.Config().Listen, "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "+to+"\r\nHTTP2-Settings: AAMAAABk\r\n\r\n")
+			if err != nil || got.status != 200 || strings.Contains(got.body, `"Upgrade"`) || got.header.Get("Connection") == "close" {
+				t.Errorf("%s: got %+v, %v", to, got, err)
+			}
+		}
+		if got := s.arrives(t, "127.0.0.1", "Host: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"); got.Get("Upgrade") != "websocket" {
+			t.Errorf("an upgrade to websocket arrives as %v", got)
+		}
+	})
+}
+
 // Headers of a size that services and browsers use pass in both directions.
 func TestLargeHeaders(t *testing.T) {
 	bothWays(t, func(t *testing.T, by nginx.Cutover) {
