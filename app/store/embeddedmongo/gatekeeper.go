@@ -122,7 +122,7 @@ const slice = 25 * time.Millisecond
 // carryOut waits for the turn and has the command done.
 func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]byte, error) {
 	if !needsTurn(req.command()) {
-		return b.roundTrip(req.message())
+		return b.answer(req) // which sends it on, or refuses it
 	}
 	g.turn.Lock()
 	defer g.turn.Unlock()

@@ -290,6 +290,12 @@ func (c command) refused() *flaw {
 	if err != nil {
 		return nil
 	}
+	if array == "" && c.upserts() {
+		query, _ := c.req.body.Lookup("query").DocumentOK()
+		if f := flawedSeed(query); f != nil {
+			return f
+		}
+	}
 	for _, e := range elements {
 		switch {
 		case single && e.Key() == array:
@@ -315,6 +321,12 @@ func (c command) refused() *flaw {
 		}
 	}
 	return nil
+}
+
+// upserts reports whether a findAndModify makes a document if it finds none.
+func (c command) upserts() bool {
+	upsert, _ := c.req.body.Lookup("upsert").BooleanOK()
+	return upsert
 }
 
 // arrays is where the commands that write have their statements.

@@ -79,6 +79,7 @@ func TestUnheldValuesAreRefused(t *testing.T) {
 				"upsert":      doc("update", "tasks", "updates", upsert(doc("_id", "new", "rev", 1), doc("$setOnInsert", doc("v", v)))),
 				"seed":        doc("update", "tasks", "updates", upsert(doc("_id", "new", "v", doc("$eq", v)), set("w", 1))),
 				"modify":      doc("findAndModify", "tasks", "query", doc("_id", "kept"), "update", set("v", v)),
+				"modify seed": doc("findAndModify", "tasks", "query", doc("_id", "new", "v", doc("$eq", v)), "update", set("w", 1), "upsert", true),
 				"modify all":  doc("findAndModify", "tasks", "query", doc("_id", "kept"), "update", doc("v", v)),
 			}
 			for how, command := range commands {
@@ -175,6 +176,8 @@ func TestUnreadableCommandsAreRefused(t *testing.T) {
 			doc("count", "tasks", "query", doc("v", bad)),
 			doc("distinct", "tasks", "key", "v", "query", doc("v", bad)),
 			doc("findAndModify", "tasks", "query", doc("v", bad), "remove", true),
+			doc("ping", 1, "comment", bad),
+			doc("hello", 1, "comment", bad),
 		} {
 			err := db.RunCommand(t.Context(), command).Err()
 			var refused mongo.CommandError
