@@ -2,10 +2,12 @@ package nginx_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"migrate/nginx"
 )
@@ -102,6 +104,25 @@ func TestCustomRejected(t *testing.T) {
 	if got, err := send(t.Context(), "GET", s.url()+"/hello", nil); err != nil || got.body != "hello" {
 		t.Errorf("got %+v, %v", got, err)
 	}
+}
+
+// One that nginx takes, and that answers in the place of what we ask nginx, is
+// put back. What it answers with is said, and is not followed.
+func TestCustomAnswersForEverything(t *testing.T) {
+	bothWays(t, func(t *testing.T, by nginx.Cutover) {
+		s := newStage(t, 2, by)
+		away := s.serve(t, named("elsewhere"))
+		s.with(t, s.serve(t, named("a")).port, 0)
+		s.SetTaking(time.Second)
+		s.custom(t, fmt.Sprintf("return 301 http://127.0.0.1:%d$request_uri;", away.port))
+		err := s.Reload(t.Context())
+		if !errors.Is(err, nginx.ErrNotSeen) || !strings.Contains(err.Error(), "301 Moved Permanently") {
+			t.Errorf("got %v", err)
+		}
+		if err := errors.Join(s.each(t, []string{"GET"}, is(200, "a")), away.got(0)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // If ours stood at the level of the server, a single directive there would drop

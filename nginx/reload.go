@@ -81,7 +81,10 @@ func (s *Server) reload(ctx context.Context, text []byte, generation string) err
 	}
 	s.cut.Add(int64(left))
 	if err := s.waitTaken(ctx, process.Pid, generation, before); err != nil {
-		return errors.Join(err, s.putBack(ctx, process, old, before))
+		if back := s.putBack(ctx, process, old, before); back != nil {
+			return errors.Join(err, back)
+		}
+		return fmt.Errorf("%w: %w", ErrNotSeen, err)
 	}
 	if _, same := head(old); same == generation {
 		return s.endWindow() // the new workers are in it, too

@@ -30,6 +30,8 @@ func (s *Server) Served(ctx context.Context) (Route, error) {
 	client := &http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true}, // and no proxy
 		Timeout:   5 * time.Second,
+		// A redirection is an answer of the operator's own, or of another program.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var route Route
 	var err error

@@ -25,6 +25,10 @@ var ErrAddressTaken = errors.New("address already in use")
 // take. The one that was there before is still there.
 var ErrRejected = errors.New("nginx rejects the configuration")
 
+// ErrNotSeen is wrapped by the error of a reload after which nginx was not seen
+// to serve the configuration. It serves the one from before again.
+var ErrNotSeen = errors.New("nginx was not seen to take the configuration, and goes by the one from before again")
+
 // How long a start or a reload may take to be seen, and nginx to check a
 // configuration.
 const (
@@ -281,8 +285,13 @@ func taken(address string) error {
 func (s *Server) waitGeneration(ctx context.Context, generation string, row int) error {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
+	var last error
 	for seen := 0; ; {
 		route, err := s.Served(ctx)
+		if err != nil && last != nil && ctx.Err() != nil {
+			err = last // this one was cut off, and says less
+		}
+		last = err
 		if err == nil && route.Generation == generation {
 			if seen++; seen == row {
 				return nil

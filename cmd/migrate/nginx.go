@@ -282,6 +282,10 @@ func runNginxReload(ctx context.Context, g *globals) error {
 	if errors.Is(err, nginx.ErrRejected) {
 		return next(err, "the running nginx goes on as it was", "migrate nginx test")
 	}
+	if errors.Is(err, nginx.ErrNotSeen) {
+		return next(err, "the running nginx goes on as it was",
+			"see that no return or rewrite in nginx/custom.conf answers for every path, then migrate nginx reload")
+	}
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (p *proxyFlags) bind(f *pflag.FlagSet) {
 		"how long nginx keeps an idle connection to an instance; shorter than the service does, 0 for not at all")
 	f.StringVar(&p.maxBody, "max-body", "default", "largest `size` of a request's body, such as 20m; 0 is no limit (default: 1 MB for the ToDo service, no limit for another)")
 	f.StringSliceVar(&p.trusted, "trusted-proxy", nil, "`network` whose X-Forwarded-* headers are believed, besides this machine, such as 10.0.0.0/8; none for no other")
-	f.StringSliceVar(&p.hide, "hide-path", nil, "`path` that is answered 404, besides /metrics and /readyz of the ToDo service; none for no other")
+	f.StringSliceVar(&p.hide, "hide-path", nil, "`path` that is answered 404, it alone and nothing below it, besides /metrics and /readyz of the ToDo service; none for no other")
 	f.BoolVar(&p.accessLog, "access-log", false, "write a line for each request to nginx/logs/access.log")
 	for _, name := range []string{"max-body"} {
 		f.Lookup(name).DefValue = "" // its usage says it
