@@ -99,6 +99,17 @@ func IdentifyNew(ctx context.Context, db Databases) (string, error) {
 	return s.Identify(ctx)
 }
 
+// LastProbe names the last write to the new database that no record feels; empty
+// before any. It changes nothing.
+func LastProbe(ctx context.Context, db Databases) (string, error) {
+	s, err := OpenNewBriefly(ctx, db)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	return s.LastProbe(ctx)
+}
+
 // CheckNew returns an error when the new database can't be reached. It says
 // nothing of what is in it.
 func CheckNew(ctx context.Context, db Databases) error {

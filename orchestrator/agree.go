@@ -34,13 +34,15 @@ func (op *operation) agree(ctx context.Context, v view, opts SpawnOptions) (*Dat
 		asked.Migration = was.Migration
 	}
 	asked.Untouched = was.Untouched
-	d := Difference{Was: was}
+	d := op.o.difference(op.state, was, asked)
+	if op.dry {
+		d.Touch = nil
+	}
 	oldFixed, newFixed := was.Migration != "", !was.Untouched
 	for _, i := range v.staying() {
 		oldFixed, newFixed = oldFixed || len(i.Own) == 0, newFixed || i.holdsNew()
 	}
-	d.Old = oldFixed && was.SQLite != asked.SQLite
-	d.New = newFixed && (was.MongoURI != asked.MongoURI || was.MongoDB != asked.MongoDB)
+	d.Old, d.New = d.Old && oldFixed, d.New && newFixed
 	if was.Migration != "" && was.Migration != asked.Migration {
 		return nil, otherDatabases(was, asked)
 	}
@@ -61,10 +63,45 @@ func (v view) staying() []Instance {
 	return v.others
 }
 
-// Difference says which databases are named otherwise than they are remembered.
+// Difference says which databases are named otherwise than they are remembered,
+// and how to find out whether they are the same ones all the same. A copy has the
+// migration id of what it was copied from.
 type Difference struct {
 	Was      Databases
 	Old, New bool
+
+	// Running are the ports of the instances that have the remembered ones open.
+	Running []int
+	// Touch has one of them write to the new database what no record feels; nil
+	// where none runs that holds it, and in a dry run.
+	Touch func(context.Context) error
+}
+
+// Difference compares databases with those that are remembered.
+func (o *Orchestrator) Difference(asked Databases) (Difference, error) {
+	s, _, err := o.load()
+	if err != nil || s.Databases == nil {
+		return Difference{}, err
+	}
+	asked.MongoURI = redact.URI(asked.MongoURI)
+	return o.difference(s, *s.Databases, asked), nil
+}
+
+func (o *Orchestrator) difference(s *State, was, asked Databases) Difference {
+	d := Difference{
+		Was: was, Old: was.SQLite != asked.SQLite,
+		New: was.MongoURI != asked.MongoURI || was.MongoDB != asked.MongoDB,
+	}
+	for _, i := range s.running() {
+		if len(i.Own) > 0 {
+			continue
+		}
+		d.Running = append(d.Running, i.Port)
+		if i.holdsNew() && i.Admin {
+			d.Touch = func(ctx context.Context) error { return o.admin(i).post(ctx, "/probe") }
+		}
+	}
+	return d
 }
 
 func otherDatabases(was, asked Databases) error {

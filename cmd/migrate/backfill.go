@@ -65,7 +65,11 @@ for.`,
 }
 
 func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
-	s, err := g.stores(ctx)
+	open := g.stores
+	if o.dryRun {
+		open = g.storesToRead
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return err
 	}

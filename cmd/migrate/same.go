@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -41,8 +44,13 @@ func (g *globals) nameDatabase(cmd *cobra.Command) error {
 }
 
 // same proves that databases that are named otherwise than those in use are the
-// same ones: the migration id in each is that of the service.
+// same ones. The migration id in each must be that of the service. Since a copy
+// has it too, the file must be the same file, and the new database must show what
+// an instance that runs writes to the one in use.
 func same(ctx context.Context, db app.Databases, d orchestrator.Difference) error {
+	if !d.Old && !d.New {
+		return nil
+	}
 	id := d.Was.Migration
 	if id == "" {
 		var err error
@@ -58,6 +66,9 @@ func same(ctx context.Context, db app.Databases, d orchestrator.Difference) erro
 		if held != id {
 			return otherwise(fmt.Errorf("%w: the old database %s is of %s, and the one in use, %s, of migration %s", store.ErrStranger, db.SQLite, migrationNamed(held), d.Was.SQLite, id))
 		}
+		if err := sameFile(d, db.SQLite); err != nil {
+			return err
+		}
 	}
 	if !d.New {
 		return nil
@@ -71,7 +82,86 @@ func same(ctx context.Context, db app.Databases, d orchestrator.Difference) erro
 	if held != id {
 		return otherwise(fmt.Errorf("%w: the new database %s is of %s, and the one in use, %s, of migration %s", store.ErrStranger, newNamed(db), migrationNamed(held), was, id))
 	}
+	return sameServer(ctx, db, d)
+}
+
+// sameFile refuses a copy of the old database: what was written since it was made
+// is only in the file in use. It refuses another name of the same file, too, since
+// SQLite would keep another -wal beside that one. The same folder may have another
+// path. A file that was moved while nothing had it open is no copy.
+func sameFile(d orchestrator.Difference, asked string) error {
+	_, err := os.Stat(d.Was.SQLite)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(d.Running) == 0:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return next(fmt.Errorf("%w: the old database that is in use is %s, which is no longer there, and nothing shows that %s is the file that port %d has open",
+			orchestrator.ErrUsage, d.Was.SQLite, asked, d.Running[0]), "nothing was changed", "move the file back, or end every instance with migrate stop --all --yes before it is moved; then repeat the command")
+	case err != nil:
+		return otherwise(fmt.Errorf("the old database that is in use is %s, and nothing shows that %s is the same one: %w", d.Was.SQLite, asked, err))
+	}
+	if filepath.Base(asked) == filepath.Base(d.Was.SQLite) && oneFile(asked, d.Was.SQLite) && oneFile(filepath.Dir(asked), filepath.Dir(d.Was.SQLite)) {
+		return nil
+	}
+	return next(fmt.Errorf("%w: the old database %s is not %s, which is in use, but a copy or another name of it: what was written to the one in use may be missing in it", orchestrator.ErrUsage, asked, d.Was.SQLite),
+		"nothing was changed", "leave --sqlite out; to have the file elsewhere, migrate stop --all --yes, then move it (a copy, with the other left in place, is refused), then repeat the command")
+}
+
+// oneFile reports whether two paths lead to one file or folder.
+func oneFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// sameServer refuses a copy of the new database: an instance writes to the one in
+// use, and that must show here. Where no instance runs that could, the migration
+// id must do.
+func sameServer(ctx context.Context, db app.Databases, d orchestrator.Difference) error {
+	if d.Touch == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
+	defer cancel()
+	before, err := app.LastProbe(ctx, db)
+	if err == nil {
+		err = d.Touch(ctx)
+	}
+	var after string
+	if err == nil {
+		after, err = app.LastProbe(ctx, db)
+	}
+	if err != nil {
+		return next(fmt.Errorf("%w: the new database that is in use is %s, %s, and whether %s is the same one can't be found out now: %w", orchestrator.ErrNotReady, d.Was.MongoURI, d.Was.MongoDB, newNamed(db), err),
+			"nothing was changed", "leave --mongo-uri and --mongo-db as they were, or repeat the command once the new database answers")
+	}
+	if before == after {
+		return next(fmt.Errorf("%w: the new database %s is another one of the same migration than the one in use, %s, %s: what the service writes there does not come to it. Is it a copy?", orchestrator.ErrUsage, newNamed(db), d.Was.MongoURI, d.Was.MongoDB),
+			"nothing was changed", "leave --mongo-uri and --mongo-db as they were")
+	}
 	return nil
+}
+
+// sameAsKept is same for a command that opens both databases itself.
+func sameAsKept(ctx context.Context, o *orchestrator.Orchestrator, db app.Databases) error {
+	d, err := o.Difference(orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB})
+	if err != nil {
+		return err
+	}
+	return same(ctx, db, d)
+}
+
+// looksSame is sameAsKept for a command that only reads: it has nothing written.
+func looksSame(ctx context.Context, o *orchestrator.Orchestrator, db app.Databases) error {
+	d, err := o.Difference(orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB})
+	if err != nil {
+		return err
+	}
+	d.Touch = nil
+	return same(ctx, db, d)
 }
 
 func otherwise(err error) error {

@@ -29,6 +29,16 @@ type stores struct {
 // stores opens both databases of the state folder. They must have been in
 // contact before: a command never makes first contact by the way.
 func (g *globals) stores(ctx context.Context) (*stores, error) {
+	return g.storesThat(ctx, sameAsKept)
+}
+
+// storesToRead is stores for a command that only reads.
+func (g *globals) storesToRead(ctx context.Context) (*stores, error) {
+	return g.storesThat(ctx, looksSame)
+}
+
+// storesThat opens both databases if they are the ones in use, which same proves.
+func (g *globals) storesThat(ctx context.Context, same func(context.Context, *orchestrator.Orchestrator, app.Databases) error) (*stores, error) {
 	o, _, err := g.begunFolder()
 	if err != nil {
 		return nil, err
@@ -45,6 +55,9 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 			fmt.Sprintf("put the file back, or say with --sqlite where it is; at step %d it is no longer needed", lastStep))
 	}
 	if err := checkPrepared(ctx, db); err != nil {
+		return nil, err
+	}
+	if err := same(ctx, o, db); err != nil {
 		return nil, err
 	}
 	db.Timeout = app.PageTimeout

@@ -63,7 +63,11 @@ stale or different in the primary.`,
 }
 
 func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
-	s, err := g.stores(ctx)
+	open := g.stores
+	if o.dryRun {
+		open = g.storesToRead
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return err
 	}

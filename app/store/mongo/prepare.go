@@ -179,6 +179,24 @@ const probeID = "probe"
 // nothing might wait for nobody.
 func newToken() bson.D { return bson.D{{Key: "token", Value: bson.NewObjectID()}} }
 
+// LastProbe returns the token of the last probe; empty before any. It changes
+// nothing.
+func (s *Store[B, F]) LastProbe(ctx context.Context) (string, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.end()
+	var held struct {
+		Token bson.ObjectID `bson:"token"`
+	}
+	err = s.meta.FindOne(c, bson.D{{Key: "_id", Value: probeID}}).Decode(&held)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return "", nil
+	}
+	return held.Token.Hex(), c.unread(err)
+}
+
 // ProbeRecord implements [store.NewMeta]. The record's _id is an ObjectID, where
 // all others have a text: no page shows it, and it can't meet a record's. One
 // that was left by a death in the middle is never seen either.
