@@ -158,3 +158,30 @@ func TestStopSparesASuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A worker that was just forked has its master's title. A look at the workers that
+// misses it takes one configuration for another's end.
+func TestWorkersByTitle(t *testing.T) {
+	for title, want := range map[string]int{
+		"nginx: worker process":                  1,
+		"nginx: master process nginx -p /folder": 1,
+		"nginx: worker process is shutting down": 0,
+		"nginx: cache manager process":           0,
+	} {
+		child := exec.Command("cat")
+		child.Args[0] = title
+		in, err := child.StdinPipe()
+		if err == nil {
+			err = child.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := nginx.Serving(os.Getpid()); got != want || err != nil {
+			t.Errorf("%q: %d serve, %v; want %d", title, got, err, want)
+		}
+		if err := errors.Join(in.Close(), child.Wait()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -276,7 +276,8 @@ type worker struct {
 	outgoing bool // it accepts no more connections, and ends with those it has
 }
 
-// workers are those of a master.
+// workers are those of a master. One that was forked a moment ago has the title of
+// its master still, and may serve before it has its own: it counts, too.
 func workers(master int) ([]worker, error) {
 	pids, err := children(master)
 	if err != nil {
@@ -288,7 +289,8 @@ func workers(master int) ([]worker, error) {
 		if err != nil {
 			return nil, err
 		}
-		if title, is := strings.CutPrefix(found.command, "nginx: worker process"); is {
+		title, is := strings.CutPrefix(found.command, "nginx: worker process")
+		if is || strings.HasPrefix(found.command, masterTitle) {
 			all = append(all, worker{pid, found.started, strings.Contains(title, "shutting down")})
 		}
 	}
