@@ -248,13 +248,17 @@ func TestOneFamilyTaken(t *testing.T) {
 	}
 }
 
-// With an access log there is a line for each request, with the instance that
-// answered; what we ask ourselves is not in it.
+// With an access log there is a line for each request, with each instance that
+// was asked; what we ask ourselves is not in it.
 func TestAccessLog(t *testing.T) {
-	s := newStageOf(t, 1, func(cfg *nginx.Config) { cfg.AccessLog = true })
-	live := s.serve(t, named("live"))
+	s := newStageOf(t, 2, func(cfg *nginx.Config) { cfg.AccessLog = true })
+	live, dying := s.serve(t, named("live")), s.dying(t, func() {})
 	s.with(t, live.port, 0)
 	if err := s.each(t, []string{"GET", "POST"}, is(200, "live")); err != nil {
+		t.Fatal(err)
+	}
+	s.with(t, dying.port, live.port)
+	if err := errors.Join(s.each(t, []string{"POST"}, down("outcome_unknown")), s.each(t, []string{"GET"}, is(200, "live"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Stop(t.Context()); err != nil { // what it has to write is written
@@ -265,7 +269,20 @@ func TestAccessLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[1], `"POST /tasks HTTP/1.1" 200 4`) || !strings.Contains(lines[1], fmt.Sprintf(" i%d ", live.port)) {
-		t.Errorf("got %q", lines)
+	address := func(in *instance) string { return fmt.Sprintf("127.0.0.1:%d", in.port) }
+	want := [][2]string{
+		{`"GET /tasks HTTP/1.1" 200 4`, address(live)},
+		{`"POST /tasks HTTP/1.1" 200 4`, address(live)},
+		{`"POST /tasks HTTP/1.1" 503 `, address(dying)},
+		{`"GET /tasks HTTP/1.1" 200 4`, address(dying) + " : " + address(dying) + " : " + address(live)},
+	}
+	for n, line := range lines {
+		if len(lines) != len(want) || !strings.Contains(line, want[n][0]) || !strings.Contains(line, `"`+want[n][1]+`"`) {
+			t.Errorf("line %d: %s", n, line)
+		}
+	}
+	faults, err := os.ReadFile(filepath.Join(s.Config().Dir, "logs", "error.log"))
+	if err != nil || strings.Contains(string(faults), "[crit]") {
+		t.Errorf("%s, %v", faults, err)
 	}
 }
