@@ -27,6 +27,10 @@ const (
 	awayAtMost = 5 * time.Second
 	// lookLimit ends a look.
 	lookLimit = 5 * time.Second
+	// lately is how old an answer of the primary may be while the next one is
+	// awaited: a primary under load is slow for every instance alike, and no
+	// reason to refuse the way back to another one.
+	lately = 10 * time.Second
 )
 
 // oldView is what a look at old has found.
@@ -124,6 +128,16 @@ func (f sight[T]) trouble(limit time.Duration) error {
 	return nil
 }
 
+// ofPrimary returns the trouble with a primary, or, if it has answered well
+// lately and is only late with its next answer, says so in late.
+func (f sight[T]) ofPrimary() (late, trouble error) {
+	err := f.trouble(away)
+	if err != nil && f.err == nil && !f.at.IsZero() && time.Since(f.at) < lately {
+		return err, nil
+	}
+	return nil, err
+}
+
 // limit is how long a look at the database that is not the primary may take. One
 // that is only slow has been slow before.
 func (f sight[T]) limit() time.Duration { return min(max(away, 5*f.slow), awayAtMost) }
@@ -164,7 +178,10 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 	}
 	old := s.watchOld.wait(ctx, primaryPatience)
 	fence = old.v.fence
-	err := old.trouble(away)
+	late, err := old.ofPrimary()
+	if late != nil {
+		degraded = fmt.Sprintf("old database: %v", late)
+	}
 	if err == nil {
 		_, err = s.plan(fence)
 	}
@@ -175,30 +192,45 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 	case err != nil:
 		return false, fmt.Sprintf("old database: %v", err), "", fence
 	case !s.step.HasNew():
-		return true, "", "", fence
+		return true, "", degraded, fence
 	}
-	limit := s.watchNew.known().limit()
 	if fence.Primary == store.PrimaryNew {
-		patience, limit = primaryPatience, away
-	}
-	err = s.judgeNew(s.watchNew.rest(ctx, patience), limit)
-	if err == nil && fence.Primary == store.PrimaryOld {
-		err = s.newBreaker.trouble()
+		if late, err = s.judgePrimaryNew(ctx); err != nil {
+			return false, fmt.Sprintf("new database: %v", err), "", fence
+		}
+	} else if late = s.judgeNew(s.watchNew.rest(ctx, patience)); late == nil {
+		late = s.newBreaker.trouble()
 	}
 	switch {
-	case err == nil:
-		return true, "", "", fence
-	case errors.Is(err, store.ErrStranger), fence.Primary == store.PrimaryNew:
-		return false, fmt.Sprintf("new database: %v", err), "", fence
+	case errors.Is(late, store.ErrStranger):
+		return false, fmt.Sprintf("new database: %v", late), "", fence
+	case late != nil:
+		degraded = joined(degraded, fmt.Sprintf("new database: %v", late))
 	}
-	return true, "", fmt.Sprintf("new database: %v", err), fence
+	return true, "", degraded, fence
 }
 
-// judgeNew returns what is wrong with new, that it is a stranger's included.
-func (s *Service[B, F]) judgeNew(f sight[newView], limit time.Duration) error {
-	if err := f.trouble(limit); err != nil {
+// judgeNew returns what is wrong with new while it is not the primary, that it
+// is a stranger's included.
+func (s *Service[B, F]) judgeNew(f sight[newView]) error {
+	if err := f.trouble(f.limit()); err != nil {
 		return err
 	}
+	return s.judgeMigration(f)
+}
+
+// judgePrimaryNew waits for new, which is the primary, and returns what is wrong
+// with it, or in late that it is slow to answer.
+func (s *Service[B, F]) judgePrimaryNew(ctx context.Context) (late, trouble error) {
+	f := s.watchNew.rest(ctx, primaryPatience)
+	late, err := f.ofPrimary()
+	if err == nil {
+		err = s.judgeMigration(f)
+	}
+	return late, err
+}
+
+func (s *Service[B, F]) judgeMigration(f sight[newView]) error {
 	if err := s.own(f.v.migration); err != nil {
 		return err
 	}
@@ -219,14 +251,18 @@ func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason
 	if s.old != nil {
 		s.watchOld.look()
 	}
-	if err := s.judgeNew(s.watchNew.rest(ctx, primaryPatience), away); err != nil {
+	late, err := s.judgePrimaryNew(ctx)
+	if err != nil {
 		return false, fmt.Sprintf("new database: %v", err), "", fence
 	}
+	if late != nil {
+		degraded = fmt.Sprintf("new database: %v", late)
+	}
 	if s.old == nil {
-		return true, "", "", fence
+		return true, "", degraded, fence
 	}
 	if err := s.watchOld.rest(ctx, patience).trouble(awayAtMost); err != nil {
-		degraded = fmt.Sprintf("old database: %v", err)
+		degraded = joined(fmt.Sprintf("old database: %v", err), degraded)
 	}
 	return true, "", degraded, fence
 }
