@@ -173,6 +173,27 @@ func TestSecondFolderOfAStranger(t *testing.T) {
 	}
 }
 
+// A second folder that somebody has removed is made anew by a start, while nginx
+// runs, and a stop of nginx doesn't miss it.
+func TestSecondFolderLost(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root's nginx has a second folder")
+	}
+	s := newStage(t, 1)
+	s.with(t, s.serve(t, named("live")).port, 0)
+	for _, again := range []func() error{func() error { return s.Start(t.Context()) }, func() error { return s.Stop(t.Context()) }} {
+		if err := os.RemoveAll(filepath.Dir(s.LinkPath())); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.each(t, []string{"GET"}, down("unavailable")); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(again(), s.Start(t.Context()), s.each(t, []string{"GET"}, is(200, "live"))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A copy of a state folder has the link to the second folder of the original.
 // It neither moves the traffic there nor removes that folder.
 func TestSecondFolderOfTheOriginal(t *testing.T) {

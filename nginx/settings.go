@@ -121,7 +121,9 @@ func ParseTrusted(texts []string) ([]netip.Prefix, error) {
 			}
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
 		}
-		all = append(all, prefix.Masked())
+		if prefix = prefix.Masked(); !slices.Contains(all, prefix) { // nginx warns of one that it gets twice
+			all = append(all, prefix)
+		}
 	}
 	return all, nil
 }

@@ -40,8 +40,8 @@ func (x *examination) served(ctx context.Context) {
 	case err != nil:
 		x.fail("proxy", "see nginx/logs/error.log in the state folder; migrate nginx stop --yes, then start", "process %d runs, but %v", st.PID, err)
 	case route.Live == 0 && st.Live != 0:
-		x.fail("proxy", "let nginx's user walk to it: every folder above nginx/ needs the x permission for it",
-			"its workers can't follow the link %s/live", x.Proxy.Config().Dir)
+		x.fail("proxy", "migrate nginx start, which makes what they need where they can walk to it",
+			"its workers can't follow the link %s", x.Proxy.LinkPath())
 	case route.Live != st.Live || route.Fallback != st.Fallback:
 		x.fail("proxy", "migrate status; then migrate switch", "it serves ports %d and %d, the links name %d and %d",
 			route.Live, route.Fallback, st.Live, st.Fallback)
@@ -70,10 +70,18 @@ func (x *examination) stopped(st nginx.Status) {
 	}
 }
 
+// firstLine is the first line of an error. Of what nginx says, it is the first one
+// that is no warning: nginx rejects nothing over a warning.
 func firstLine(err error) string {
-	if errors.Is(err, nginx.ErrRejected) {
-		err = errors.New(strings.TrimSpace(err.Error()))
+	text := strings.TrimSpace(err.Error())
+	if before, said, found := strings.Cut(text, "nginx: [warn]"); found && errors.Is(err, nginx.ErrRejected) {
+		for line := range strings.Lines(said) {
+			if strings.HasPrefix(line, "nginx: [") && !strings.HasPrefix(line, "nginx: [warn]") {
+				text = before + line
+				break
+			}
+		}
 	}
-	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ := strings.Cut(text, "\n")
 	return line
 }
