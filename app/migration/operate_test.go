@@ -40,6 +40,15 @@ func TestStatusShowsTheRelaysError(t *testing.T) {
 	if st := s.Status(t.Context()); !strings.Contains(st.RelayError, errDown.Error()) || st.Relayed != 0 || st.Pending != 1 {
 		t.Errorf("relay error %q, %d relayed, %d pending", st.RelayError, st.Relayed, st.Pending)
 	}
+	// A pass that somebody else gave up says nothing about the database.
+	given, up := context.WithCancel(t.Context())
+	up()
+	if err := s.relayPass(given); err == nil {
+		t.Fatal("a pass that was given up has found nothing wrong")
+	}
+	if st := s.Status(t.Context()); !strings.Contains(st.RelayError, errDown.Error()) {
+		t.Errorf("after a pass that was given up: relay error %q", st.RelayError)
+	}
 	n.put = nil
 	must(t, s.relayPass(t.Context()))
 	if st := s.Status(t.Context()); st.RelayError != "" || st.Relayed != 1 {

@@ -114,7 +114,10 @@ func (s *Service[B, F]) relayPass(ctx context.Context) error {
 		if err != nil {
 			n = 0
 		}
-		s.relay.note(n, err)
+		// A pass that its caller gave up, as a drain does, has not failed.
+		if err == nil || ctx.Err() == nil {
+			s.relay.note(n, err)
+		}
 		if sent += n; err == nil && page.End && sent == 0 {
 			err = s.tryNew(ctx)
 		}
