@@ -67,6 +67,9 @@ func pendingText(n int64) string {
 	if n < 0 {
 		return "it can't be told how many of its writes are still to be replicated"
 	}
+	if n == 1 {
+		return "1 write is still to be replicated"
+	}
 	return fmt.Sprintf("%d writes are still to be replicated", n)
 }
 

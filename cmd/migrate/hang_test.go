@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +49,10 @@ func TestNewDatabaseHangs(t *testing.T) {
 	if !waitFor(t.Context(), time.Minute, func() bool { return strings.Contains(s.must("status"), "serves, but: new database") }) {
 		t.Errorf("status does not say that the new database hangs:\n%s", s.must("status"))
 	}
+	// What the hints name for a server that is down tells of one that hangs.
+	hangs := []string{fmt.Sprintf("(process %d) runs, but does not answer", pid), fmt.Sprintf("kill -CONT %d", pid)}
+	s.refused(3, hangs, "mongo", "start")
+	s.refused(3, hangs, "mongo", "status")
 	if out, _, code := s.run("gates"); code != 4 || !strings.Contains(out, "REFUSES") {
 		t.Errorf("gates: exit %d\n%s", code, out)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"migrate/app"
 	"migrate/app/store"
 	"migrate/app/store/embeddedmongo"
 	"migrate/nginx"
@@ -58,8 +59,8 @@ anything else use a real MongoDB and say where it is with --mongo-uri.`,
 	}
 	cmd.AddCommand(start, ends(serve, endsTerminal), stop,
 		&cobra.Command{
-			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server runs; exits 3 if not", Args: noArgs,
-			RunE: func(*cobra.Command, []string) error { return runMongoStatus(g) },
+			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server runs and answers; exits 3 if not", Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStatus(cmd.Context(), g) },
 		})
 	return cmd
 }
@@ -184,14 +185,16 @@ func localAddress(uri string) (string, bool) {
 }
 
 func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, listen string) (mongoAnswer, error) {
-	if _, running, err := o.DaemonStatus(mongoDaemon); err != nil {
-		return mongoAnswer{}, err
-	} else if !running {
-		if err := checkFree(listen, "--mongo-listen"); err != nil {
-			return mongoAnswer{}, err
-		}
+	d, running, err := o.DaemonStatus(mongoDaemon)
+	if err == nil && running {
+		err = mustAnswer(ctx, d)
+	} else if err == nil {
+		err = checkFree(listen, "--mongo-listen")
 	}
-	d, err := o.StartDaemon(ctx, orchestrator.DaemonOptions{
+	if err != nil {
+		return mongoAnswer{}, err
+	}
+	d, err = o.StartDaemon(ctx, orchestrator.DaemonOptions{
 		Name:    mongoDaemon,
 		Command: []string{g.self, "mongo", "serve", "--dir", o.Dir(), "--mongo-listen", listen},
 		Timeout: 30 * time.Second,
@@ -210,6 +213,18 @@ func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, 
 		return mongoAnswer{}, err
 	}
 	return mongoAnswer{Running: true, URI: "mongodb://" + listenOf(d) + "/", PID: d.Process.PID, Log: d.Log}, nil
+}
+
+// mustAnswer refuses to call an embedded server running that answers nobody: one that
+// was stopped by a signal still takes connections.
+func mustAnswer(ctx context.Context, d orchestrator.Daemon) error {
+	err := app.CheckNew(ctx, app.Databases{MongoURI: "mongodb://" + listenOf(d) + "/", MongoDB: defaultDatabase})
+	if err == nil {
+		return nil
+	}
+	pid := d.Process.PID
+	return next(fmt.Errorf("%w: the embedded server at %s (process %d) runs, but does not answer: %w", orchestrator.ErrNotReady, listenOf(d), pid, err),
+		"it was left as it is", fmt.Sprintf("kill -CONT %d, if it was stopped by a signal; else migrate mongo stop --yes, then migrate mongo start", pid))
 }
 
 // checkFree names a port that is taken, and the flag that changes it.
@@ -327,7 +342,7 @@ func mayBe(uri, listen string) bool {
 	return plain && slices.ContainsFunc(strings.Split(hosts, ","), func(host string) bool { return strings.HasSuffix(host, ":"+port) })
 }
 
-func runMongoStatus(g *globals) error {
+func runMongoStatus(ctx context.Context, g *globals) error {
 	o, _, err := g.orchestrator()
 	if err != nil {
 		return err
@@ -340,8 +355,11 @@ func runMongoStatus(g *globals) error {
 	if running {
 		a = mongoAnswer{Running: true, URI: "mongodb://" + listenOf(d) + "/", PID: d.Process.PID, Log: d.Log}
 	}
-	if err := g.answerMongo(a); err != nil || running {
+	if err := g.answerMongo(a); err != nil {
 		return err
+	}
+	if running {
+		return mustAnswer(ctx, d)
 	}
 	return next(fmt.Errorf("%w: the embedded server", orchestrator.ErrNotReady), "its data is in place if it ran before", "migrate mongo start")
 }
