@@ -94,12 +94,14 @@ func TestHidePath(t *testing.T) {
 // chunked hides the length of a body.
 func chunked(size int) io.Reader { return struct{ io.Reader }{bytes.NewReader(make([]byte, size))} }
 
-// tooLarge says how an answer is not our own 413.
-func tooLarge(a answer) error {
-	if a.status != http.StatusRequestEntityTooLarge || a.code() != "too_large" {
-		return fmt.Errorf("got %d %q, want 413 too_large", a.status, a.body)
+// tooLarge says how an answer is not our own 413, which names the limit.
+func tooLarge(limit int64) func(answer) error {
+	return func(a answer) error {
+		if a.status != http.StatusRequestEntityTooLarge || a.code() != "too_large" || !strings.Contains(a.body, fmt.Sprintf(" %d bytes", limit)) {
+			return fmt.Errorf("got %d %q, want 413 too_large with the limit %d", a.status, a.body, limit)
+		}
+		return nil
 	}
-	return nil
 }
 
 // sends POSTs a body of this size, with and without its length, and judges.
@@ -160,8 +162,12 @@ func TestMaxBody(t *testing.T) {
 					t.Error(err)
 				}
 				before := live.arrived.Load()
+				limit := int64(mb)
+				if test.max != nil {
+					limit = *test.max
+				}
 				if test.fail != 0 {
-					if err := s.sends(t, test.fail, tooLarge); err != nil {
+					if err := s.sends(t, test.fail, tooLarge(limit)); err != nil {
 						t.Error(err)
 					}
 				}

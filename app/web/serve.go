@@ -80,8 +80,8 @@ func (s *Server) httpServer(requests context.Context, h http.Handler) *http.Serv
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       60 * time.Second,
 		WriteTimeout:      writeTimeout,
-		// Longer than nginx keeps a connection to an upstream (60 s), or a
-		// reused one could meet its end with a request on it.
+		// Longer than nginx keeps a connection to an upstream (1 s, or what the
+		// operator says), or a reused one could meet its end with a request on it.
 		IdleTimeout:    120 * time.Second,
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
