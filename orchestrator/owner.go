@@ -39,18 +39,26 @@ func (o *Orchestrator) HandOver() error {
 	if owner == nil {
 		return nil
 	}
-	return filepath.WalkDir(o.cfg.Dir, func(path string, entry fs.DirEntry, err error) error {
+	// The owner can change the folder meanwhile: nothing outside of it may be given
+	// away, by a link that takes a folder's place or by another name of a file.
+	root, err := os.OpenRoot(o.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return unlessGone(err)
 		}
-		info, err := entry.Info()
+		info, err := root.Lstat(path)
 		if err != nil {
 			return unlessGone(err)
 		}
-		if sys, ok := info.Sys().(*syscall.Stat_t); !ok || sys.Uid != 0 {
+		sys, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || sys.Uid != 0 || info.Mode().IsRegular() && sys.Nlink > 1 {
 			return nil
 		}
-		return unlessGone(os.Lchown(path, int(owner.Uid), int(owner.Gid)))
+		return unlessGone(root.Lchown(path, int(owner.Uid), int(owner.Gid)))
 	})
 }
 
