@@ -1,5 +1,5 @@
-// Command odd is a service of somebody's own: ready at /up alone, once BOOT has
-// passed, and at /config as CONFIG says: hang, 500, or a JSON text.
+// Command odd is a service of somebody's own: ready at /up alone, once it was
+// asked there BOOT times, and at /config as CONFIG says: hang, 500, or a JSON text.
 package main
 
 import (
@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,11 +17,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	boot, _ := time.ParseDuration(os.Getenv("BOOT")) // none: at once
-	ready := time.Now().Add(boot)
+	boot, _ := strconv.ParseInt(os.Getenv("BOOT"), 10, 64) // none: at once
+	var asked atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("/up", func(w http.ResponseWriter, _ *http.Request) {
-		if time.Now().Before(ready) {
+		if asked.Add(1) <= boot {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
