@@ -28,7 +28,9 @@ func guest(t *testing.T) (s *site, as func(uid uint32, args ...string) (string, 
 	t.Cleanup(func() { _ = os.RemoveAll(top) })
 	program, err := os.ReadFile(s.bin)
 	if err == nil {
-		err = errors.Join(os.Chmod(top, 0o755), os.WriteFile(filepath.Join(top, "migrate"), program, 0o755),
+		bin := filepath.Join(top, "migrate")
+		err = errors.Join(os.Chmod(top, 0o755), os.WriteFile(bin, program, 0o755),
+			os.Chmod(bin, 0o755), // whatever the umask is: a command that another test runs in this process may have set it
 			os.Mkdir(filepath.Join(top, "state"), 0o700))
 	}
 	if err != nil {

@@ -157,9 +157,9 @@ func TestWalkByHand(t *testing.T) {
 	b.create("at step 1")
 	b.all("step 1")
 
-	s.refused(2, []string{port(0), "migrate"}, spawn(0, 2)...)                                          // its port is taken
-	s.refused(2, []string{"step 3", "step 1"}, spawn(1, 3)...)                                          // two steps away
-	s.refused(2, []string{"remembered", file}, append(spawn(1, 2), "--sqlite", "/elsewhere.sqlite")...) // other databases
+	s.refused(2, []string{port(0), "migrate"}, spawn(0, 2)...)                                                                // its port is taken
+	s.refused(2, []string{"step 3", "step 1"}, spawn(1, 3)...)                                                                // two steps away
+	s.refused(2, []string{"in use is " + file, "/elsewhere.sqlite"}, append(spawn(1, 2), "--sqlite", "/elsewhere.sqlite")...) // other databases
 	s.refused(3, []string{"exit", "migrate"}, append(spawn(1, 2), "--", "false")...)
 	s.refused(2, []string{"active", "--yes"}, "stop", port(0))
 
