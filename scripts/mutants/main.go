@@ -17,8 +17,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 type options struct {
@@ -28,6 +31,7 @@ type options struct {
 	page    string
 	reuse   bool
 	quick   bool
+	jobs    int
 	fast    time.Duration
 	slow    time.Duration
 }
@@ -40,6 +44,7 @@ func main() {
 	flag.StringVar(&o.page, "page", "docs/mutants.md", "the page to write; \"\" writes none")
 	flag.BoolVar(&o.reuse, "reuse", false, "a dead mutant stays dead while its function is the same")
 	flag.BoolVar(&o.quick, "quick", false, "run the fast tests alone, while better ones are being written; writes no page")
+	flag.IntVar(&o.jobs, "jobs", 2, "how many mutants are tried at a time")
 	flag.DurationVar(&o.fast, "fast", time.Minute, "the bound of one run of the fast tests")
 	flag.DurationVar(&o.slow, "slow", 10*time.Minute, "the bound of one run of all tests")
 	flag.Parse()
@@ -66,7 +71,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(tmp)
 	say("gremlins looks for mutants, and the tests are run to see what they cover")
-	ms, err := p.find(ctx, tmp)
+	ms, err := p.find(ctx, o, tmp)
 	if err != nil {
 		return err
 	}
@@ -79,7 +84,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	b := bench{binary: binary, dir: p.dir, fast: o.fast, slow: o.slow, quick: o.quick}
+	b := bench{binary: binary, dir: p.dir, fast: o.fast, slow: o.slow, quick: o.quick, jobs: o.jobs}
 	if o.quick {
 		o.page = ""
 	}
@@ -91,7 +96,7 @@ func run(ctx context.Context, o options) error {
 }
 
 // find returns the mutants of gremlins and ours.
-func (p *pkg) find(ctx context.Context, tmp string) ([]mutant, error) {
+func (p *pkg) find(ctx context.Context, o options, tmp string) ([]mutant, error) {
 	f, err := gremlins(ctx, p.path, tmp)
 	if err != nil {
 		return nil, err
@@ -100,9 +105,11 @@ func (p *pkg) find(ctx context.Context, tmp string) ([]mutant, error) {
 	if err != nil {
 		return nil, err
 	}
-	long, err := p.coverage(ctx, tmp, "-run=^("+exploring+")$")
-	if err != nil {
-		return nil, err
+	long := coverage{}
+	if !o.quick {
+		if long, err = p.coverage(ctx, tmp, "-run=^("+exploring+")$"); err != nil {
+			return nil, err
+		}
 	}
 	return p.mutants(f, short, long)
 }
@@ -123,45 +130,64 @@ func (p *pkg) coverage(ctx context.Context, tmp string, args ...string) (coverag
 
 // tryAll tries every mutant that is covered and compiles, and says what lives.
 func (b bench) tryAll(ctx context.Context, p *pkg, ms []mutant, bad map[int]bool, known *state) ([]result, error) {
-	var results []result
-	checked := false
-	began := time.Now()
+	results := make([]result, len(ms))
+	var open []int // the positions of those to be tried
 	for i, m := range ms {
-		r := result{mutant: m}
+		results[i].mutant = m
 		switch k, ok := known.known[m.key()]; {
 		case bad[i+1]:
-			r.verdict = unbuilt
+			results[i].verdict = unbuilt
 		case !m.covered:
-			r.verdict = untested
+			results[i].verdict = untested
 		case ok:
-			r.verdict, r.by = k.Verdict, k.By
+			results[i].verdict, results[i].by = k.Verdict, k.By
 		default:
-			if !checked {
-				say("the tests without a mutant, twice")
-				if err := b.sound(ctx, 2); err != nil {
-					return nil, err
-				}
-				checked, began = true, time.Now()
-			}
+			open = append(open, i)
+		}
+	}
+	if len(open) == 0 {
+		return results, nil
+	}
+	say("%d are to be tried; first the tests without a mutant, twice", len(open))
+	if err := b.sound(ctx, 2); err != nil {
+		return nil, err
+	}
+	return results, b.tryOpen(ctx, p, results, open, known)
+}
+
+// tryOpen tries the mutants at the given positions, some at a time.
+func (b bench) tryOpen(ctx context.Context, p *pkg, results []result, open []int, known *state) error {
+	began := time.Now()
+	var mu sync.Mutex
+	done := 0
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, b.jobs))
+	for _, i := range open {
+		g.Go(func() error {
+			r := result{mutant: results[i].mutant}
 			var err error
-			if r.verdict, r.by, err = b.try(ctx, i+1, m.explored); err != nil {
-				return nil, fmt.Errorf("broken off at %d of %d; the same command goes on from there: %w", i, len(ms), err)
+			r.verdict, r.by, err = b.try(ctx, i+1, r.explored)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				return fmt.Errorf("broken off after %d of %d; the same command goes on from there: %w", done, len(open), err)
 			}
+			results[i] = r
 			if !b.quick || r.verdict.dead() {
 				if err := known.add(p, r); err != nil {
-					return nil, err
+					return err
 				}
 			}
-		}
-		if r.verdict == living {
-			say("living: %s:%d %s", m.file, m.line, m.key())
-		}
-		if i%100 == 99 {
-			say("%d of %d, %s", i+1, len(ms), time.Since(began).Round(time.Second))
-		}
-		results = append(results, r)
+			if r.verdict == living {
+				say("living: %s:%d %s", r.file, r.line, r.key())
+			}
+			if done++; done%100 == 0 {
+				say("%d of %d, %s", done, len(open), time.Since(began).Round(time.Second))
+			}
+			return nil
+		})
 	}
-	return results, nil
+	return g.Wait()
 }
 
 // conclude writes the page and says what is wrong.

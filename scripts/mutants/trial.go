@@ -33,6 +33,7 @@ type bench struct {
 	fast   time.Duration
 	slow   time.Duration
 	quick  bool // no slow round
+	jobs   int  // how many mutants are tried at a time
 }
 
 // memory bounds, in kB, what a mutant may take: some loops without an end also
