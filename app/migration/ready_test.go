@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +18,7 @@ type lateOld struct {
 	oldStore
 	fence, lock, guard time.Duration
 	locked             error
-	locks              int // how often it was asked whether a write can begin
-	counts             int
+	locks              atomic.Int64 // how often it was asked whether a write can begin
 }
 
 func (o *lateOld) Fence(ctx context.Context) (store.Fence, error) {
@@ -29,16 +29,11 @@ func (o *lateOld) Fence(ctx context.Context) (store.Fence, error) {
 }
 
 func (o *lateOld) Writable(ctx context.Context) error {
-	o.locks++
+	o.locks.Add(1)
 	return errors.Join(pause(ctx, o.lock), o.locked)
 }
 
 func (o *lateOld) Guarded(ctx context.Context) error { return pause(ctx, o.guard) }
-
-func (o *lateOld) CountPending(ctx context.Context) (int64, error) {
-	o.counts++
-	return o.oldStore.CountPending(ctx)
-}
 
 type lateLooks struct {
 	newStore

@@ -105,3 +105,151 @@ func TestStrangersAreNotRegisteredWith(t *testing.T) {
 		t.Errorf("%v after %q; want ErrStranger before any call", err, calls)
 	}
 }
+
+// Under old, status says when no write can begin; it asks for that once a second,
+// or at once where the last answer was bad, and not at all once new is primary.
+func TestStatusTellsOfALockedDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, o, _ := slowed(t, ReadBoth, ReadBoth)
+		defer s.endWatches()
+		degraded := func(want string, locks int64) {
+			t.Helper()
+			if st := s.Status(t.Context()); !st.Ready || st.Degraded != want || o.locks.Load() != locks {
+				t.Errorf("ready %v, degraded %q after %d questions; want %q after %d", st.Ready, st.Degraded, o.locks.Load(), want, locks)
+			}
+		}
+		const locked = "old database: no write can begin, perhaps some program holds its lock: "
+		degraded("", 1)
+		time.Sleep(lockAge)
+		degraded("", 1)
+		time.Sleep(1)
+		o.locked = errDown
+		degraded(locked+errDown.Error(), 2)
+		degraded(locked+errDown.Error(), 3)
+		s.newBreaker.failed(errDown)
+		degraded(locked+errDown.Error()+"; new database: nothing that was sent to it in the last 1 s was taken: "+errDown.Error(), 4)
+		s.newBreaker.note(nil)
+		o.locked = nil
+		degraded("", 5)
+		time.Sleep(2 * lockAge)
+		o.lock = never
+		began := time.Now()
+		degraded(locked+"database unavailable: no answer for 1.5 s", 6)
+		if took := time.Since(began); took != primaryPatience {
+			t.Errorf("it took %v, want %v", took, primaryPatience)
+		}
+	})
+	s, o, _ := slowed(t, StopOldWrites, ReadBoth)
+	defer s.endWatches()
+	o.locked = errDown
+	s.Ready(t.Context()) // which sees that new is primary
+	if st := s.Status(t.Context()); o.locks.Load() != 0 || st.Degraded != "" {
+		t.Errorf("under new: %d questions, degraded %q", o.locks.Load(), st.Degraded)
+	}
+	six, o, _ := slowed(t, StopOldWrites, StopOldWrites)
+	defer six.endWatches()
+	if st := six.Status(t.Context()); o.locks.Load() != 0 || !st.Ready {
+		t.Errorf("at step 6: %d questions; %+v", o.locks.Load(), st)
+	}
+}
+
+// Status shows each database that the step has, what was compared and what was
+// found out under the present epoch.
+func TestStatusShowsWhatItKnows(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 2)
+	s := w.at(t, ReadBoth)
+	defer s.endWatches()
+	must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
+	_, _, err := s.Get(t.Context(), w.ids[0])
+	must(t, err)
+	s.compareQueued(t.Context())
+	s.Status(t.Context()) // sees the epoch
+	must(t, s.new.SaveVerify(t.Context(), 1, store.VerifyResult{Equal: 7, Clean: true}))
+	st := s.Status(t.Context())
+	if st.Step != ReadBoth || st.StepName != ReadBoth.Name() || st.Primary != store.PrimaryOld || st.Epoch != 1 || st.Closing || st.Migration != "m" {
+		t.Errorf("%+v", st)
+	}
+	if st.Compared.Equal != 1 || st.Pending != 0 || st.PendingAge != 0 {
+		t.Errorf("%+v", st)
+	}
+	if st.Progress == nil || st.Progress.Epoch != 1 || st.Progress.Verify == nil || st.Progress.Verify.Equal != 7 {
+		t.Errorf("progress: %+v", st.Progress)
+	}
+	if len(st.Stores) != 2 || st.Stores[0].Store != store.PrimaryOld || st.Stores[1].Store != store.PrimaryNew || st.Stores[0].Calls < 3 || st.Stores[1].Calls < 2 || st.Stores[0].P99 == 0 {
+		t.Errorf("stores: %+v", st.Stores)
+	}
+	if st := w.at(t, DeployNew).Status(t.Context()); len(st.Stores) != 1 || st.Stores[0].Store != store.PrimaryOld || st.Progress != nil {
+		t.Errorf("at step 1: %+v", st)
+	}
+	must(t, w.at(t, NewPrimary).Advance(t.Context()))
+	if st := s.Status(t.Context()); st.Epoch != 2 || st.Progress != nil && st.Progress.Epoch != 2 {
+		t.Errorf("under new: epoch %d, progress %+v", st.Epoch, st.Progress)
+	}
+	if st := w.at(t, RemoveOld).Status(t.Context()); len(st.Stores) != 1 || st.Stores[0].Store != store.PrimaryNew {
+		t.Errorf("at step 8: %+v", st.Stores)
+	}
+}
+
+// What is shown without waiting is what was seen last.
+func TestTheEpochThatIsKnown(t *testing.T) {
+	known := func(s *service, primary store.Primary, epoch int64, when string) {
+		t.Helper()
+		if p, e := s.Known(t.Context()); p != primary || e != epoch {
+			t.Errorf("%s: %s at %d, want %s at %d", when, p, e, primary, epoch)
+		}
+	}
+	w := raisedTo(t, StopOldWrites, 0)
+	never := w.unstarted(t, ReadBoth)
+	o := &faultyOld{oldStore: w.old, fence: errDown}
+	never.old = o
+	known(never, "", 0, "nothing was ever seen")
+	if e := never.epoch(); e != 0 {
+		t.Errorf("nothing was ever seen: epoch %d", e)
+	}
+	never.endWatches()
+	known(w.at(t, StopOldWrites), store.PrimaryNew, 2, "at step 6")
+	s := w.at(t, ReadBoth)
+	defer s.endWatches()
+	s.Ready(t.Context())
+	_, err := ReturnPrimary(t.Context(), w.old, w.new, ReturnOptions{Token: "t", Grace: time.Nanosecond, Gone: func(store.Registration) error { return nil }})
+	must(t, err)
+	known(s, store.PrimaryOld, 3, "the primary has returned")
+	if e := s.epoch(); e != 2 {
+		t.Errorf("before a request has seen it: epoch %d, want 2", e)
+	}
+	s.watchOld.end()
+	s.old = o
+	known(s, store.PrimaryNew, 2, "old is out of reach") // what a request saw last
+}
+
+// The backlog is counted in the primary; a count that fails is no count.
+func TestTheBacklogIsThePrimarys(t *testing.T) {
+	for _, c := range []struct {
+		raised, step Step
+		want         int64
+	}{{WriteBoth, WriteBoth, 2}, {StopOldWrites, ReadBoth, 1}, {StopOldWrites, StopOldWrites, 1}, {RemoveOld, RemoveOld, 1}} {
+		w := raisedTo(t, WriteBoth, 0)
+		w.leave(t, 1)
+		w.leave(t, 2)
+		rec := copyOf("a", 1, 2, "x")
+		rec.Pending = true
+		must(t, w.new.CompareAndSwap(t.Context(), rec, store.Pair{}))
+		if c.raised > NewPrimary {
+			must(t, w.at(t, NewPrimary).Advance(t.Context()))
+		}
+		s := w.at(t, c.step)
+		v, err := s.lookAtBacklog(t.Context())
+		if err != nil || v.n != c.want {
+			t.Errorf("raised to %d, step %d: %d pending (%v), want %d", c.raised, c.step, v.n, err, c.want)
+		}
+	}
+	w := raisedTo(t, StopOldWrites, 0)
+	if v, err := w.unstarted(t, StopOldWrites).lookAtBacklog(t.Context()); err == nil {
+		t.Errorf("not in place: %+v", v)
+	}
+	s := w.unstarted(t, ReadBoth)
+	s.old = &faultyOld{oldStore: w.old, fence: errDown}
+	if v, err := s.lookAtBacklog(t.Context()); !errors.Is(err, errDown) {
+		t.Errorf("without the fence: %+v (%v)", v, err)
+	}
+}
