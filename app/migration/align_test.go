@@ -193,3 +193,20 @@ func TestNewIsKnownOnce(t *testing.T) {
 		}
 	}
 }
+
+// What was put in place once is not put there again each second, whichever database
+// is primary.
+func TestNewIsPreparedOnce(t *testing.T) {
+	for _, raised := range []Step{ReadBoth, StopOldWrites} {
+		w := raisedTo(t, raised, 0)
+		f := &failAt{}
+		f.between(w)
+		s := w.unstarted(t, ReadBoth)
+		must(t, s.settle(t.Context()))
+		f.took()
+		must(t, s.settle(t.Context()))
+		if calls := f.took(); len(calls) != 0 {
+			t.Errorf("raised to %d: the second time it calls %v", raised, calls)
+		}
+	}
+}

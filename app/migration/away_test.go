@@ -156,12 +156,50 @@ func TestCallsAreCounted(t *testing.T) {
 		if st := m.old.status(store.PrimaryOld); st.Calls != 2 || st.Errors != 0 {
 			t.Errorf("old: %+v", st)
 		}
+		m.new.silence()
 		if n, o := m.new.silence(), m.old.silence(); n != 2*time.Second || o != 0 {
 			t.Errorf("new has been silent for %v, old for %v", n, o)
 		}
-		if len(seen) != 7 || seen[0] != "new get 20ms <nil>" {
+		m.note(store.PrimaryOld, "list", time.Now().Add(-2*time.Minute), nil) // longer than what is recorded
+		if st := m.old.status(store.PrimaryOld); st.Calls != 3 || st.P99 > 21_000 {
+			t.Errorf("old, after a call of two minutes: %+v", st)
+		}
+		if len(seen) != 8 || seen[0] != "new get 20ms <nil>" {
 			t.Errorf("observed %q", seen)
 		}
 		newMeter(nil).note(store.PrimaryOld, "get", time.Now(), nil) // nobody observes
 	})
+}
+
+// Every call of a request is observed, with its database, its name and its error.
+func TestEachCallIsObserved(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 1)
+	o, n := w.faulty()
+	seen := map[string]error{}
+	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: w.new, Observe: func(db store.Primary, op string, _ time.Duration, err error) {
+		seen[fmt.Sprint(db, " ", op)] = err
+	}})
+	must(t, err)
+	rec := copyOf("a", 1, 1, "x")
+	for _, down := range []error{nil, errDown} {
+		o.get, o.put, n.get, n.put = down, down, down, down
+		clear(seen)
+		_, _, oerr := s.old.Get(t.Context(), "a")
+		_, nerr := s.new.Get(t.Context(), "a")
+		operr, nperr := s.old.PutIfNewer(t.Context(), 1, rec), s.new.PutIfNewer(t.Context(), rec)
+		_, _, olerr := s.old.List(t.Context(), any_{}, "", 1)
+		_, nlerr := s.new.List(t.Context(), any_{}, "", 1)
+		rec.ID += "b"
+		want := map[string]error{
+			"old get": oerr, "new get": nerr, "old put_if_newer": operr, "new put_if_newer": nperr, "old list": olerr, "new list": nlerr,
+			"old compare_and_swap": s.old.CompareAndSwap(t.Context(), 9, rec, store.Pair{}),
+			"new compare_and_swap": s.new.CompareAndSwap(t.Context(), rec, store.Pair{Rev: 9}),
+		}
+		if fmt.Sprint(seen) != fmt.Sprint(want) {
+			t.Errorf("observed %v, want %v", seen, want)
+		}
+		if !errors.Is(want["old get"], down) || want["old compare_and_swap"] == nil || want["new compare_and_swap"] == nil {
+			t.Errorf("the calls say %v", want)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"migrate/app/store"
@@ -75,5 +76,51 @@ func TestRescanBeginsAtTheFirstRecord(t *testing.T) {
 		if res.Already != c.already || !res.Complete || res.Copied != 10 {
 			t.Errorf("rescan %v: %+v", c.rescan, res)
 		}
+	}
+}
+
+// A page without records costs no allowance, and sends nothing.
+func TestAnEmptyPageIsNotThrottled(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 0)
+	_, n := w.faulty()
+	n.put = errDown
+	res, err := CopyAll(t.Context(), w.old, w.new, BackfillOptions{Throttle: func(_ context.Context, n int) error {
+		return fmt.Errorf("%d records were asked for", n)
+	}})
+	if err != nil || res.Copied != 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// rewrittenOld has another writer create a record anew as soon as it was set aside.
+type rewrittenOld struct{ oldStore }
+
+func (o rewrittenOld) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
+	if err := o.oldStore.Isolate(ctx, epoch, mark, reason); err != nil {
+		return err
+	}
+	recs, fence, err := o.Get(ctx, mark.ID)
+	if err != nil {
+		return err
+	}
+	next := recs[mark.ID]
+	was := next.Pair
+	next.Rev, next.Deleted, next.Pending, next.Body = next.Rev+1, false, true, journal{"0;"}
+	return o.CompareAndSwap(ctx, fence.Epoch, next, was)
+}
+
+// What another writer has made of a record that was set aside is not set aside with
+// it: it is pending, and the relay meets it.
+func TestIsolationLeavesWhatComesAfter(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 1)
+	w.new = pickyNew{w.new}
+	_, err := CopyAll(t.Context(), rewrittenOld{w.old}, w.new, BackfillOptions{})
+	must(t, err)
+	recs, _, err := w.old.Get(t.Context(), w.ids[0])
+	must(t, err)
+	rows, err := w.old.Quarantine(t.Context())
+	must(t, err)
+	if r := recs[w.ids[0]]; r.Deleted || r.Body.Entries != "0;" || !r.Pending || len(rows) != 1 {
+		t.Errorf("old has %+v, and %d rows are in quarantine", r, len(rows))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -176,5 +177,71 @@ func TestRunComparesLists(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A list without records leaves nothing to compare: another one is not kept out.
+func TestEmptyListsAreNotCompared(t *testing.T) {
+	s := raisedTo(t, ReadBoth, 0).at(t, ReadBoth)
+	for _, ill := range []bool{false, true} {
+		if ill {
+			s.newBreaker.failed(errDown)
+		}
+		_, err := s.List(t.Context(), any_{}, "", 10)
+		must(t, err)
+		if c, _, _ := s.counted(); len(s.compared.lists) != 0 || c.Errors != 0 {
+			t.Errorf("new is ill %v: %d lists wait, %+v", ill, len(s.compared.lists), c)
+		}
+	}
+}
+
+// Between one list and the next the comparison rests, since requests want the
+// databases more; then it goes on. What ends meanwhile is no error of new.
+func TestComparingListsRests(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 1)
+	must(t, w.appendTo(t.Context(), w.at(t, ReadBoth), w.ids[0], "x"))
+	synctest.Test(t, func(t *testing.T) {
+		s := w.at(t, ReadBoth)
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.runCompareLists(ctx) }()
+		equal := func(want int64, when string) {
+			t.Helper()
+			synctest.Wait()
+			if c, _, _ := s.counted(); c.Equal != want || c.Errors != 0 {
+				t.Errorf("%s: %+v, want %d equal", when, c, want)
+			}
+		}
+		list := func() {
+			t.Helper()
+			_, err := s.List(t.Context(), any_{}, "", 10)
+			must(t, err)
+		}
+		list()
+		equal(1, "the first list")
+		list()
+		time.Sleep(listRest - 1)
+		equal(1, "while it rests")
+		time.Sleep(1)
+		equal(2, "after the rest")
+		end()
+		must(t, <-done)
+		list()
+		s.compareList(ctx, <-s.compared.lists)
+		equal(2, "after the end")
+	})
+}
+
+// New turns out to be another migration's: its records are compared with nothing.
+func TestListsAreNotComparedWithAStrangers(t *testing.T) {
+	w := newWorld(t, 1)
+	must(t, w.new.Prepare(t.Context(), "another"))
+	w.put(t, store.PrimaryNew, copyOf(w.ids[0], 1, 0, "0;"))
+	s := w.unstarted(t, ReadBoth)
+	_, err := s.List(t.Context(), any_{}, "", 10)
+	must(t, err)
+	s.compareListed(t)
+	if c, _, _ := s.counted(); c.Errors != 1 || c.Equal != 0 {
+		t.Errorf("counted %+v", c)
 	}
 }

@@ -97,3 +97,89 @@ func (s *Service[B, F]) compareQueued(ctx context.Context) {
 		s.compareNow(ctx, <-s.compared.queue)
 	}
 }
+
+// meetingOld counts the reads, and may stand in for what happens before one.
+type meetingOld struct {
+	oldStore
+	gets int
+	err  error
+}
+
+func (o *meetingOld) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], store.Fence, error) {
+	o.gets++
+	if o.err != nil {
+		return nil, store.Fence{}, o.err
+	}
+	return o.oldStore.Get(ctx, ids...)
+}
+
+// A copy in new that is newer than what was read may have come there since: old is
+// asked once more, for reads and lists alike, and no more than once. Where it does
+// not answer, or another epoch has begun, nothing is counted.
+func TestNewerCopiesAreComparedAgain(t *testing.T) {
+	for _, lists := range []bool{false, true} {
+		for _, c := range []struct {
+			name  string
+			since func(t *testing.T, w *world, o *meetingOld) // what happens after the read
+			gets  int                                         // of old, for the comparison
+			want  store.Compared
+		}{
+			{"nothing happens", func(*testing.T, *world, *meetingOld) {}, 0, store.Compared{Equal: 1}},
+			{"a write comes to both", func(t *testing.T, w *world, _ *meetingOld) {
+				must(t, w.appendTo(t.Context(), w.at(t, ReadBoth), w.ids[0], "y"))
+			}, 1, store.Compared{Equal: 1}},
+			{"a copy comes to new alone", func(t *testing.T, w *world, _ *meetingOld) {
+				w.put(t, store.PrimaryNew, copyOf(w.ids[0], 9, 1, "y"))
+			}, 1, store.Compared{Late: 1}},
+			{"and old does not answer", func(t *testing.T, w *world, o *meetingOld) {
+				w.put(t, store.PrimaryNew, copyOf(w.ids[0], 9, 1, "y"))
+				o.err = errDown
+			}, 1, store.Compared{}},
+			{"and the primary moves", func(t *testing.T, w *world, _ *meetingOld) {
+				w.put(t, store.PrimaryNew, copyOf(w.ids[0], 9, 1, "y"))
+				must(t, w.at(t, NewPrimary).Advance(t.Context()))
+			}, 1, store.Compared{}},
+		} {
+			w := raisedTo(t, ReadBoth, 1)
+			must(t, w.appendTo(t.Context(), w.at(t, ReadBoth), w.ids[0], "x"))
+			s := w.at(t, ReadBoth)
+			o := &meetingOld{oldStore: w.old}
+			s.old = o
+			if lists {
+				_, err := s.List(t.Context(), any_{}, "", 10)
+				must(t, err)
+			} else {
+				_, _, err := s.Get(t.Context(), w.ids[0])
+				must(t, err)
+			}
+			c.since(t, w, o)
+			o.gets = 0
+			s.compareQueued(t.Context())
+			s.compareListed(t)
+			got, _, _ := s.counted()
+			if d := cmp.Diff(c.want, got, cmpopts.IgnoreFields(store.Compared{}, "OldP99", "NewP99")); d != "" || o.gets != c.gets {
+				t.Errorf("lists %v, %s: %d reads of old, want %d; (-want +counted)\n%s", lists, c.name, o.gets, c.gets, d)
+			}
+		}
+	}
+}
+
+// What could not be compared is reported as well: the gate shows it.
+func TestMissedComparisonsAreReported(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 1)
+	s := w.at(t, ReadBoth)
+	s.newBreaker.failed(errDown)
+	_, _, err := s.Get(t.Context(), w.ids[0])
+	must(t, err)
+	s.reportCompared(t.Context())
+	if p, err := w.new.Progress(t.Context(), 1); err != nil || p.Compared.Errors != 1 {
+		t.Errorf("reported %+v (%v)", p.Compared, err)
+	}
+}
+
+// A record that neither database has is no difference.
+func TestTwoAbsencesAreEqual(t *testing.T) {
+	if r := relate(store.Record[journal]{}, false, store.Record[journal]{}, false); r != equal {
+		t.Errorf("they relate as %d", r)
+	}
+}

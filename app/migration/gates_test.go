@@ -306,3 +306,33 @@ func TestLooksAtGatesOnlyRead(t *testing.T) {
 		}
 	}
 }
+
+// A look at what is pending says whether anything is, and whether the relay can
+// send it.
+func TestALookAtWhatIsPending(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		waits, failed    bool
+		ok, untried      bool
+		detail, andPlace string
+	}{
+		{"nothing", false, false, true, false, "nothing is pending", ""},
+		{"nothing any more", false, true, true, false, "nothing is pending", ""},
+		{"one record", true, false, true, true, "1 records are pending", "not tried"},
+		{"one record that can't be sent", true, true, false, false, "1 records are pending", "can't send them: " + errDown.Error()},
+	} {
+		w := raisedTo(t, ReadBoth, 0)
+		if c.waits {
+			w.leave(t, 1)
+		}
+		s := w.at(t, ReadBoth)
+		if c.failed {
+			s.relay.note(0, errDown)
+		}
+		gates, err := s.LookAtGates(t.Context(), ReadBoth)
+		must(t, err)
+		if g := gates[0]; len(gates) != 1 || g.OK != c.ok || g.Untried != c.untried || !strings.Contains(g.Detail, c.detail) || !strings.Contains(g.Detail, c.andPlace) {
+			t.Errorf("%s: %+v", c.name, gates)
+		}
+	}
+}

@@ -1,11 +1,14 @@
 package migration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"migrate/app/store"
+	"migrate/app/store/memory"
 )
 
 // More records than a page of either store holds, some in one of them alone,
@@ -61,5 +64,88 @@ func TestListsLongerThanAPage(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A list of no length has one record: else it could not go on.
+func TestListsOfNoLength(t *testing.T) {
+	for step := DeployNew; step <= Backfill; step++ {
+		w := raisedTo(t, step, 2)
+		for _, limit := range []int{0, -1} {
+			if page, err := w.at(t, step).List(t.Context(), any_{}, "", limit); err != nil || len(page.Records) != 1 || page.End {
+				t.Errorf("step %d, limit %d: %+v, %v", step, limit, page, err)
+			}
+		}
+	}
+}
+
+// A list asks for single records only where one database alone listed them, and the
+// copy in new is not final.
+func TestListsAskForNoMoreThanTheyNeed(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		old, new []store.Record[journal]
+		want     []string
+	}{
+		{"both have it", []store.Record[journal]{copyOf("a", 1, 1, "x")}, []store.Record[journal]{copyOf("a", 1, 1, "x")}, nil},
+		{"new has it as final", nil, []store.Record[journal]{copyOf("a", 1, 2, "x")}, nil},
+		{"new has it, and not as final", nil, []store.Record[journal]{copyOf("a", 1, 1, "x")}, []string{"old.Get"}},
+		{"old has it", []store.Record[journal]{copyOf("a", 1, 1, "x")}, nil, []string{"new.Get"}},
+	} {
+		w := raisedTo(t, StopOldWrites, 0)
+		for _, rec := range c.old {
+			w.put(t, store.PrimaryOld, rec)
+		}
+		for _, rec := range c.new {
+			w.put(t, store.PrimaryNew, rec)
+		}
+		f := &failAt{}
+		f.between(w)
+		s := w.at(t, StopOldWrites)
+		f.took()
+		page, err := s.List(t.Context(), any_{}, "", 10)
+		if err != nil || len(page.Records) != 1 {
+			t.Errorf("%s: %+v, %v", c.name, page, err)
+		}
+		if calls, want := f.took(), append([]string{"new.List", "old.List"}, c.want...); !slices.Equal(calls, want) {
+			t.Errorf("%s: it calls %v, want %v", c.name, calls, want)
+		}
+	}
+}
+
+// While the primary is about to move, a list leaves new alone: the tool that moves it
+// needs that database for itself.
+func TestListsLeaveNewAloneWhileTheFenceCloses(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 1)
+	f := fenceOf(t, w)
+	closing := f
+	closing.Closing, closing.Token, closing.Deadline = true, "tool", time.Now().Add(time.Hour)
+	must(t, w.old.MoveFence(t.Context(), f, closing))
+	calls := &failAt{}
+	calls.between(w)
+	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: w.new, Patience: time.Millisecond})
+	must(t, err)
+	if page, err := s.List(t.Context(), any_{}, "", 10); err == nil {
+		t.Errorf("%+v", page)
+	}
+	if took := calls.took(); slices.Contains(took, "new.List") {
+		t.Errorf("it calls %v", took)
+	}
+}
+
+// At step 3 nothing of a list is compared; under new nothing of a stranger's is listed.
+func TestListsThatKeepToThemselves(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 1)
+	s := w.at(t, WriteBoth)
+	_, err := s.List(t.Context(), any_{}, "", 10)
+	must(t, err)
+	if len(s.compared.lists) != 0 {
+		t.Error("step 3 compares")
+	}
+	w = raisedTo(t, StopOldWrites, 1)
+	w.new = memory.NewNew[journal, any_]()
+	must(t, w.new.Prepare(t.Context(), "another"))
+	if page, err := w.unstarted(t, ReadBoth).List(t.Context(), any_{}, "", 10); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("%+v, %v", page, err)
 	}
 }

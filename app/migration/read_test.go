@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -131,5 +132,40 @@ func TestClientsThatLeaveDoNotOpenTheBreaker(t *testing.T) {
 	}
 	if !s.newBreaker.well() {
 		t.Error("it has opened")
+	}
+}
+
+// An instance that has not yet seen who is primary must not answer with old's copy
+// under new, and one that saw new as primary before not with new's copy under old.
+func TestReadsFollowThePrimary(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "old"))
+	w.put(t, store.PrimaryNew, copyOf("a", 2, 2, "new"))
+	s := w.unstarted(t, ReadBoth)
+	if got := entries(t, s, "a"); got != "new" {
+		t.Errorf("under new: %q", got)
+	}
+	_, err := ReturnPrimary(t.Context(), w.old, w.new, quickReturn())
+	must(t, err)
+	must(t, w.appendTo(t.Context(), w.at(t, WriteBoth), "a", "+"))
+	want := entries(t, w.at(t, WriteBoth), "a")
+	w.put(t, store.PrimaryNew, copyOf("a", 9, 2, "late")) // a command of unknown outcome
+	if got := entries(t, s, "a"); got != want {
+		t.Errorf("under old: %q, want %q", got, want)
+	}
+}
+
+// An instance above step 5 answers nothing before it is registered.
+func TestNothingIsReadBeforeTheRegistration(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	w.put(t, store.PrimaryNew, copyOf("a", 2, 2, "new"))
+	for _, step := range []Step{StopOldWrites, Backfill, RemoveOld} {
+		s := w.unstarted(t, step)
+		if rec, _, err := s.Get(t.Context(), "a"); !errors.Is(err, ErrRefused) {
+			t.Errorf("step %d reads %+v, %v", step, rec, err)
+		}
+		if page, err := s.List(t.Context(), any_{}, "", 10); !errors.Is(err, ErrRefused) {
+			t.Errorf("step %d lists %+v, %v", step, page, err)
+		}
 	}
 }

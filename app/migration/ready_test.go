@@ -229,3 +229,68 @@ func TestALookAtNew(t *testing.T) {
 		}
 	})
 }
+
+// An instance that could not prepare new at its start sends it copies at once when
+// readiness has seen that it is the right one.
+func TestReadinessFindsTheRightDatabase(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 1)
+	s := w.unstarted(t, WriteBoth)
+	defer s.endWatches()
+	if said, _ := readiness(t, s); said != "true " {
+		t.Errorf("it says %s", said)
+	}
+	must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
+	if recs, err := w.new.Get(t.Context(), w.ids[0]); err != nil || recs[w.ids[0]].Body.Entries != "0;x;" {
+		t.Errorf("new has %+v (%v)", recs, err)
+	}
+}
+
+// An instance above step 5 asks for the progress of the epoch that it adopted last.
+func TestTheEpochThatWasAdopted(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	s := w.at(t, StopOldWrites)
+	if _, _, err := s.view(); err != nil {
+		t.Fatal(err)
+	}
+	must(t, w.new.RaiseMirror(t.Context(), store.Mirror{Migration: "m", Epoch: 4, Primary: store.PrimaryNew}))
+	must(t, s.adopt(t.Context()))
+	if e := s.epoch(); e != 4 {
+		t.Errorf("epoch %d, want 4", e)
+	}
+}
+
+// Nothing asks a database any more once an instance has ended.
+func TestNoLookOutlivesItsInstance(t *testing.T) {
+	for _, look := range []func(s *service, late func(context.Context) error){
+		func(s *service, late func(context.Context) error) {
+			s.watchOld.ask = func(ctx context.Context) (oldView, error) { return oldView{}, late(ctx) }
+			s.watchOld.look()
+		},
+		func(s *service, late func(context.Context) error) {
+			s.watchLock.ask = func(ctx context.Context) (struct{}, error) { return struct{}{}, late(ctx) }
+			s.watchLock.look()
+		},
+		func(s *service, late func(context.Context) error) {
+			s.watchNew.ask = func(ctx context.Context) (newView, error) { return newView{}, late(ctx) }
+			s.watchNew.look()
+		},
+		func(s *service, late func(context.Context) error) {
+			s.watchBacklog.ask = func(ctx context.Context) (backlogView, error) { return backlogView{}, late(ctx) }
+			s.watchBacklog.look()
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, _, _ := slowed(t, ReadBoth, ReadBoth)
+			left := false
+			look(s, func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(time.Second) // a driver that lets go late
+				left = true
+				return ctx.Err()
+			})
+			if s.endWatches(); !left {
+				t.Error("a look goes on")
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"migrate/app/store"
@@ -112,3 +113,28 @@ func TestDatabasesOfAnotherMigrationAreRefused(t *testing.T) {
 		t.Errorf("a read: %v", err)
 	}
 }
+
+// An instance above step 5 needs a mirror of its own migration: a new database that
+// was only prepared was never primary.
+func TestAMirrorThatWasNeverSet(t *testing.T) {
+	w := newWorld(t, 0)
+	must(t, w.new.Prepare(t.Context(), "m"))
+	if err := w.unstarted(t, StopOldWrites).Start(t.Context()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "the mirror was never set") {
+		t.Errorf("without a mirror: %v", err)
+	}
+	w = raisedTo(t, StopOldWrites, 0)
+	w.new = markedNew{newStore: w.new, mirror: store.Mirror{Migration: "another", Epoch: 2, Primary: store.PrimaryNew}}
+	s := w.unstarted(t, StopOldWrites)
+	s.new = lookingNew{s.new.(meteredNew[journal, any_]).New}
+	if err := s.Start(t.Context()); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("with another's mirror: %v", err)
+	}
+	if _, _, err := s.view(); err == nil {
+		t.Error("it serves by another's mirror")
+	}
+}
+
+// lookingNew looks at itself.
+type lookingNew struct{ newStore }
+
+func (n lookingNew) Look() store.NewLook { return n }

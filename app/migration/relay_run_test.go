@@ -24,10 +24,12 @@ func (w *world) leave(t *testing.T, n int) {
 type refusingNew struct {
 	newStore
 	refuses atomic.Bool
+	refused atomic.Int64 // how often
 }
 
 func (n *refusingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
 	if n.refuses.Load() {
+		n.refused.Add(1)
 		return errDown
 	}
 	return n.newStore.PutIfNewer(ctx, recs...)
@@ -74,14 +76,25 @@ func TestTheRelayRuns(t *testing.T) {
 		n.refuses.Store(true)
 		w.leave(t, 4)
 		s.relay.nudge()
+		before := n.refused.Load()
 		time.Sleep(time.Minute) // it backs off for longer and longer, up to 5 s and jitter
 		synctest.Wait()
+		if tries := n.refused.Load() - before; tries < 10 || tries > 60 {
+			t.Errorf("it tried %d times in a minute", tries)
+		}
 		n.refuses.Store(false)
 		time.Sleep(10 * time.Second)
 		want(0, "after a long outage")
 		w.leave(t, 5)
 		s.relay.nudge()
 		want(0, "woken after the outage")
+		n.refuses.Store(true)
+		w.leave(t, 6)
+		s.relay.nudge()
+		want(1, "another outage")
+		n.refuses.Store(false)
+		time.Sleep(100 * time.Millisecond)
+		want(0, "after the first back-off of another outage")
 		end()
 		must(t, <-done)
 	})

@@ -1,10 +1,13 @@
 package migration
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"migrate/app/store"
+	"migrate/app/store/memory"
 )
 
 // A backlog longer than the relay's batch goes over in one flush, in either
@@ -87,5 +90,46 @@ func TestTheTombstoneOfAnUnfitRecordIsFinal(t *testing.T) {
 	must(t, err)
 	if b := recs["b"]; !res.Complete || !b.Deleted || b.Epoch != 2 {
 		t.Errorf("%+v, and new holds %+v", res, b)
+	}
+}
+
+// Steps 3 to 5 send on what is pending in the primary, and no other step does.
+func TestWhoSendsOnWhatIsPending(t *testing.T) {
+	for step := DeployNew; step <= RemoveOld; step++ {
+		w := raisedTo(t, NewPrimary, 0)
+		w.leave(t, 1)
+		if step > NewPrimary {
+			must(t, w.at(t, NewPrimary).Advance(t.Context()))
+		}
+		s := w.at(t, step)
+		must(t, s.Flush(t.Context()))
+		s.endWatches()
+		if left, _ := pending(t, w); (left == 0) != (step >= WriteBoth && step <= NewPrimary) {
+			t.Errorf("step %d: %d are pending", step, left)
+		}
+	}
+}
+
+// With nothing pending the relay writes nothing, but while new is known to ail: then
+// it finds out whether that takes writes again. It sends nothing from a database of
+// another migration.
+func TestThePassesOfAnIdleRelay(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 0)
+	f := &failAt{}
+	f.between(w)
+	s := w.at(t, WriteBoth)
+	f.took()
+	must(t, s.relayPass(t.Context()))
+	if ws := writes(f.took()); len(ws) != 0 {
+		t.Errorf("all is well: it calls %v", ws)
+	}
+	s.newBreaker.failed(errDown)
+	must(t, s.relayPass(t.Context()))
+	if calls := f.took(); !slices.Contains(calls, "new.Probe") || !s.newBreaker.well() {
+		t.Errorf("new was ailing: it calls %v", calls)
+	}
+	s.old = memory.NewOld[journal, any_]("another")
+	if err := s.relayPass(t.Context()); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("another's old database: %v", err)
 	}
 }
