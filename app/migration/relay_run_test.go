@@ -135,25 +135,30 @@ func TestAnInstanceGetsIntoPlace(t *testing.T) {
 	})
 }
 
-// An instance at step 4 leaves the report of its compared reads by itself.
+// An instance at step 4 or 5 leaves the report of its compared reads by itself.
 func TestReportsAreLeftInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := raisedTo(t, ReadBoth, 1)
-		var reports []string
-		w.new = reportedNew{w.new, &reports}
-		s := w.at(t, ReadBoth)
-		ctx, end := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx) }()
-		must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
-		_, _, err := s.Get(t.Context(), w.ids[0])
-		must(t, err)
-		time.Sleep(3 * settled)
-		synctest.Wait()
-		if len(reports) == 0 || reports[0] != "epoch 1: 1 equal, 0 different" {
-			t.Errorf("reported %q", reports)
-		}
-		end()
-		must(t, <-done)
-	})
+	for _, step := range []Step{ReadBoth, NewPrimary} {
+		t.Run(step.Name(), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { reportsInTime(t, step) }) })
+	}
+}
+
+func reportsInTime(t *testing.T, step Step) {
+	t.Helper()
+	w := raisedTo(t, ReadBoth, 1)
+	must(t, w.appendTo(t.Context(), w.at(t, WriteBoth), w.ids[0], "x"))
+	var reports []string
+	w.new = reportedNew{w.new, &reports}
+	s := w.at(t, step)
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	_, _, err := s.Get(t.Context(), w.ids[0])
+	must(t, err)
+	time.Sleep(3 * settled)
+	synctest.Wait()
+	if len(reports) == 0 || reports[0] != "epoch 1: 1 equal, 0 different" {
+		t.Errorf("reported %q", reports)
+	}
+	end()
+	must(t, <-done)
 }

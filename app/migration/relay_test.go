@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -131,5 +132,39 @@ func TestThePassesOfAnIdleRelay(t *testing.T) {
 	s.old = memory.NewOld[journal, any_]("another")
 	if err := s.relayPass(t.Context()); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("another's old database: %v", err)
+	}
+}
+
+// flippingOld has another instance make new the primary while the outbox is read.
+type flippingOld struct {
+	oldStore
+	move func()
+}
+
+func (o *flippingOld) Pending(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+	page, f, err := o.oldStore.Pending(ctx, after, limit)
+	if o.move != nil {
+		o.move()
+		o.move = nil
+	}
+	return page, f, err
+}
+
+// What is to be cleared is what is pending in the primary at the end: when that moves
+// meanwhile, the new one's outbox counts.
+func TestClearedUnderAnotherPrimary(t *testing.T) {
+	w := raisedTo(t, NewPrimary, 0)
+	o := &flippingOld{oldStore: w.old}
+	o.move = func() {
+		must(t, w.at(t, NewPrimary).Advance(t.Context()))
+		rec := copyOf("a", 1, 2, "x")
+		rec.Pending = true
+		must(t, w.new.CompareAndSwap(t.Context(), rec, store.Pair{}))
+	}
+	s := w.at(t, ReadBoth)
+	s.old = o
+	must(t, s.cleared(t.Context()))
+	if _, left := pending(t, w); left != 0 {
+		t.Errorf("%d are pending in the new primary", left)
 	}
 }

@@ -286,6 +286,7 @@ func (r *returning[B, F]) putBack(ctx context.Context, closed store.Fence) error
 	if err := r.old.MoveFence(ctx, closed, open); err != nil {
 		return nil // an instance was faster, or does it past the deadline
 	}
-	_, err := r.open(ctx, open)
+	now, err := r.open(ctx, open)
+	r.res.Epoch = now.Epoch
 	return err
 }

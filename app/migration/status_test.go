@@ -218,8 +218,15 @@ func TestTheEpochThatIsKnown(t *testing.T) {
 		t.Errorf("before a request has seen it: epoch %d, want 2", e)
 	}
 	s.watchOld.end()
+	inReach := s.old
 	s.old = o
 	known(s, store.PrimaryNew, 2, "old is out of reach") // what a request saw last
+	s.watchOld.end()
+	s.old = inReach
+	s.Ready(t.Context())
+	s.watchOld.end()
+	s.old = o
+	known(s, store.PrimaryOld, 3, "old was seen to be primary, and is out of reach")
 }
 
 // The backlog is counted in the primary; a count that fails is no count.

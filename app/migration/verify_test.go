@@ -2,8 +2,10 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"migrate/app/store"
@@ -183,5 +185,73 @@ func TestTheSweepComesBeforeTheFlip(t *testing.T) {
 	must(t, w.at(t, NewPrimary).Advance(t.Context()))
 	if !slices.Equal(calls, []string{"sweep", "flip"}) {
 		t.Errorf("an advance calls %v; want the sweep, then the flip", calls)
+	}
+}
+
+// convertedOld has stored some texts in another form.
+type convertedOld struct {
+	oldStore
+	n int64
+}
+
+func (o convertedOld) Converted(context.Context, int) ([]store.Quarantined, int64, error) {
+	return nil, o.n, nil
+}
+
+// A verify first makes tombstones of what was removed unseen, and a comparison does
+// not. Both read the database that is not the primary first, page by page and again
+// for what does not agree; a copy that arrives in between is no fault then. What
+// agrees is read once.
+func TestTheOrderInWhichVerifyReads(t *testing.T) {
+	for _, c := range []struct {
+		raised Step
+		want   string // the reads, in order
+	}{
+		{ReadBoth, "new.Scan old.Scan new.Get old.Get"},
+		{StopOldWrites, "old.Scan new.Scan old.Get new.Get"},
+	} {
+		for _, agree := range []bool{true, false} {
+			w := raisedTo(t, c.raised, 0)
+			w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "x"))
+			if agree {
+				w.put(t, store.PrimaryNew, copyOf("a", 1, 1, "x"))
+			}
+			w.old = convertedOld{w.old, 7}
+			f := &failAt{}
+			f.between(w)
+			for _, verify := range []bool{true, false} {
+				run := Compare[journal, any_]
+				if verify {
+					run = Verify[journal, any_]
+				}
+				f.took()
+				rep, err := run(t.Context(), w.old, w.new, VerifyOptions{})
+				must(t, err)
+				var reads []string
+				swept := false
+				for _, call := range f.took() {
+					swept = swept || call == "old.Sweep"
+					if strings.HasSuffix(call, ".Scan") || strings.HasSuffix(call, ".Get") {
+						reads = append(reads, call)
+					}
+				}
+				want := c.want
+				if agree {
+					want, _, _ = strings.Cut(want, " "+strings.Fields(want)[2])
+				}
+				if got := strings.Join(reads, " "); got != want || swept != verify {
+					t.Errorf("raised to %d, agree %v, verify %v: it reads %s, want %s; swept %v", c.raised, agree, verify, got, want, swept)
+				}
+				if rep.Converted != 7 || (rep.Equal == 1) != agree {
+					t.Errorf("raised to %d, agree %v: %+v", c.raised, agree, rep)
+				}
+			}
+		}
+	}
+	w := raisedTo(t, ReadBoth, 0)
+	o, _ := w.faulty()
+	o.fence = errDown
+	if rep, err := Compare(t.Context(), w.old, w.new, VerifyOptions{}); !errors.Is(err, errDown) {
+		t.Errorf("without a fence: %+v, %v", rep, err)
 	}
 }
