@@ -35,6 +35,7 @@ type Status struct {
 	Fallback    int              `json:"fallback"` // the same
 	Served      *Served          `json:"served,omitempty"`
 	ServedError string           `json:"served_error,omitempty"`
+	Own         []string         `json:"own,omitempty"` // the command of a service of the user's own
 	Databases   *Databases       `json:"databases,omitempty"`
 	Active      *Active          `json:"active,omitempty"` // where traffic was last moved to
 	LastSwitch  *SwitchResult    `json:"last_switch,omitempty"`
@@ -75,7 +76,7 @@ func (o *Orchestrator) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Dir: o.cfg.Dir, Instances: []InstanceStatus{}, Databases: state.Databases, LastSwitch: state.LastSwitch, Active: state.Active}
+	s := Status{Dir: o.cfg.Dir, Instances: []InstanceStatus{}, Own: state.Own, Databases: state.Databases, LastSwitch: state.LastSwitch, Active: state.Active}
 	if s.Live, err = o.cfg.Traffic.Live(); err != nil {
 		return s, err
 	}

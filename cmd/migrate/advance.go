@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"migrate/app/migration"
 	"migrate/orchestrator"
@@ -39,7 +42,7 @@ which runs both when they are asked for.`,
 			if o.until < 0 || o.until > lastStep {
 				return badUsage(cmd, "--until %d: there are steps 1 to %d", o.until, lastStep)
 			}
-			wk.command = args
+			wk.command, wk.typed = args, typed(cmd)
 			g.warnOfCommand(args)
 			return runAdvance(cmd.Context(), &wk, o)
 		},
@@ -64,6 +67,26 @@ func (wk *walker) flags(cmd *cobra.Command, dryRun *bool) {
 	wk.g.complete(cmd, "force", gateNames)
 }
 
+// typed is the command as it was given, with its own flags: to be given again.
+// A flag that the environment sets is set there the next time, too.
+func typed(cmd *cobra.Command) string {
+	text := cmd.CommandPath()
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if !f.Changed || hasVariable(f) && os.Getenv(envName(f)) == value {
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		text += " --" + f.Name
+		if f.NoOptDefVal == "" {
+			text += " " + orchestrator.Quoted(value)
+		}
+	})
+	return text
+}
+
 // ownCommand lets a command of one's own follow "--", and nothing else.
 func ownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
@@ -80,7 +103,7 @@ func runAdvance(ctx context.Context, wk *walker, o advanceOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := wk.position(ctx)
+	p, err := wk.positionAhead(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,7 +165,7 @@ const withBackfill = "migrate advance --backfill, which runs backfill and verify
 
 // ahead moves by one step.
 func (wk *walker) ahead(ctx context.Context) (orchestrator.SwitchResult, error) {
-	p, err := wk.position(ctx)
+	p, err := wk.positionAhead(ctx)
 	if err != nil {
 		return orchestrator.SwitchResult{}, err
 	}
@@ -158,7 +181,7 @@ func (wk *walker) ahead(ctx context.Context) (orchestrator.SwitchResult, error) 
 	if err := wk.g.settleData(ctx); err != nil {
 		return r, err
 	}
-	if p, err = wk.position(ctx); err != nil {
+	if p, err = wk.positionAhead(ctx); err != nil {
 		return r, err
 	}
 	return wk.move(ctx, to, p.at(to))

@@ -231,7 +231,7 @@ type demoProxy struct {
 }
 
 func (p demoProxy) Start(ctx context.Context) error {
-	err := startNginx(ctx, p.orch, p.proxy)
+	err := startNginx(ctx, p.orch, p.proxy, "the same with")
 	if errors.Is(err, nginx.ErrNotInstalled) { // nobody should need to know more to see it
 		return next(err, "no proxy was started", "install it: scripts/install-nginx.sh, or apt-get install nginx; or name one with MIGRATE_NGINX")
 	}

@@ -25,16 +25,19 @@ type walked struct {
 // whatNext says how to go on; after the last step, how to end.
 func (wk *walker) whatNext(ctx context.Context, w *walked) error {
 	defer func() { w.Next = wk.g.hint(w.Next) }()
-	w.Done = w.Step == lastStep
-	if !w.Done {
-		w.Next = orchestrator.Again("migrate advance", wk.command)
-		return nil
-	}
 	st, err := wk.orch.Status(ctx)
 	if err != nil {
 		return err
 	}
-	return w.end(wk.orch, st, wk.command)
+	own, err := wk.orch.Own(st.Live)
+	if err != nil {
+		return err
+	}
+	if w.Done = w.Step == lastStep; !w.Done {
+		w.Next = orchestrator.Again("migrate advance", own)
+		return nil
+	}
+	return w.end(wk.orch, st, own)
 }
 
 // afterSwitch is whatNext for who goes by single steps.

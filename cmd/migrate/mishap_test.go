@@ -113,7 +113,49 @@ func TestAdvanceLeavesAServiceOfYourOwnAlone(t *testing.T) {
 	s.must("nginx", "start")
 	s.must("spawn", "--port", fmt.Sprint(s.first), "--step", "1", "--", "/usr/bin/env", s.bin, "serve", "--port", "{port}", "--step", "{step}")
 	s.must("switch")
-	s.refused(2, []string{"a service of your own", "-- /usr/bin/env"}, "advance")
+	again := "-- /usr/bin/env " + s.bin + " serve --port {port} --step {step}"
+	s.refused(2, []string{"the service of your own", "next: migrate advance --drain-timeout 4s --until 3 " + again}, "advance", "--until", "3", "--drain-timeout", "4s")
+	s.must("mongo", "start")
+	s.env = append(s.env, fmt.Sprintf("MIGRATE_MONGO_URI=mongodb://127.0.0.1:%d/", s.first+39))
+	if out := s.must("advance", "--", "/usr/bin/env", s.bin, "serve", "--port", "{port}", "--step", "{step}"); !strings.Contains(out, "Next: migrate advance "+again) {
+		t.Errorf("advance names a next command that would be refused:\n%s", out)
+	}
+	if out := s.must("rollback"); !strings.Contains(out, "or migrate advance "+again) {
+		t.Errorf("rollback names a next command that would be refused:\n%s", out)
+	}
+	s.must("advance") // takes what waits at step 2
+	s.refused(2, []string{"next: migrate advance " + again}, "advance")
+	s.must("stop", "--all", "--yes")
+	if out := s.must("status"); !strings.Contains(out, "Next: migrate spawn --step 2 "+again) {
+		t.Errorf("status names a next command that would be refused:\n%s", out)
+	}
+}
+
+// A move that can't end well must not begin: without nginx, advance would end
+// the fallback and start an instance for nothing.
+func TestAdvanceWantsNginx(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.env = append(s.env, "MIGRATE_CREATE=true")
+	s.refused(1, []string{"nginx is not running", "nothing was started", "migrate nginx start"}, "advance")
+	s.refused(2, []string{"there is no migration in"}, "status") // it has left nothing behind
+}
+
+// Where two instances wait, status names the switch that each would take.
+func TestStatusNamesASwitchThatWorks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.env = append(s.env, "MIGRATE_CREATE=true")
+	s.must("nginx", "start")
+	s.must("spawn", "--port", fmt.Sprint(s.first), "--step", "1")
+	if out := s.must("status"); !strings.Contains(out, "Next: migrate switch\n") {
+		t.Errorf("status with one that waits:\n%s", out)
+	}
+	s.must("spawn", "--port", fmt.Sprint(s.first+1), "--step", "1")
+	want := fmt.Sprintf("Next: migrate switch --to %d, or migrate switch --to %d\n", s.first, s.first+1)
+	if out := s.must("status"); !strings.Contains(out, want) {
+		t.Errorf("status with two that wait does not say %q:\n%s", want, out)
+	}
 }
 
 // Ctrl-C is what happened, not what it made fail on its way.

@@ -41,7 +41,9 @@ that can't use the link. MIGRATE_NGINX names the nginx to run.`,
 		cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list each action, and do nothing")
 		return cmd
 	}
-	start := planned("start", "Start nginx, detached", planNginxStart, runNginxStart)
+	var start *cobra.Command
+	start = planned("start", "Start nginx, detached", planNginxStart,
+		func(ctx context.Context, g *globals) error { return runNginxStart(ctx, g, typed(start)) })
 	start.Long = `Start nginx, detached. What its flags say is remembered. To change one, say it
 again: an nginx that runs loads the new configuration, and goes on.
 
@@ -136,20 +138,21 @@ func planNginxReload(ctx context.Context, g *globals) error {
 	})
 }
 
-func runNginxStart(ctx context.Context, g *globals) error {
+func runNginxStart(ctx context.Context, g *globals, again string) error {
 	o, proxy, err := g.orchestrator()
 	if err != nil {
 		return err
 	}
-	if err := startNginx(ctx, o, proxy); err != nil {
+	if err := startNginx(ctx, o, proxy, again); err != nil {
 		return err
 	}
 	g.keepLogs(ctx, o)
 	return g.nginxStatus(ctx, proxy, false)
 }
 
-// startNginx starts the proxy and remembers where, so that it is said once.
-func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server) error {
+// startNginx starts the proxy and remembers where, so that it is said once. To
+// be given again with another address is the command again.
+func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.Server, again string) error {
 	cfg := proxy.Config()
 	return o.Exclusive(ctx, "nginx start", func(ctx context.Context) error {
 		if err := describe(ctx, o, proxy); err != nil {
@@ -157,7 +160,7 @@ func startNginx(ctx context.Context, o *orchestrator.Orchestrator, proxy *nginx.
 		}
 		if err := proxy.Start(ctx); err != nil {
 			if errors.Is(err, nginx.ErrAddressTaken) {
-				return next(err, "no proxy was started", "the same with --nginx-listen "+freeBeside(cfg.Listen))
+				return next(err, "no proxy was started", again+" --nginx-listen "+freeBeside(cfg.Listen))
 			}
 			state := "no proxy was started"
 			if st, serr := proxy.Status(ctx); serr == nil && st.Running {
@@ -201,7 +204,7 @@ func (g *globals) nginxStatus(ctx context.Context, proxy *nginx.Server, reloaded
 		if st.Live != 0 {
 			fmt.Fprintf(w, ", traffic goes to port %d", st.Live)
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "\nTraffic moves by %s.\n", st.Cutover)
 		if st.Clients > 0 {
 			fmt.Fprintf(w, "It has %d workers, for about %d clients at once.\n", st.Workers, st.Clients)
 		}

@@ -26,7 +26,7 @@ database becomes primary again first, with all that was written to the new one.`
 		Example: "  migrate rollback\n  migrate rollback --dry-run",
 		Args:    ownCommand,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			wk.command = args
+			wk.command, wk.typed = args, typed(cmd)
 			g.warnOfCommand(args)
 			return runRollback(cmd.Context(), &wk, goneHosts, dryRun)
 		},
@@ -88,7 +88,11 @@ func runRollback(ctx context.Context, wk *walker, goneHosts []string, dry bool) 
 func (wk *walker) answerRollback(answer walked, r orchestrator.SwitchResult) error {
 	wk.printMove(r)
 	if !wk.g.JSON {
-		fmt.Fprintln(wk.g.out, fold(wk.g.out, wk.g.hint("Next: migrate status, or "+orchestrator.Again("migrate advance", wk.command)), 6))
+		own, err := wk.orch.Own(r.Port)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(wk.g.out, fold(wk.g.out, wk.g.hint("Next: migrate status, or "+orchestrator.Again("migrate advance", own)), 6))
 		return nil
 	}
 	answer.Step, answer.Done, answer.Moves = r.Step, r.Step == lastStep, []orchestrator.SwitchResult{r}

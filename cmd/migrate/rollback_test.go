@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"migrate/orchestrator"
 )
 
 // An active instance that can't say who is primary must not keep the primary
@@ -51,6 +55,14 @@ func TestRollbackToTheOneThatStandsBy(t *testing.T) {
 			if i.Port == st.Live {
 				if err := syscall.Kill(i.Process.PID, syscall.SIGKILL); err != nil {
 					t.Fatal(err)
+				}
+				dead := func() bool {
+					var st orchestrator.Status
+					s.json(&st, "status")
+					return !slices.ContainsFunc(st.Instances, func(one orchestrator.InstanceStatus) bool { return one.Port == i.Port && one.Running })
+				}
+				if !waitFor(t.Context(), 30*time.Second, dead) {
+					t.Fatalf("process %d outlives SIGKILL", i.Process.PID)
 				}
 			}
 		}

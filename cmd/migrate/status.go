@@ -266,8 +266,8 @@ func activeOf(st orchestrator.Status) *orchestrator.InstanceStatus {
 func whereWeAre(st orchestrator.Status) string {
 	a := activeOf(st)
 	if a == nil {
-		if len(st.Instances) > 0 {
-			return "No instance has the traffic. Next: migrate switch"
+		if waits := waiting(st); len(waits) > 0 {
+			return "No instance has the traffic. Next: " + toTake(waits)
 		}
 		if st.Live != 0 {
 			return fmt.Sprintf("Traffic goes to port %d, and no instance of ours is known. Next: migrate history", st.Live)
@@ -276,13 +276,37 @@ func whereWeAre(st orchestrator.Status) string {
 		if st.LastSwitch != nil {
 			step = st.LastSwitch.Step
 		}
-		return fmt.Sprintf("No instance runs. Next: migrate spawn --step %d", step)
+		return "No instance runs. Next: " + orchestrator.Again(fmt.Sprintf("migrate spawn --step %d", step), st.Own)
 	}
 	text := fmt.Sprintf("Step %d of %d: %s", a.Step, lastStep, migration.Step(a.Step).Name())
 	if a.Told != nil {
 		text += fmt.Sprintf("; primary %s, epoch %d", a.Told.Primary, a.Told.Epoch)
 	}
 	return text
+}
+
+// waiting are the ports of the instances that run without the traffic.
+func waiting(st orchestrator.Status) []int {
+	var ports []int
+	for _, i := range st.Instances {
+		if i.Running && i.Role != orchestrator.RoleActive {
+			ports = append(ports, i.Port)
+		}
+	}
+	return ports
+}
+
+// toTake is the command that gives the traffic to an instance that waits. The
+// switch takes no guess between two.
+func toTake(ports []int) string {
+	if len(ports) == 1 {
+		return "migrate switch"
+	}
+	commands := make([]string, len(ports))
+	for n, port := range ports {
+		commands[n] = fmt.Sprintf("migrate switch --to %d", port)
+	}
+	return strings.Join(commands, ", or ")
 }
 
 func served(st orchestrator.Status) string {

@@ -17,6 +17,7 @@ type walker struct {
 	orch     *orchestrator.Orchestrator
 	force    []string
 	command  []string // of a service of one's own
+	typed    string   // the command and its flags, as they were given
 	settings orchestrator.Settings
 
 	backfill bool // run backfill and verify where gates ask for them
@@ -31,6 +32,8 @@ type position struct {
 
 	primary string // as the active instance says; empty if it doesn't
 	own     bool   // the active one is a service of the user's own
+
+	unserved string // why the proxy can't be asked what it serves
 }
 
 // position finds out where the service stands; it refuses to start anything
@@ -48,7 +51,7 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 		}
 	}
 	a := activeOf(st)
-	p.back = st.Fallback
+	p.back, p.unserved = st.Fallback, st.ServedError
 	switch {
 	case st.Live == 0 && st.LastSwitch == nil:
 		return p, nil
@@ -72,10 +75,26 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port), "nothing was changed", again)
 	}
 	if len(wk.command) == 0 && p.own {
-		return p, next(usageError{fmt.Errorf("the active instance on port %d is a service of your own, and the next one would be the ToDo service", a.Port)},
-			"nothing was changed", "the same command, with yours behind it:"+orchestrator.Again("", a.Own))
+		return p, next(fmt.Errorf("%w: the active instance on port %d is one, and the next would be the ToDo service", errNoCommand, a.Port),
+			fmt.Sprintf("traffic is on port %d (step %d)", a.Port, a.Step), orchestrator.Again(wk.typed, a.Own))
 	}
 	return p, nil
+}
+
+// errNoCommand refuses to put the ToDo service in the place of another service.
+var errNoCommand = usageError{errors.New("this command must name the service of your own again")}
+
+// positionAhead is the position for a move forward. An instance that waits at
+// the next step needs no command.
+func (wk *walker) positionAhead(ctx context.Context) (position, error) {
+	p, err := wk.position(ctx)
+	if errors.Is(err, errNoCommand) && p.at(p.step+1) != 0 {
+		err = nil
+	}
+	if err == nil && p.unserved != "" {
+		err = next(fmt.Errorf("the proxy can't be asked what it serves: %s", p.unserved), "nothing was started", "migrate nginx start, then repeat the command")
+	}
+	return p, err
 }
 
 // at is the port of a running instance without traffic at the step; 0 if there is none.
