@@ -169,6 +169,10 @@ func (wk *walker) ahead(ctx context.Context) (orchestrator.SwitchResult, error) 
 	if err != nil {
 		return orchestrator.SwitchResult{}, err
 	}
+	if p.unserved != "" { // the switch would fail, after the fallback was ended for the spawn
+		return orchestrator.SwitchResult{}, next(fmt.Errorf("the proxy can't be asked what it serves: %s", p.unserved),
+			"nothing was started", "migrate nginx start, then repeat the command")
+	}
 	to := p.step + 1
 	r, err := wk.move(ctx, to, p.at(to))
 	if !wantsData(err) {
