@@ -96,8 +96,8 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 }
 
 func joined(a, b string) string {
-	if b == "" {
-		return a
+	if a == "" || b == "" {
+		return a + b
 	}
 	return a + "; " + b
 }
