@@ -35,6 +35,7 @@ func TestSlowPrimaryIsNotGone(t *testing.T) {
 			}
 			time.Sleep(takes)
 		}
+		synctest.Wait()
 		takes = time.Minute
 		w.wait(ctx, lookLimit+time.Second)
 		if late, trouble := w.wait(ctx, primaryPatience).ofPrimary(); late != nil || trouble == nil {

@@ -133,7 +133,11 @@ func TestReadinessOfADatabaseThatStops(t *testing.T) {
 		want         string
 	}{
 		{"new under old", ReadBoth, ReadBoth, func(_ *lateOld, n *lateLooks) { n.prepared = never }, 1900 * time.Millisecond, 2600 * time.Millisecond, "true new database: database unavailable: no answer for"},
-		{"new under new", StopOldWrites, NewPrimary, func(_ *lateOld, n *lateLooks) { n.prepared = never }, 0, 0, "false new database: database unavailable: no answer for"},
+		{"new under new", StopOldWrites, NewPrimary, func(_ *lateOld, n *lateLooks) { n.prepared = never }, 0, lately - time.Second - away - primaryPatience - 1, "true new database: database unavailable: no answer for"},
+		{"new under new, for long", StopOldWrites, NewPrimary, func(_ *lateOld, n *lateLooks) { n.prepared = never }, 0, lately, "false new database: database unavailable: no answer for"},
+		{"new at step 6", StopOldWrites, StopOldWrites, func(_ *lateOld, n *lateLooks) { n.prepared = never }, 0, time.Second, "true new database: database unavailable: no answer for"},
+		{"old under old", ReadBoth, ReadBoth, func(o *lateOld, _ *lateLooks) { o.fence = never }, 0, time.Second, "true old database: database unavailable: no answer for"},
+		{"old under old, for long", ReadBoth, ReadBoth, func(o *lateOld, _ *lateLooks) { o.fence = never }, 0, lately, "false old database: database unavailable: no answer for"},
 		{"old at step 6", StopOldWrites, StopOldWrites, func(o *lateOld, _ *lateLooks) { o.fence = never }, 4 * time.Second, 6 * time.Second, "true old database: context deadline exceeded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
