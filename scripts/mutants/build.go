@@ -78,7 +78,7 @@ func (p *pkg) mutants(f found, short, long coverage) ([]mutant, error) {
 		}
 		ms = append(ms, deletions(s)...)
 		for i := range ms {
-			at := s.pos.Position(s.pos.Pos(ms[i].from))
+			at := s.pos.Position(s.pos.Pos(s.counter(ms[i].from)))
 			ms[i].explored = long.covers(s.name, at.Line, at.Column)
 			ms[i].covered = ms[i].explored || short.covers(s.name, at.Line, at.Column)
 		}

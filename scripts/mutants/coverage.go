@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"go/ast"
+	"go/token"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -53,4 +55,40 @@ func (c coverage) covers(file string, line, col int) bool {
 		}
 	}
 	return false
+}
+
+// counter returns the offset at which a coverage profile counts what stands at
+// another one. No block of a profile holds a case with its condition, only what
+// follows: it is run when its switch is.
+func (s source) counter(offset int) int {
+	at := offset
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		var clauses []ast.Stmt
+		switch n := n.(type) {
+		case *ast.SwitchStmt:
+			clauses = n.Body.List
+		case *ast.TypeSwitchStmt:
+			clauses = n.Body.List
+		case *ast.SelectStmt:
+			clauses = n.Body.List
+		}
+		for _, c := range clauses {
+			if s.offset(c.Pos()) <= offset && offset < s.offset(colon(c)) {
+				at = s.offset(n.Pos())
+			}
+		}
+		return true
+	})
+	return at
+}
+
+// colon is where a clause's condition ends.
+func colon(clause ast.Stmt) token.Pos {
+	switch c := clause.(type) {
+	case *ast.CaseClause:
+		return c.Colon
+	case *ast.CommClause:
+		return c.Colon
+	}
+	return clause.Pos()
 }
