@@ -92,11 +92,17 @@ func (op *operation) checkStep(v view, stay []Instance, opts SpawnOptions) error
 	return nil
 }
 
+// lastTCPPort is the highest port that there is.
+const lastTCPPort = 1<<16 - 1
+
 func (op *operation) checkPort(v view, opts SpawnOptions) error {
 	port := opts.Port
 	known, widens, err := op.knows(port)
 	if err != nil {
 		return err
+	}
+	if port < 1 || port > lastTCPPort {
+		return usage(anotherPort(opts.Step, opts), v.where(), "%d is no port: there are ports 1 to %d", port, lastTCPPort)
 	}
 	if !known && !widens {
 		return usage(anotherPort(opts.Step, opts), v.where(),

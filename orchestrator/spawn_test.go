@@ -129,6 +129,7 @@ func TestSpawnRefusals(t *testing.T) {
 	try(r.first, 9, "step 9 does not exist")
 	try(r.first, 3, "the first instance is at step 1")
 	try(r.first+4, 1, "the proxy knows ports")
+	try(99999, 1, "99999 is no port")
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", r.first+3))
 	if err != nil {
 		t.Fatal(err)

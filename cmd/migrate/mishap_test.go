@@ -147,6 +147,11 @@ func TestStatusNamesASwitchThatWorks(t *testing.T) {
 	s := newSite(t)
 	s.env = append(s.env, "MIGRATE_CREATE=true")
 	s.must("nginx", "start")
+	for _, way := range []string{"reload", "link"} {
+		if out := s.must("nginx", "start", "--cutover", way); !strings.Contains(out, "Traffic moves by "+way+".\n") {
+			t.Errorf("nginx start --cutover %s does not say so:\n%s", way, out)
+		}
+	}
 	s.must("spawn", "--port", fmt.Sprint(s.first), "--step", "1")
 	if out := s.must("status"); !strings.Contains(out, "Next: migrate switch\n") {
 		t.Errorf("status with one that waits:\n%s", out)

@@ -30,7 +30,7 @@ func (g *globals) nameDatabase(cmd *cobra.Command) error {
 		return nil
 	}
 	if err := mongo.Validate(g.MongoURI); err != nil {
-		return badUsage(cmd, "--mongo-uri: %w", err)
+		return next(usageError{fmt.Errorf("--mongo-uri: %w", err)}, "nothing was changed", "the same command with --mongo-uri mongodb://HOST:PORT, or mongodb+srv://NAME")
 	}
 	switch named := mongo.DatabaseOf(g.MongoURI); {
 	case named == "", named == authDatabase:
