@@ -122,7 +122,7 @@ func TestStatusTellsOfALockedDatabase(t *testing.T) {
 		degraded("", 1)
 		time.Sleep(lockAge)
 		degraded("", 1)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		o.locked = errDown
 		degraded(locked+errDown.Error(), 2)
 		degraded(locked+errDown.Error(), 3)
