@@ -1,9 +1,11 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"migrate/app/store"
 	"migrate/app/store/memory"
@@ -96,6 +98,15 @@ func TestNewRecordsKeepOutOfAStrangersDatabase(t *testing.T) {
 	w := raisedTo(t, StopOldWrites, 0)
 	w.new = memory.NewNew[journal, any_]()
 	must(t, w.new.Prepare(t.Context(), "another"))
+	w.put(t, store.PrimaryNew, copyOf("b", 1, 2, "theirs"))
+	if rec, _, err := w.unstarted(t, ReadBoth).Get(t.Context(), "b"); err == nil && rec.Body.Entries == "theirs" {
+		t.Error("the other migration's record is read")
+	}
+	s := w.unstarted(t, ReadBoth)
+	s.wasNew.Store(true) // as after a request that saw the fence
+	if rec, _, err := s.Get(t.Context(), "b"); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("read as %+v, %v", rec, err)
+	}
 	_, err := w.unstarted(t, ReadBoth).Apply(t.Context(), "a", true, setTo("x"))
 	recs, gerr := w.new.Get(t.Context(), "a")
 	must(t, gerr)
@@ -125,5 +136,46 @@ func TestARefusalIsMadeAgainUnderAnotherEpoch(t *testing.T) {
 	})
 	if !errors.Is(err, errNo) || asked != 2 {
 		t.Errorf("%v after %d questions", err, asked)
+	}
+}
+
+// uncleared takes no mark back.
+type uncleared struct{ newStore }
+
+func (uncleared) ClearPending(context.Context, ...store.Mark) error { return errDown }
+
+// Under new, a write is acknowledged although its copy does not get to old in time: the
+// fence has time of its own to be asked. The relay is woken for the copy, and for a
+// mark that could not be taken back.
+func TestAWriteUnderNewWhoseCopyIsLate(t *testing.T) {
+	for _, hangs := range []bool{true, false} {
+		w := raisedTo(t, StopOldWrites, 1)
+		synctest.Test(t, func(t *testing.T) {
+			s := w.at(t, ReadBoth)
+			if hangs {
+				s.old = unansweringOld{w.old}
+			} else {
+				s.new = uncleared{w.new}
+			}
+			must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
+			if _, left := pending(t, w); left != 1 || len(s.relay.wake) != 1 {
+				t.Errorf("old hangs %v: %d are pending, the relay is woken %d times", hangs, left, len(s.relay.wake))
+			}
+		})
+	}
+}
+
+// What was deleted has no content any more, whatever the change leaves in it.
+func TestWhatIsDeletedHasNoContent(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 1)
+	rec, err := w.at(t, WriteBoth).Apply(t.Context(), w.ids[0], false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
+		cur.Deleted = true
+		return cur, true, nil
+	})
+	must(t, err)
+	recs, _, err := w.old.Get(t.Context(), w.ids[0])
+	must(t, err)
+	if got := recs[w.ids[0]]; rec.Body.Entries != "" || got.Body.Entries != "" || !got.Deleted {
+		t.Errorf("answered %+v, stored %+v", rec, got)
 	}
 }
