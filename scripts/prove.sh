@@ -12,11 +12,13 @@
 #   scripts/prove.sh return
 #       from step 8 back to 1 under load; how long writes wait while the primary
 #       returns, with an empty backlog and with 1,000 records pending
-#   scripts/prove.sh mutants [--reuse] [--quick]
+#   scripts/prove.sh mutants [--reuse] [--quick] [--slow TIME] [--jobs N]
 #       changes one piece of app/migration at a time, which its tests must notice,
-#       and writes docs/mutants.md; one processor, an hour or more. A run that was
-#       broken off goes on where it was. --reuse believes what earlier runs killed
-#       while a function is the same; --quick runs the fast tests alone
+#       and writes docs/mutants.md; an hour or more. A run that was broken off goes
+#       on where it was. --reuse believes what earlier runs killed while a function
+#       is the same; --quick runs the fast tests alone; --slow bounds what explores
+#       every order, 10m for each mutant that is left (0: left out); --jobs says how
+#       many mutants are tried at a time (2)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh

@@ -45,8 +45,8 @@ func main() {
 	flag.BoolVar(&o.reuse, "reuse", false, "a dead mutant stays dead while its function is the same")
 	flag.BoolVar(&o.quick, "quick", false, "run the fast tests alone, while better ones are being written; writes no page")
 	flag.IntVar(&o.jobs, "jobs", 2, "how many mutants are tried at a time")
-	flag.DurationVar(&o.fast, "fast", time.Minute, "the bound of one run of the fast tests")
-	flag.DurationVar(&o.slow, "slow", 10*time.Minute, "the bound of one run of all tests")
+	flag.DurationVar(&o.fast, "fast", 20*time.Second, "the bound of one run of the fast tests; of processor time, a quarter of it")
+	flag.DurationVar(&o.slow, "slow", 10*time.Minute, "the bound of one run of what explores every order; 0 leaves that out, but for a few seconds at random")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -190,10 +190,24 @@ func (b bench) tryOpen(ctx context.Context, p *pkg, results []result, open []int
 	return g.Wait()
 }
 
+// how says how the mutants were tried.
+func (o options) how() string {
+	how := fmt.Sprintf("What the fast tests leave alive, %s explores at random", "`TestExplore`")
+	if o.slow > 0 {
+		how += fmt.Sprintf(", and then every order, as %s does, for %v at the most.", "`TestEveryBrokenRuleIsCaught`", o.slow)
+	} else {
+		how += "; every order, as the whole explorer does, was left out."
+	}
+	if o.reuse {
+		how += " A mutant that an earlier run killed counts as killed while its function is the same (`--reuse`)."
+	}
+	return how
+}
+
 // conclude writes the page and says what is wrong.
 func conclude(o options, results []result, why reasons) error {
 	if o.page != "" {
-		if err := os.WriteFile(o.page, []byte(page(o.pkg, time.Now().Format("2006-01-02"), results, why)), 0o644); err != nil {
+		if err := os.WriteFile(o.page, []byte(page(o.pkg, time.Now().Format("2006-01-02"), o.how(), results, why)), 0o644); err != nil {
 			return err
 		}
 	}

@@ -35,20 +35,20 @@ func count(results []result) (total tally, byKind map[string]tally) {
 }
 
 // page is docs/mutants.md.
-func page(pkg, when string, results []result, why reasons) string {
+func page(pkg, when, how string, results []result, why reasons) string {
 	total, byKind := count(results)
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Mutants of %s
 
 %s, by `+"`scripts/prove.sh mutants`"+`, which writes this page. A mutant is the package with one piece of its code
 changed. The package's own tests must fail with it. The places come from gremlins v0.6.0 (%s); gremlins deletes
-nothing, so `+"`scripts/mutants`"+` adds a mutant for each statement that can be deleted.
+nothing, so `+"`scripts/mutants`"+` adds a mutant for each statement that can be deleted. %s
 
 **The tests kill %d of %d covered mutants: %.1f %%.** (At least %.0f %% are wanted.)
 
 | kind | killed | killed: no end | living | not covered | does not compile |
 |---|---|---|---|---|---|
-`, strings.TrimPrefix(pkg, "./"), when, kinds(), total[killed]+total[stuck], total.covered(), 100*total.share(), 100*wanted)
+`, strings.TrimPrefix(pkg, "./"), when, kinds(), how, total[killed]+total[stuck], total.covered(), 100*total.share(), 100*wanted)
 	row := func(name string, t tally) {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d |\n", name, t[killed], t[stuck], t[living], t[untested], t[unbuilt])
 	}

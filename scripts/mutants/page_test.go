@@ -19,7 +19,7 @@ func fates() []result {
 
 func TestPage(t *testing.T) {
 	why := reasons{"a.go f DELETION: x |= 2": "it makes no difference", "a.go g uncovered": "nobody calls g"}
-	text := page("./a", "2026-11-30", fates(), why)
+	text := page("./a", "2026-11-30", "", fates(), why)
 	for _, want := range []string{
 		"**The tests kill 2 of 3 covered mutants: 66.7 %.**",
 		"| **all** | 1 | 1 | 1 | 2 | 1 |",
@@ -30,7 +30,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("%s\nlacks %s", text, want)
 		}
 	}
-	if text := page("./a", "2026-11-30", fates(), reasons{}); strings.Count(text, "none is given") != 3 {
+	if text := page("./a", "2026-11-30", "", fates(), reasons{}); strings.Count(text, "none is given") != 3 {
 		t.Errorf("%s\ndoes not say three times that a reason is missing", text)
 	}
 }
