@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -182,4 +183,20 @@ func TestTwoAbsencesAreEqual(t *testing.T) {
 	if r := relate(store.Record[journal]{}, false, store.Record[journal]{}, false); r != equal {
 		t.Errorf("they relate as %d", r)
 	}
+}
+
+// Reads do not wait for what is compared: when more is read than can be, the surplus
+// is left out.
+func TestReadsThatAreTooManyToBeCompared(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 1)
+	synctest.Test(t, func(t *testing.T) {
+		s := w.at(t, ReadBoth)
+		for range compareQueue + 10 {
+			_, _, err := s.Get(t.Context(), w.ids[0])
+			must(t, err)
+		}
+		if n := len(s.compared.queue); n != compareQueue {
+			t.Errorf("%d reads wait to be compared", n)
+		}
+	})
 }

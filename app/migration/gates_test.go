@@ -136,6 +136,13 @@ func TestGatesToTheEnd(t *testing.T) {
 			if got := refused(t, s, RemoveOld); !slices.Equal(got, c.refused) {
 				t.Errorf("refused by %v, want %v", got, c.refused)
 			}
+			gates, err := s.Gates(t.Context(), RemoveOld)
+			must(t, err)
+			for _, g := range gates {
+				if c.err != nil && g.Detail != c.err.Error() {
+					t.Errorf("gate %s says %s", g.Name, g.Detail)
+				}
+			}
 		})
 	}
 }
@@ -333,6 +340,29 @@ func TestALookAtWhatIsPending(t *testing.T) {
 		must(t, err)
 		if g := gates[0]; len(gates) != 1 || g.OK != c.ok || g.Untried != c.untried || !strings.Contains(g.Detail, c.detail) || !strings.Contains(g.Detail, c.andPlace) {
 			t.Errorf("%s: %+v", c.name, gates)
+		}
+	}
+}
+
+// A mirror of another migration is left alone, and a gate says so; one that was never
+// set is to be set.
+func TestAnothersMirror(t *testing.T) {
+	for _, c := range []struct {
+		mirror store.Mirror
+		level  error // of the move
+		look   error // of the look
+	}{
+		{store.Mirror{Migration: "another", Epoch: 2, Primary: store.PrimaryNew}, store.ErrStranger, store.ErrStranger},
+		{store.Mirror{}, nil, errUntried},
+	} {
+		w := raisedTo(t, StopOldWrites, 0)
+		s := w.at(t, NewPrimary)
+		s.new = lookingNew{markedNew{newStore: w.new, mirror: c.mirror}}
+		if err := s.align(t.Context(), fenceOf(t, w)); !errors.Is(err, c.level) {
+			t.Errorf("mirror %+v: align says %v", c.mirror, err)
+		}
+		if err := s.lookLevel(t.Context(), fenceOf(t, w)); !errors.Is(err, c.look) {
+			t.Errorf("mirror %+v: a look says %v", c.mirror, err)
 		}
 	}
 }

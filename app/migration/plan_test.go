@@ -97,3 +97,14 @@ func TestChooseGoesByThePair(t *testing.T) {
 		}
 	}
 }
+
+// A copy in new of the present epoch is final: old's can't surpass it.
+func TestChooseTrustsAFinalCopy(t *testing.T) {
+	n, o := copyOf("a", 1, 2, "final"), copyOf("a", 5, 1, "left behind")
+	if got, found := choose(2, n, true, o, true); !found || got != n {
+		t.Errorf("chosen: %+v, %v", got, found)
+	}
+	if got, found := choose(3, n, true, o, true); !found || got != o {
+		t.Errorf("under the next epoch, chosen: %+v, %v", got, found)
+	}
+}

@@ -145,13 +145,30 @@ func TestReadsFollowThePrimary(t *testing.T) {
 	if got := entries(t, s, "a"); got != "new" {
 		t.Errorf("under new: %q", got)
 	}
+	five := w.at(t, NewPrimary)
 	_, err := ReturnPrimary(t.Context(), w.old, w.new, quickReturn())
 	must(t, err)
 	must(t, w.appendTo(t.Context(), w.at(t, WriteBoth), "a", "+"))
 	want := entries(t, w.at(t, WriteBoth), "a")
 	w.put(t, store.PrimaryNew, copyOf("a", 9, 2, "late")) // a command of unknown outcome
+	listing := w.at(t, ReadBoth)
+	listing.wasNew.Store(true) // as it was when new was primary
+	for _, s := range []*service{s, listing} {
+		if page, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(page.Records) != 1 || page.Records[0].Body.Entries != want {
+			t.Errorf("under old: %+v, %v, want %q", page, err, want)
+		}
+	}
+	s.wasNew.Store(true)
 	if got := entries(t, s, "a"); got != want {
 		t.Errorf("under old: %q, want %q", got, want)
+	}
+	five.wasNew.Store(true)
+	if rec, _, err := five.Get(t.Context(), "a"); !errors.Is(err, ErrRefused) {
+		t.Errorf("step 5, whose time is over, reads %+v, %v", rec, err)
+	}
+	five.wasNew.Store(true)
+	if page, err := five.List(t.Context(), any_{}, "", 10); !errors.Is(err, ErrRefused) {
+		t.Errorf("step 5, whose time is over, lists %+v, %v", page, err)
 	}
 }
 

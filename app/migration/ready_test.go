@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"migrate/app/store"
+	"migrate/app/store/memory"
 )
 
 // lateOld and lateNew answer the questions about an instance late, or never.
@@ -211,7 +212,39 @@ func TestStrangersAreNotReady(t *testing.T) {
 			t.Errorf("step %d: %s", step, said)
 		}
 		s.endWatches()
+		w = raisedTo(t, StopOldWrites, 0)
+		w.new = memory.NewNew[journal, any_]()
+		must(t, w.new.Prepare(t.Context(), "another"))
+		s = w.unstarted(t, step)
+		if said, _ := readiness(t, s); step >= ReadBoth && (!strings.HasPrefix(said, "false new database") || !strings.Contains(said, `found "another"`)) {
+			t.Errorf("step %d, under new: %s", step, said)
+		}
+		s.endWatches()
 	}
+}
+
+// A primary that answered well lately is late when it lets the next answer wait; after
+// that, or once it has failed, it is in trouble.
+func TestAPrimaryThatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		for _, c := range []struct {
+			name          string
+			f             sight[int]
+			late, trouble bool
+		}{
+			{"it answers", sight[int]{at: time.Now()}, false, false},
+			{"it lets wait", sight[int]{at: time.Now().Add(1 - lately), overdue: away + 1}, true, false},
+			{"it lets wait for long", sight[int]{at: time.Now().Add(-lately), overdue: away + 1}, false, true},
+			{"it has failed", sight[int]{at: time.Now(), err: errDown}, false, true},
+			{"it has failed and lets wait", sight[int]{at: time.Now(), err: errDown, overdue: away + 1}, false, true},
+			{"it has never answered", sight[int]{overdue: away + 1}, false, true},
+		} {
+			if late, trouble := c.f.ofPrimary(); (late != nil) != c.late || (trouble != nil) != c.trouble {
+				t.Errorf("%s: late %v, trouble %v", c.name, late, trouble)
+			}
+		}
+	})
 }
 
 // A look at new asks both of its questions at the same time, and fails if either

@@ -168,3 +168,22 @@ func TestClearedUnderAnotherPrimary(t *testing.T) {
 		t.Errorf("%d are pending in the new primary", left)
 	}
 }
+
+// restlessOld has every record change while it is sent: no mark is taken back.
+type restlessOld struct{ oldStore }
+
+func (restlessOld) ClearPending(context.Context, ...store.Mark) error { return nil }
+
+// A pass of the relay meets each record once, also those that change meanwhile.
+func TestAPassOfTheRelayEnds(t *testing.T) {
+	w := raisedTo(t, WriteBoth, 0)
+	for n := range relayBatch + 5 {
+		w.leave(t, n)
+	}
+	s := w.at(t, WriteBoth)
+	s.old = restlessOld{w.old}
+	must(t, s.relayPass(t.Context()))
+	if moved, _ := s.relay.status(); moved != relayBatch+5 {
+		t.Errorf("it sent %d records", moved)
+	}
+}

@@ -26,6 +26,7 @@ func TestTheComparedGateSaysWhatItFound(t *testing.T) {
 			"600 reads compared, 0 different; p99 old 1.5 ms, new 2.5 ms; 3 errors of new; 1000 wanted", "migrate backfill"},
 		{"one short", store.Progress{Compared: store.Compared{Equal: 999}}, nil, false, "999 reads compared", "migrate verify"},
 		{"enough", store.Progress{Compared: store.Compared{Equal: 1000}}, nil, true, "1000 reads compared", ""},
+		{"verified", store.Progress{Verify: &store.VerifyResult{Clean: true, Equal: 7, Behind: 2}}, nil, true, "a clean verify found 7 equal", ""},
 		{"one differs", store.Progress{Compared: store.Compared{Equal: 5000, Different: 1}}, nil, false, "5001 reads compared, 1 different", "look at each"},
 		{"out of reach", store.Progress{}, errDown, false, errDown.Error(), "bring the database back into reach"},
 	} {

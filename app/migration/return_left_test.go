@@ -148,7 +148,7 @@ func TestReturnAfterOneThatLeftTheFenceClosing(t *testing.T) {
 			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			if waited := len(a.pauses) > 0 && a.pauses[0] == left; waited != c.waits || !a.told(c.said) {
+			if waited := len(a.pauses) > 0 && a.pauses[0] == left; waited != c.waits || !c.waits && len(a.pauses) != 1 || !a.told(c.said) {
 				t.Errorf("it pauses %v and says %q", a.pauses, a.said)
 			}
 			if f := fenceOf(t, w); c.want == nil && f.Primary != store.PrimaryOld || f.Token == "tool" {
@@ -235,6 +235,17 @@ func TestReturnThatGivesUp(t *testing.T) {
 	res, err := ReturnPrimary(t.Context(), w.old, w.new, a.opt)
 	if f := fenceOf(t, w); !errors.Is(err, ErrGaveUp) || res.Epoch != 2 || f.Epoch != 2 || f.Closing || f.Primary != store.PrimaryNew {
 		t.Errorf("cut off: %+v, %v; the fence is %+v", res, err, f)
+	}
+
+	w = raisedTo(t, StopOldWrites, 0)
+	a = newAttempt()
+	a.err = context.Canceled
+	a.meet = func() { // an instance reopens the fence
+		f := fenceOf(t, w)
+		must(t, w.old.MoveFence(t.Context(), f, reopened(f)))
+	}
+	if res, err := ReturnPrimary(t.Context(), w.old, w.new, a.opt); !errors.Is(err, ErrGaveUp) || res.Epoch != 2 {
+		t.Errorf("cut off after the deadline: %+v, %v", res, err)
 	}
 
 	w = raisedTo(t, StopOldWrites, 0)

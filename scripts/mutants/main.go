@@ -105,11 +105,16 @@ func (p *pkg) find(ctx context.Context, o options, tmp string) ([]mutant, error)
 	if err != nil {
 		return nil, err
 	}
-	long := coverage{}
-	if !o.quick {
-		if long, err = p.coverage(ctx, tmp, "-run=^("+exploring+")$"); err != nil {
-			return nil, err
-		}
+	if o.quick {
+		return p.mutants(f, short, coverage{})
+	}
+	which := []string{"-run=^(" + exploring + ")$"}
+	if o.slow == 0 {
+		which = []string{"-short", "-run=^TestExplore$"}
+	}
+	long, err := p.coverage(ctx, tmp, which...)
+	if err != nil {
+		return nil, err
 	}
 	return p.mutants(f, short, long)
 }
