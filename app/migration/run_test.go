@@ -198,3 +198,21 @@ func TestTriesStartAgain(t *testing.T) {
 		}
 	}
 }
+
+// An instance waits two seconds for a write that does not end; its registration stays
+// then, since it vouches for that write.
+func TestTheEndDoesNotWaitForAWriteForEver(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	synctest.Test(t, func(t *testing.T) {
+		s := w.at(t, StopOldWrites)
+		s.commits.begin()
+		began := time.Now()
+		running(t, s, func() { began = time.Now() })
+		if took := time.Since(began); took != endWait {
+			t.Errorf("it waited for %v, want %v", took, endWait)
+		}
+		if rs, err := w.new.Registrations(t.Context()); err != nil || len(rs) != 1 {
+			t.Errorf("registrations %+v (%v)", rs, err)
+		}
+	})
+}

@@ -32,8 +32,8 @@ type bench struct {
 	dir    string // where the package is
 	fast   time.Duration
 	slow   time.Duration // 0: what explores every order is left out
-	quick  bool // no slow round
-	jobs   int  // how many mutants are tried at a time
+	quick  bool          // no slow round
+	jobs   int           // how many mutants are tried at a time
 }
 
 // memory bounds, in kB, what a mutant may take: some loops without an end also
