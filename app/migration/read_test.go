@@ -166,6 +166,9 @@ func TestReadsFollowThePrimary(t *testing.T) {
 	if rec, _, err := five.Get(t.Context(), "a"); !errors.Is(err, ErrRefused) {
 		t.Errorf("step 5, whose time is over, reads %+v, %v", rec, err)
 	}
+	if err := w.appendTo(t.Context(), five, "a", "late"); !errors.Is(err, ErrRefused) {
+		t.Errorf("step 5, whose time is over, writes: %v", err)
+	}
 	five.wasNew.Store(true)
 	if page, err := five.List(t.Context(), any_{}, "", 10); !errors.Is(err, ErrRefused) {
 		t.Errorf("step 5, whose time is over, lists %+v, %v", page, err)

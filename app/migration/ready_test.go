@@ -18,6 +18,7 @@ import (
 type lateOld struct {
 	oldStore
 	fence, lock, guard time.Duration
+	count              time.Duration
 	locked             error
 	locks              atomic.Int64 // how often it was asked whether a write can begin
 }
@@ -35,6 +36,13 @@ func (o *lateOld) Writable(ctx context.Context) error {
 }
 
 func (o *lateOld) Guarded(ctx context.Context) error { return pause(ctx, o.guard) }
+
+func (o *lateOld) CountPending(ctx context.Context) (int64, error) {
+	if err := pause(ctx, o.count); err != nil {
+		return 0, err
+	}
+	return o.oldStore.CountPending(ctx)
+}
 
 type lateLooks struct {
 	newStore

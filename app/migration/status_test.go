@@ -260,3 +260,46 @@ func TestTheBacklogIsThePrimarys(t *testing.T) {
 		t.Errorf("without the fence: %+v (%v)", v, err)
 	}
 }
+
+// What was found out under another epoch is not shown, nor a count that is awaited.
+func TestStatusShowsNothingOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, o, n := slowed(t, ReadBoth, ReadBoth)
+		defer s.endWatches()
+		s.Status(t.Context())
+		if st := s.Status(t.Context()); st.Progress == nil || st.Pending != 0 {
+			t.Errorf("all is well: %+v", st)
+		}
+		time.Sleep(2 * countAge)
+		o.count = never
+		if st := s.Status(t.Context()); st.Pending != -1 || !st.Ready {
+			t.Errorf("while nothing is counted: %+v", st)
+		}
+		n.prepared = never
+		f, err := o.oldStore.Fence(t.Context())
+		must(t, err)
+		next := f
+		next.Epoch += 2
+		must(t, o.oldStore.MoveFence(t.Context(), f, next))
+		if st := s.Status(t.Context()); st.Epoch != next.Epoch || st.Progress != nil {
+			t.Errorf("under another epoch: %+v, progress %+v", st, st.Progress)
+		}
+	})
+}
+
+// oddOld has a fence that names neither database.
+type oddOld struct{ oldStore }
+
+func (oddOld) Fence(context.Context) (store.Fence, error) {
+	return store.Fence{Migration: "m", Epoch: 1, Primary: "neither"}, nil
+}
+
+// Nothing is counted for a primary that is not known.
+func TestTheBacklogOfNoPrimary(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 0)
+	s := w.at(t, ReadBoth)
+	s.old = oddOld{w.old}
+	if v, err := s.lookAtBacklog(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
