@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -177,5 +178,30 @@ func TestWhatIsDeletedHasNoContent(t *testing.T) {
 	must(t, err)
 	if got := recs[w.ids[0]]; rec.Body.Entries != "" || got.Body.Entries != "" || !got.Deleted {
 		t.Errorf("answered %+v, stored %+v", rec, got)
+	}
+}
+
+// A change that is refused, at whatever step, writes nothing.
+func TestARefusalWritesNothing(t *testing.T) {
+	for step := DeployNew; step <= RemoveOld; step++ {
+		w := raisedTo(t, step, 1)
+		f := &failAt{}
+		f.between(w)
+		s := w.at(t, step)
+		f.took()
+		for _, want := range []error{errors.New("no"), nil} {
+			_, err := s.Apply(t.Context(), w.ids[0], false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
+				cur.Body.Entries = "changed"
+				return cur, false, want
+			})
+			if !errors.Is(err, want) {
+				t.Errorf("step %d: %v, want %v", step, err, want)
+			}
+			for _, call := range f.took() {
+				if strings.HasSuffix(call, ".CompareAndSwap") || strings.HasSuffix(call, ".PutIfNewer") {
+					t.Errorf("step %d: a refused change calls %s", step, call)
+				}
+			}
+		}
 	}
 }

@@ -361,6 +361,10 @@ func TestAnothersMirror(t *testing.T) {
 		if err := s.align(t.Context(), fenceOf(t, w)); !errors.Is(err, c.level) {
 			t.Errorf("mirror %+v: align says %v", c.mirror, err)
 		}
+		out := &service{new: lookingNew{markedNew{newStore: w.new, err: errDown}}}
+		if err := out.lookLevel(t.Context(), fenceOf(t, w)); !errors.Is(err, errDown) {
+			t.Errorf("out of reach: a look says %v", err)
+		}
 		if err := s.lookLevel(t.Context(), fenceOf(t, w)); !errors.Is(err, c.look) {
 			t.Errorf("mirror %+v: a look says %v", c.mirror, err)
 		}

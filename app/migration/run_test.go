@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"migrate/app/store"
+	"migrate/app/store/memory"
 )
 
 // running runs an instance for as long as during lasts.
@@ -215,4 +216,20 @@ func TestTheEndDoesNotWaitForAWriteForEver(t *testing.T) {
 			t.Errorf("registrations %+v (%v)", rs, err)
 		}
 	})
+}
+
+// An instance whose step has no place under the present primary does not start, and
+// one above step 5 lists nothing from an old database of another migration.
+func TestInstancesOutOfPlace(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 1)
+	for _, step := range []Step{DeployNew, AddDAO, WriteBoth} {
+		if err := w.unstarted(t, step).Start(t.Context()); !errors.Is(err, ErrRefused) {
+			t.Errorf("step %d under new: %v", step, err)
+		}
+	}
+	s := w.at(t, StopOldWrites)
+	s.old = memory.NewOld[journal, any_]("another")
+	if page, err := s.List(t.Context(), any_{}, "", 10); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("another's old database: %+v, %v", page, err)
+	}
 }

@@ -255,3 +255,45 @@ func TestTheOrderInWhichVerifyReads(t *testing.T) {
 		t.Errorf("without a fence: %+v, %v", rep, err)
 	}
 }
+
+// movedOld has the primary move when something is asked of it first.
+type movedOld struct {
+	oldStore
+	scan, quarantine func()
+}
+
+func (o *movedOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+	if o.scan != nil {
+		o.scan()
+	}
+	return o.oldStore.Scan(ctx, after, limit)
+}
+
+func (o *movedOld) Quarantine(ctx context.Context) ([]store.Quarantined, error) {
+	if o.quarantine != nil {
+		o.quarantine()
+	}
+	return o.oldStore.Quarantine(ctx)
+}
+
+// A verify during which the primary moves says so and records nothing: what it read
+// belongs to two epochs.
+func TestVerifyNoticesThatThePrimaryMoves(t *testing.T) {
+	for _, last := range []bool{false, true} {
+		w := raisedTo(t, NewPrimary, 1)
+		move := func() { must(t, w.at(t, NewPrimary).Advance(t.Context())) }
+		o := &movedOld{oldStore: w.old, scan: move}
+		if last {
+			o.scan, o.quarantine = nil, move
+		}
+		rep, err := Verify(t.Context(), o, w.new, VerifyOptions{})
+		if !errors.Is(err, store.ErrFenceMoved) {
+			t.Errorf("at the end %v: %+v, %v", last, rep, err)
+		}
+		for epoch := range int64(3) {
+			if p, err := w.new.Progress(t.Context(), epoch); err != nil || p.Verify != nil {
+				t.Errorf("at the end %v: epoch %d has %+v (%v)", last, epoch, p.Verify, err)
+			}
+		}
+	}
+}
