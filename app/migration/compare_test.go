@@ -200,3 +200,15 @@ func TestReadsThatAreTooManyToBeCompared(t *testing.T) {
 		}
 	})
 }
+
+// A comparison that ends after another epoch has begun is counted for neither.
+func TestComparisonsOfAnEarlierEpoch(t *testing.T) {
+	s := raisedTo(t, ReadBoth, 0).at(t, ReadBoth)
+	s.compared.missed(3)
+	rec := copyOf("a", 1, 1, "x")
+	s.compare(1, rec, true, rec, true, nil)
+	s.compared.missed(1)
+	if c, epoch, _ := s.counted(); epoch != 3 || c.Equal != 0 || c.Errors != 1 {
+		t.Errorf("epoch %d: %+v", epoch, c)
+	}
+}

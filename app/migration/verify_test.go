@@ -297,3 +297,14 @@ func TestVerifyNoticesThatThePrimaryMoves(t *testing.T) {
 		}
 	}
 }
+
+// A verify that is given no more allowance ends there, and records nothing.
+func TestAVerifyThatIsCutOff(t *testing.T) {
+	w := raisedTo(t, ReadBoth, 2)
+	_, err := Verify(t.Context(), w.old, w.new, VerifyOptions{Batch: 1, Throttle: func(context.Context, int) error { return context.Canceled }})
+	p, perr := w.new.Progress(t.Context(), 1)
+	must(t, perr)
+	if !errors.Is(err, context.Canceled) || p.Verify != nil {
+		t.Errorf("%v; recorded %+v", err, p.Verify)
+	}
+}
