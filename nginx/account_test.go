@@ -13,33 +13,46 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"migrate/nginx"
 	"migrate/nginx/nginxtest"
 )
 
-// workersOf are the users of an nginx's workers.
+// workersOf are the users of an nginx's workers. One that was only just forked
+// is still root's, and has its master's title: it is waited for.
 func workersOf(t *testing.T, s *nginx.Server) (uids []int) {
 	t.Helper()
 	st, err := s.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("ps", "-A", "-o", "ppid=", "-o", "uid=").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(out)) {
-		fields := strings.Fields(line)
-		if len(fields) == 2 && fields[0] == strconv.Itoa(st.PID) {
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("ps", "-A", "-o", "ppid=", "-o", "uid=", "-o", "args=").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		uids = nil
+		forked := 0
+		for line := range strings.Lines(string(out)) {
+			fields := strings.Fields(line)
+			if len(fields) < 3 || fields[0] != strconv.Itoa(st.PID) {
+				continue
+			}
+			if !strings.Contains(line, "nginx: worker process") {
+				forked++
+				continue
+			}
 			uid, _ := strconv.Atoi(fields[1])
 			uids = append(uids, uid)
 		}
+		if len(uids) > 0 && forked == 0 {
+			return uids
+		}
+		if time.Now().After(until) {
+			t.Fatalf("nginx %d has %d workers, and %d that are none yet:\n%s", st.PID, len(uids), forked, out)
+		}
 	}
-	if len(uids) == 0 {
-		t.Fatalf("nginx %d has no workers:\n%s", st.PID, out)
-	}
-	return uids
 }
 
 // Root's nginx has workers without rights: they are nobody, or the owner of the

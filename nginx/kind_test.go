@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"migrate/nginx"
@@ -189,8 +190,8 @@ func TestTooLargeIsNotStored(t *testing.T) {
 	}
 	s.with(t, live.port, 0)
 	for _, length := range []bool{true, false} {
-		var most int64
-		body := &watched{left: 64 << 20, look: func() { most = max(most, stored(t, s)) }}
+		var most atomic.Int64
+		body := &watched{left: 64 << 20, look: func() { most.Store(max(most.Load(), stored(t, s))) }}
 		req, err := http.NewRequestWithContext(t.Context(), "POST", s.url(), body)
 		if err != nil {
 			t.Fatal(err)
@@ -203,8 +204,8 @@ func TestTooLargeIsNotStored(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if resp.StatusCode != http.StatusRequestEntityTooLarge || most > 2<<20 {
-			t.Errorf("length %v: got %s, and %d bytes were stored", length, resp.Status, most)
+		if resp.StatusCode != http.StatusRequestEntityTooLarge || most.Load() > 2<<20 {
+			t.Errorf("length %v: got %s, and %d bytes were stored", length, resp.Status, most.Load())
 		}
 	}
 }
