@@ -33,7 +33,7 @@ func TestParts(t *testing.T) {
 		ok           bool
 		says, not    []string
 	}{
-		{"all is well", "part one 1 echo hello\nconclude", true, []string{"== one: begins", "hello", "== one: ok, 0 s", "all passed"}, []string{"warning"}},
+		{"all is well", "part one 1 echo hello\nconclude", true, []string{"== one: begins", "hello", "== one: ok, ", "all passed"}, []string{"warning"}},
 		{"over the budget", "part slow 0 sleep 1.1\nconclude", true, []string{"longer than its budget of 0 s", "warning", "slow (", "all passed"}, nil},
 		{"a failure", "part bad 1 false\npart good 1 echo after\nconclude", false, []string{"== bad: FAILED", "after", "failed: bad"}, []string{"all passed"}},
 		{"a failure over the budget", "slowly() { sleep 1.1; false; }\npart bad 0 slowly\nconclude", false, []string{"failed: bad"}, []string{"all passed", "warning"}},
