@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"migrate/app/migration"
-	"migrate/app/task"
+	"migrate/app/todo"
 	"migrate/app/web"
 )
 
@@ -65,19 +65,20 @@ func peak(t *testing.T, tasks int) (most uint64) {
 // the service's URL.
 func serveFile(t *testing.T, path string) string {
 	t.Helper()
-	old, err := OpenOld(t.Context(), Databases{SQLite: path}, slog.New(slog.DiscardHandler))
+	db := Databases{Old: "sqlite:" + path, New: "mongodb://127.0.0.1:27117/", Name: "todo"}
+	old, err := OpenOld(t.Context(), db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { old.Close() })
-	if _, err := old.FirstContact(t.Context()); err != nil {
+	if _, err := takeOver(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	service, err := migration.New(migration.Config[task.Task, task.Filter]{Step: migration.DeployNew, Old: old})
+	service, err := migration.New(migration.Config{Step: migration.DeployNew, Old: old})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := web.New(web.Config{Step: migration.DeployNew}, service)
+	server, err := web.New(web.Config{Step: migration.DeployNew, Old: db.OldPlace(), New: db.NewPlace()}, todo.New(service))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,16 +10,17 @@ import (
 	"migrate/app/migration"
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // While some program holds the old database locked, under the new primary,
 // writes are acknowledged, soon without asking it; what it lacks comes later.
 func TestWritesGoOnWhileTheOldFileIsLocked(t *testing.T) {
 	const writes, asked = 20, 3 // the breaker's threshold
-	b := bring(t, nil, func(n store.New[task.Task, task.Filter]) store.New[task.Task, task.Filter] { return n })
+	b := bring(t, nil, func(n store.New) store.New { return n })
 	b.advance()
 	var puts atomic.Int64
-	s, err := migration.New(migration.Config[task.Task, task.Filter]{
+	s, err := migration.New(migration.Config{
 		Step: migration.ReadBoth, Old: b.old, New: b.new, Budget: 20 * time.Millisecond,
 		Observe: func(db store.Primary, op string, _ time.Duration, _ error) {
 			if db == store.PrimaryOld && op == "put_if_newer" {
@@ -38,9 +39,11 @@ func TestWritesGoOnWhileTheOldFileIsLocked(t *testing.T) {
 	if _, err := locked.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	create := func(record, bool) (record, bool, error) { return record{Body: task.Task{Assignee: "Bill"}}, true, nil }
+	create := func(todo.Record, bool) (todo.Record, bool, error) {
+		return todo.Record{Body: task.Task{Assignee: "Bill"}}, true, nil
+	}
 	for n := range writes {
-		if _, err := s.Apply(t.Context(), fmt.Sprint("t", n), true, create); err != nil {
+		if _, err := todo.New(s).Apply(t.Context(), fmt.Sprint("t", n), true, create); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -82,15 +82,11 @@ func (r row) body() task.Task {
 
 // unfit says why the row can't be a record; "" if it can.
 func (r row) unfit() string {
-	switch id := r.id.(type) {
+	switch r.id.(type) {
 	case nil:
 		return "null id"
 	case []byte:
 		return "blob id"
-	case string:
-		if id == "" {
-			return "empty id"
-		}
 	}
 	switch {
 	case !utf8.ValidString(asText(r.id)):
@@ -110,7 +106,13 @@ func judge(rows []row) (records map[string]task.Task, reasons []string) {
 	for i, r := range rows {
 		reason, id := r.unfit(), asText(r.id)
 		switch reason {
-		case "null id", "blob id", "empty id":
+		case "blob id": // of which the index of the ids holds one, too
+			if id = "blob " + id; taken[id] {
+				reason = "repeated id"
+			}
+			taken[id] = true
+			fallthrough
+		case "null id":
 			reasons[i] = reason
 			continue
 		}

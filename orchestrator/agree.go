@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"migrate/app/redact"
 )
 
 // firstWithNew is the first step whose instances hold the new database.
@@ -23,8 +21,7 @@ func (op *operation) agree(ctx context.Context, v view, opts SpawnOptions) (*Dat
 	if opts.Databases == nil {
 		return nil, nil
 	}
-	asked := *opts.Databases
-	asked.MongoURI = redact.URI(asked.MongoURI)
+	asked := opts.Databases.open()
 	if op.state.Databases == nil {
 		asked.Untouched = true
 		return &asked, nil
@@ -83,14 +80,13 @@ func (o *Orchestrator) Difference(asked Databases) (Difference, error) {
 	if err != nil || s.Databases == nil {
 		return Difference{}, err
 	}
-	asked.MongoURI = redact.URI(asked.MongoURI)
-	return o.difference(s, *s.Databases, asked), nil
+	return o.difference(s, *s.Databases, asked.open()), nil
 }
 
 func (o *Orchestrator) difference(s *State, was, asked Databases) Difference {
 	d := Difference{
-		Was: was, Old: was.SQLite != asked.SQLite,
-		New: was.MongoURI != asked.MongoURI || was.MongoDB != asked.MongoDB,
+		Was: was, Old: was.Old != asked.Old,
+		New: was.New != asked.New || was.Name != asked.Name,
 	}
 	for _, i := range s.running() {
 		if len(i.Own) > 0 {
@@ -113,8 +109,8 @@ func otherDatabases(was, asked Databases) error {
 func differences(was, asked Databases) string {
 	var all []string
 	for _, f := range []struct{ what, was, asked string }{
-		{"the old one", was.SQLite, asked.SQLite}, {"the new one", was.MongoURI, asked.MongoURI},
-		{"its name", was.MongoDB, asked.MongoDB}, {"the migration", was.Migration, asked.Migration},
+		{"the old one", was.Old, asked.Old}, {"the new one", was.New, asked.New},
+		{"its name", was.Name, asked.Name}, {"the migration", was.Migration, asked.Migration},
 	} {
 		if f.was != f.asked {
 			all = append(all, fmt.Sprintf("%s is %s, not %s", f.what, f.was, f.asked))

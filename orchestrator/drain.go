@@ -80,7 +80,9 @@ func (s *switching) drain(ctx context.Context, prev Instance) error {
 	defer cancel()
 	quiet := s.o.cfg.Timeouts.Quiet
 	if !prev.Admin {
-		s.warn("the instance on port %d has no admin socket: whether it has drained can't be seen", prev.Port)
+		if s.next.Admin { // else the probe has told that drains can't be seen
+			s.warn("the instance on port %d has no admin socket: whether it has drained can't be seen", prev.Port)
+		}
 		sleep(ctx, quiet)
 		return cmp.Or(s.awaitOutgoing(ctx), errUnseen)
 	}

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,6 +58,9 @@ type Config struct {
 	LockWait  time.Duration
 	Timeouts  Timeouts
 	Progress  func(Event) // may be nil; called from the caller's goroutine
+	// Earlier reads the databases that an earlier version has written to a state
+	// file; nil: there was none.
+	Earlier func([]byte) (Databases, error)
 }
 
 // Timeouts bound what a command waits for.
@@ -345,6 +349,9 @@ func (op *operation) report(format string, args ...any) {
 
 func (op *operation) warn(format string, args ...any) {
 	text := redact.Text(fmt.Sprintf(format, args...))
+	if slices.Contains(op.warnings, text) {
+		return // once is enough
+	}
 	op.warnings = append(op.warnings, text)
 	op.o.cfg.Progress(Event{Time: time.Now(), Command: op.entry.Command, Port: op.entry.Port, Detail: text, Warning: true})
 }

@@ -56,6 +56,7 @@ type Gate struct {
 	Untried bool   `json:"untried,omitempty"` // only a write can tell, and this was a look
 	Detail  string `json:"detail"`
 	Remedy  string `json:"remedy,omitempty"`
+	Fixed   bool   `json:"fixed,omitempty"`  // nobody's word passes it: --force does not take it
 	Forced  bool   `json:"forced,omitempty"` // does not hold, and was overridden by name
 }
 

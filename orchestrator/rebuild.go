@@ -27,9 +27,12 @@ func (o *Orchestrator) load() (s *State, lost string, err error) {
 	}
 	if exists(o.statePath()) {
 		o.localise(s)
-		return s, "", nil
+		return s, "", o.known(s)
 	}
 	err = o.rebuild(s)
+	if err == nil {
+		err = o.understand(s.Databases)
+	}
 	o.localise(s)
 	if err != nil {
 		return nil, "", problem(fmt.Errorf("%s is missing and can't be put together again: %w", o.statePath(), err), nothingChanged,
@@ -39,6 +42,14 @@ func (o *Orchestrator) load() (s *State, lost string, err error) {
 		return s, "", nil
 	}
 	return s, fmt.Sprintf("%s was missing: it is put together again from the folders of %d instances and the journal", o.statePath(), len(s.Instances)), nil
+}
+
+// known reads the databases that an earlier version has remembered.
+func (o *Orchestrator) known(s *State) error {
+	if err := o.understand(s.Databases); err != nil {
+		return problem(fmt.Errorf("%s can't be read: %w", o.statePath(), err), nothingChanged, "use the migrate that wrote it")
+	}
+	return nil
 }
 
 // localise has what is in the state folder found by the path that this command
@@ -86,6 +97,10 @@ func (o *Orchestrator) rebuild(s *State) error {
 			continue
 		}
 		e := op.Last
+		if op.Kind == kindForget {
+			s.forget()
+			continue
+		}
 		if e.Databases != nil {
 			s.Databases = e.Databases
 		}

@@ -13,7 +13,7 @@ import (
 	"migrate/app/redact"
 )
 
-var testDatabases = Databases{SQLite: "/data/old.db", MongoURI: "mongodb://bill:hunter2@h1:1/?x=1", MongoDB: "todo"}
+var testDatabases = Databases{Old: "file:/data/old.db", New: "db://bill:hunter2@h1:1/?x=1", Name: "todo"}
 
 func spawnWith(t *testing.T, r *rig, n, step int, ctl string, d Databases) error {
 	t.Helper()
@@ -73,8 +73,8 @@ func TestStateIsFoundAgain(t *testing.T) {
 	}
 	lose()
 	elsewhere := testDatabases
-	elsewhere.SQLite = "/typo.db"
-	refused(t, spawnWith(t, r, 0, 4, "", elsewhere), ErrUsage, "the old one is /data/old.db")
+	elsewhere.Old = "file:/typo.db"
+	refused(t, spawnWith(t, r, 0, 4, "", elsewhere), ErrUsage, "the old one is file:/data/old.db")
 	if err := spawnWith(t, r, 0, 4, "", testDatabases); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestStateThatCannotBeHad(t *testing.T) {
 func TestFailedSpawnPinsNothing(t *testing.T) {
 	r := newRig(t)
 	typo := testDatabases
-	typo.SQLite = "/typo.db"
+	typo.Old = "file:/typo.db"
 	if err := spawnWith(t, r, 0, 1, "die=a typo", typo); !errors.Is(err, ErrNotReady) {
 		t.Fatal(err)
 	}
@@ -145,13 +145,13 @@ func TestFailedSpawnPinsNothing(t *testing.T) {
 // its place; then it is fixed, and going back to step 1 does not release it.
 func TestNewDatabaseIsFixedByTraffic(t *testing.T) {
 	r := newRig(t)
-	open := Databases{SQLite: "/data/old.db", Untouched: true} // nobody has named a new one
+	open := Databases{Old: "file:/data/old.db", Untouched: true} // nobody has named a new one
 	named := open
-	named.MongoURI, named.MongoDB = "mongodb://first:1/", "todo"
+	named.New, named.Name = "mongodb://first:1/", "todo"
 	held := testDatabases
 	want := func(d Databases) {
 		t.Helper()
-		d.MongoURI = redact.URI(d.MongoURI)
+		d.New = redact.URI(d.New)
 		if got, err := r.open().Databases(); err != nil || got == nil || *got != d {
 			t.Fatalf("remembered %+v (%v), want %+v", got, err, d)
 		}
@@ -164,11 +164,11 @@ func TestNewDatabaseIsFixedByTraffic(t *testing.T) {
 		r.change()
 	}
 	elsewhere := open
-	elsewhere.SQLite = "/data/other.db"
-	refused(t, spawnWith(t, r, 3, 1, "", elsewhere), ErrUsage, "the old one is /data/old.db, not /data/other.db")
+	elsewhere.Old = "file:/data/other.db"
+	refused(t, spawnWith(t, r, 3, 1, "", elsewhere), ErrUsage, "the old one is file:/data/old.db, not file:/data/other.db")
 	// One that has had no traffic fixes nothing.
 	mistyped := held
-	mistyped.MongoURI, mistyped.Untouched = "mongodb://h8:8/", true
+	mistyped.New, mistyped.Untouched = "mongodb://h8:8/", true
 	if err := spawnWith(t, r, 3, 2, "", mistyped); err != nil {
 		t.Fatal(err)
 	}
@@ -179,14 +179,14 @@ func TestNewDatabaseIsFixedByTraffic(t *testing.T) {
 	r.change()
 	want(held)
 	elsewhere = held
-	elsewhere.MongoURI = "mongodb://h9:9/"
+	elsewhere.New = "mongodb://h9:9/"
 	refused(t, spawnWith(t, r, 1, 2, "", elsewhere), ErrUsage, "the new one is", "mongodb://h9:9/")
 	// What proves that it is the same one is believed, and remembered as it is named.
 	opts := spawnOptions(r.first+1, 2, "")
 	opts.Databases = &elsewhere
 	for _, proven := range []error{errors.New("of another migration"), nil} {
 		opts.Same = func(_ context.Context, d Difference) error {
-			if d.Old || !d.New || d.Was.MongoURI != redact.URI(held.MongoURI) {
+			if d.Old || !d.New || d.Was.New != redact.URI(held.New) {
 				t.Errorf("asked about %+v", d)
 			}
 			return proven
@@ -197,7 +197,7 @@ func TestNewDatabaseIsFixedByTraffic(t *testing.T) {
 	}
 	want(elsewhere)
 	held = elsewhere
-	elsewhere.MongoURI = "mongodb://h7:7/"
+	elsewhere.New = "mongodb://h7:7/"
 	elsewhere.Untouched = true
 	refused(t, spawnWith(t, r, 2, 1, "", elsewhere), ErrUsage, "the new one is")
 	back := held

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ const (
 	kindSpawn = "spawn"
 
 	phaseRetire   = "retire"   // end the one that stood by
+	phaseAdopt    = "adopt"    // take the old database over
 	phaseStarting = "starting" // the process
 	phaseStarted  = "started"
 	phaseReady    = "ready"
@@ -27,6 +29,7 @@ const (
 	lastStep = 8
 
 	envSocket   = "MIGRATE_ADMIN_SOCKET"
+	envEpoch    = "MIGRATE_FROM_EPOCH"
 	envInstance = "MIGRATE_INSTANCE" // how a later command finds one that nobody wrote down
 
 	// forceStep overrides the rule that the first instance ever is at step 1.
@@ -40,6 +43,7 @@ type SpawnOptions struct {
 	Command   []string   // program and arguments; {port} and {step} are replaced
 	Own       bool       // Command is the user's own, which hints repeat and the next spawn must name again
 	Env       []string   // NAME=value, beside this process's own; PORT, MIGRATION_STEP and MIGRATE_ADMIN_SOCKET are set
+	Unset     []string   // names of variables of this process's own that the instance doesn't get
 	WorkDir   string     // of the instance; empty: this process's
 	Settings  Settings   // how it is waited for, asked and ended; zero ones are as remembered
 	told      Settings   // those that were given
@@ -50,7 +54,14 @@ type SpawnOptions struct {
 	Same func(context.Context, Difference) error
 	// Check is asked before anything is ended or started; its error refuses the
 	// spawn. from is the step that the service is at, 0 before the first.
-	Check  func(ctx context.Context, from int) error
+	Check func(ctx context.Context, from int) error
+	// Adopt takes the old database over before anything is started; nil: there is
+	// no need. Its result says what it has done, nil for nothing.
+	Adopt func(context.Context) (*FirstContact, error)
+	// Epoch returns the epoch that the instance is started under, for one that
+	// must not act under another; nil: it doesn't matter. A restart of the same
+	// step gets the epoch of the first start again.
+	Epoch  func(context.Context) (int64, error)
 	Force  []string // "step": let the first instance be at another step than 1
 	DryRun bool     // only check
 }
@@ -133,6 +144,13 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 	if err := op.makeRoom(ctx, v, retire, i.Port); err != nil {
 		return err
 	}
+	first, err := op.adopt(ctx, opts)
+	if err != nil {
+		return v.placed(err)
+	}
+	if i.FromEpoch, err = op.fromEpoch(ctx, v, opts); err != nil {
+		return v.placed(err)
+	}
 	i, err = op.start(i, opts)
 	if err != nil && i.Process.PID == 0 {
 		return err
@@ -152,7 +170,33 @@ func (op *operation) spawn(ctx context.Context, opts SpawnOptions, r *SpawnResul
 		return err
 	}
 	r.Gates, r.First, r.Next = op.outlook(ctx, v, i), op.firstContact(ctx, i), switchTo(v, i.Port)
+	if r.First == nil {
+		r.First = first
+	}
 	return op.end(op.success, "", nil)
+}
+
+// adopt takes the old database over, where there is need to.
+func (op *operation) adopt(ctx context.Context, opts SpawnOptions) (*FirstContact, error) {
+	if opts.Adopt == nil {
+		return nil, nil
+	}
+	if err := op.phase(phaseAdopt, "take the old database over"); err != nil {
+		return nil, err
+	}
+	return opts.Adopt(ctx)
+}
+
+// fromEpoch is the epoch that an instance is told that it starts under. One that
+// is started anew in the place of the active one, which has died, keeps its epoch.
+func (op *operation) fromEpoch(ctx context.Context, v view, opts SpawnOptions) (int64, error) {
+	if opts.Epoch == nil {
+		return 0, nil
+	}
+	if v.active != nil && !v.running && v.active.Step == opts.Step && v.active.FromEpoch != 0 {
+		return v.active.FromEpoch, nil
+	}
+	return opts.Epoch(ctx)
 }
 
 // switchTo is the command that moves traffic to a new instance, by its port
@@ -239,8 +283,11 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	if err := op.phase(phaseStarting, strings.Join(i.Args, " ")); err != nil {
 		return i, err
 	}
-	env := append(os.Environ(), opts.Env...)
+	env := append(without(os.Environ(), opts.Unset), opts.Env...)
 	env = append(env, "PORT="+strconv.Itoa(i.Port), "MIGRATION_STEP="+strconv.Itoa(i.Step), envSocket+"="+i.Socket, envInstance+"="+op.o.instanceMark(i.Port))
+	if i.FromEpoch != 0 {
+		env = append(env, fmt.Sprintf("%s=%d", envEpoch, i.FromEpoch))
+	}
 	if err := op.o.HandOver(); err != nil {
 		return i, fmt.Errorf("hand over to the folder's owner: %w", err)
 	}
@@ -254,6 +301,14 @@ func (op *operation) start(i Instance, opts SpawnOptions) (Instance, error) {
 	}
 	i.Process, i.Spawned, op.entry.Process = id, time.Now(), id
 	return i, errors.Join(op.phase(phaseStarted, fmt.Sprintf("process %d", id.PID)), op.keep(i))
+}
+
+// without returns an environment without some of its variables.
+func without(env, names []string) []string {
+	return slices.DeleteFunc(env, func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(names, name)
+	})
 }
 
 // abandon ends what was started and did not become what it should be.

@@ -16,7 +16,7 @@ import (
 
 func TestWalk(t *testing.T) {
 	r := newRig(t)
-	databases := Databases{SQLite: "/data/old.db", MongoURI: "mongodb://bill:hunter2@h1:1,h2:2/?x=1", MongoDB: "todo"}
+	databases := Databases{Old: "file:/data/old.db", New: "db://bill:hunter2@h1:1,h2:2/?x=1", Name: "todo"}
 	opts := spawnOptions(r.first, 1, "")
 	opts.Databases = &databases
 	if _, err := r.open().Spawn(t.Context(), opts); err != nil {
@@ -62,7 +62,7 @@ func TestWalk(t *testing.T) {
 	}
 
 	s, err := r.open().Status(t.Context())
-	if err != nil || len(s.Instances) != 2 || len(s.Warnings) != 0 || s.LastSwitch.Step != 4 || s.Databases.SQLite != "/data/old.db" {
+	if err != nil || len(s.Instances) != 2 || len(s.Warnings) != 0 || s.LastSwitch.Step != 4 || s.Databases.Old != "file:/data/old.db" {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	for _, i := range s.Instances {
@@ -82,7 +82,7 @@ func TestWalk(t *testing.T) {
 	noPasswords(t, r.dir)
 
 	opts = spawnOptions(0, 4, "")
-	opts.Databases = &Databases{SQLite: "/data/other.db", MongoURI: databases.MongoURI, MongoDB: "todo"}
+	opts.Databases = &Databases{Old: "file:/data/other.db", New: databases.New, Name: "todo"}
 	_, err = r.open().Spawn(t.Context(), opts)
 	refused(t, err, ErrUsage, "/data/old.db", "/data/other.db")
 }

@@ -15,7 +15,9 @@ import (
 	"migrate/orchestrator/process"
 )
 
-const stateSchema = 1
+// stateSchema is raised when an earlier version would misread the file: the
+// first one named the databases otherwise.
+const stateSchema = 2
 
 // State is what is remembered between commands. What runs and what is served
 // is looked at each time; the state only says where to look.
@@ -30,19 +32,6 @@ type State struct {
 	LastSwitch *SwitchResult     `json:"last_switch,omitempty"`
 }
 
-// Databases says where the data is. What is fixed is the migration id, once an
-// instance has had traffic: another spelling of the same databases is taken,
-// others are refused. See [SpawnOptions.Same].
-type Databases struct {
-	SQLite    string `json:"sqlite"`              // absolute path
-	MongoURI  string `json:"mongo_uri"`           // without its password
-	MongoDB   string `json:"mongo_db"`            // the database's name
-	Migration string `json:"migration,omitempty"` // the migration id, once an instance has told it
-	// Untouched: no instance that holds the new database has had traffic yet, and
-	// another may take its place. What nobody has named is then empty.
-	Untouched bool `json:"new_untouched,omitempty"`
-}
-
 // Active is where traffic was last moved to.
 type Active struct {
 	Port  int       `json:"port"`
@@ -52,14 +41,16 @@ type Active struct {
 
 // Instance is a process of the service that was spawned on a port.
 type Instance struct {
-	Port    int              `json:"port"`
-	Step    int              `json:"step"`
-	ID      string           `json:"instance,omitempty"` // as it names itself
-	Build   string           `json:"build,omitempty"`
-	Process process.Identity `json:"process"`
-	Spawned time.Time        `json:"spawned"`
-	Args    []string         `json:"args"`          // without passwords
-	Own     []string         `json:"own,omitempty"` // a command of the user's own as it was given, likewise; see [Again]
+	Port  int    `json:"port"`
+	Step  int    `json:"step"`
+	ID    string `json:"instance,omitempty"` // as it names itself
+	Build string `json:"build,omitempty"`
+	// FromEpoch is the epoch that it was told at its start; 0: none. See [SpawnOptions.Epoch].
+	FromEpoch int64            `json:"from_epoch,omitempty"`
+	Process   process.Identity `json:"process"`
+	Spawned   time.Time        `json:"spawned"`
+	Args      []string         `json:"args"`          // without passwords
+	Own       []string         `json:"own,omitempty"` // a command of the user's own as it was given, likewise; see [Again]
 	Settings
 	Admin  bool   `json:"admin"` // it has an admin socket
 	Socket string `json:"socket"`
@@ -145,20 +136,4 @@ func (s *State) running() []Instance {
 		}
 	}
 	return live
-}
-
-// Databases returns what is remembered; nil before the first spawn.
-func (o *Orchestrator) Databases() (*Databases, error) {
-	s, _, err := o.load()
-	if err != nil {
-		return nil, err
-	}
-	return s.Databases, nil
-}
-
-// remember keeps the databases of a spawn; nil: it named none.
-func (s *State) remember(d *Databases) {
-	if d != nil {
-		s.Databases = d
-	}
 }

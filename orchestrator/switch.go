@@ -207,8 +207,7 @@ func (s *switching) checkGates(ctx context.Context, opts SwitchOptions) error {
 		return nil
 	}
 	if !s.next.Admin {
-		s.warn("the instance on port %d has no admin socket: switched without gates", s.next.Port)
-		return nil
+		return nil // the probe tells
 	}
 	// These gates want a mirror that is level with the fence.
 	if a := s.view.active; to >= 6 && s.view.running && a.Admin && a.Step >= 5 && a.Step <= 7 && !s.dry {
@@ -238,7 +237,9 @@ func (s *switching) judge(gates []Gate, force []string) error {
 		if g.OK {
 			continue
 		}
-		if slices.Contains(force, g.Name) {
+		if slices.Contains(force, g.Name) && g.Fixed {
+			s.warn("gate %s can't be forced: the instance itself looks at it again before the primary moves", g.Name)
+		} else if slices.Contains(force, g.Name) {
 			g.Forced = true
 			s.result.Forced = append(s.result.Forced, g.Name)
 			s.warn("gate %s does not hold (%s) and is overridden", g.Name, g.Detail)

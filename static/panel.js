@@ -16,10 +16,16 @@ const steps = [
   ["remove the old data access object", "Only the new database is used."],
 ];
 
-const databases = { old: "SQLite (old)", new: "MongoDB (new)" };
+const products = { sqlite: "SQLite", mongodb: "MongoDB", "mongodb+srv": "MongoDB" };
+
+// primary is the database that decides, by its product.
+function primary(config) {
+  const place = config[config.primary];
+  return place ? `${products[place.scheme] ?? place.scheme} (${config.primary})` : "not known now";
+}
 
 const rows = [
-  ["Primary", "primary", (c) => databases[c.primary] ?? "not known now"],
+  ["Primary", "primary", primary],
   ["Epoch", "epoch", (c) => c.epoch],
   ["Port", "port", (c) => c.port],
   ["Instance", "instance", (c) => c.instance],
@@ -28,9 +34,9 @@ const rows = [
 ];
 
 const details = [
-  ["SQLite", "sqlite_file_path", (c) => c.sqlite_file_path],
-  ["MongoDB", "mongodb_connection_uri", (c) => c.mongodb_connection_uri],
-  ["Name", "mongodb_database_name", (c) => c.mongodb_database_name],
+  ["Old", "old", (c) => c.old?.where],
+  ["New", "new", (c) => c.new?.where],
+  ["Name", "name", (c) => c.new?.name],
 ];
 
 // stepName is the step in words.
@@ -115,7 +121,7 @@ class Panel {
     if (changes === 0) return;
     mark(this.root, "flashing");
     this.spoken.textContent = `Now served at step ${step}, ${stepName(step)}, on port ${config.port}. ` +
-      `Primary: ${databases[config.primary] ?? "not known now"}, epoch ${config.epoch}.`;
+      `Primary: ${primary(config)}, epoch ${config.epoch}.`;
   }
 
   unreachable(failure, since) {

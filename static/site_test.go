@@ -12,8 +12,9 @@ import (
 	"testing"
 
 	"migrate/app/migration"
+	"migrate/app/store"
 	"migrate/app/store/memory"
-	"migrate/app/task"
+	"migrate/app/todo"
 	"migrate/app/web"
 )
 
@@ -22,8 +23,8 @@ import (
 type site struct {
 	t     *testing.T
 	url   string
-	old   *memory.Old[task.Task, task.Filter]
-	new   *memory.New[task.Task, task.Filter]
+	old   *memory.Old
+	new   *memory.New
 	live  atomic.Pointer[web.Server]
 	fault atomic.Pointer[fault]
 }
@@ -33,7 +34,7 @@ type fault func(w http.ResponseWriter, r *http.Request) bool
 
 func newSite(t *testing.T, step migration.Step) *site {
 	t.Helper()
-	s := &site{t: t, old: memory.NewOld[task.Task, task.Filter]("m"), new: memory.NewNew[task.Task, task.Filter]()}
+	s := &site{t: t, old: memory.NewOld("m"), new: memory.NewNew()}
 	s.serve(step, 8000+int(step))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := s.fault.Load(); f != nil && (*f)(w, r) {
@@ -49,7 +50,7 @@ func newSite(t *testing.T, step migration.Step) *site {
 // serve puts an instance at this step in place of the one before.
 func (s *site) serve(step migration.Step, port int) {
 	s.t.Helper()
-	cfg := migration.Config[task.Task, task.Filter]{Step: step}
+	cfg := migration.Config{Step: step}
 	if step.HasOld() {
 		cfg.Old = s.old
 	}
@@ -74,8 +75,9 @@ func (s *site) serve(step migration.Step, port int) {
 	})
 	server, err := web.New(web.Config{
 		Step: step, Port: port, Instance: "0197c2f4-7d3e-7a51-9c1b-5f0e2d8a41" + string("0123456789"[step]) + "7", Build: "v1.0.0",
-		SQLitePath: "/var/lib/todo/todo.sqlite", MongoURI: "mongodb://127.0.0.1:27117/", MongoDB: "todo",
-	}, tasks)
+		Old: store.Place{Scheme: "sqlite", Where: "/var/lib/todo/todo.sqlite"},
+		New: store.Place{Scheme: "mongodb", Where: "mongodb://127.0.0.1:27117/", Name: "todo"},
+	}, todo.New(tasks))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -9,14 +9,14 @@ import (
 	"migrate/app/store"
 )
 
-// errProbe: new did not take the majority write that must precede the flip, so
-// old stays primary and a step 5 goes on as a step 4.
-var errProbe = errors.New("the new database did not take a probe write")
+// errHeld: what must precede the flip does not hold, so old stays primary and a
+// step 5 goes on as a step 4.
+var errHeld = errors.New("the new database can't become primary")
 
 // Advance makes new the primary at step 5 and brings the mirror into line; at
 // steps 6 and 7 only the latter. It is repeatable, and what a tool or an
 // instance that died left half done it finishes.
-func (s *Service[B, F]) Advance(ctx context.Context) error {
+func (s *Service) Advance(ctx context.Context) error {
 	switch s.step {
 	case NewPrimary, StopOldWrites, Backfill:
 	default:
@@ -29,7 +29,7 @@ func (s *Service[B, F]) Advance(ctx context.Context) error {
 	return err
 }
 
-func (s *Service[B, F]) advance(ctx context.Context) error {
+func (s *Service) advance(ctx context.Context) error {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
 		return err
@@ -47,15 +47,33 @@ func (s *Service[B, F]) advance(ctx context.Context) error {
 	if !plan.Advance {
 		return fmt.Errorf("%w: step %d does not flip the primary", ErrRefused, int(s.step))
 	}
-	if err := s.probe(ctx); err != nil {
-		return fmt.Errorf("%w: %w", errProbe, err)
+	if err := s.unheld(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errHeld, err)
 	}
-	// What a foreign writer removed unseen would come back from new, which has
-	// the same pair: it becomes a tombstone first.
-	if _, err := s.old.Sweep(ctx); err != nil {
-		return err
+	if err := s.probe(ctx); err != nil {
+		return fmt.Errorf("%w: %w: %w", errHeld, errProbe, err)
 	}
 	return s.flip(ctx, fence, fence.Epoch+1)
+}
+
+// errProbe: new did not take the majority write that must precede the flip.
+var errProbe = errors.New("it did not take a probe write")
+
+// unheld makes sure, before every flip, that old is as the gates want it: programs
+// that know nothing of us are held inside the protocol, the protocol knows every
+// record, and the rows on which nobody has decided are no more than were accepted.
+func (s *Service) unheld(ctx context.Context) error {
+	if err := foreignTo(s.old).Guarded(ctx); err != nil {
+		return err
+	}
+	if err := filled(ctx, s.old); err != nil {
+		return err
+	}
+	rows, accepted, err := undecided(ctx, s.old)
+	if err == nil && rows > accepted {
+		err = fmt.Errorf("%w: %d rows of the old database are undecided, %d are accepted", store.ErrQuarantined, rows, accepted)
+	}
+	return err
 }
 
 // probeBudget is how long a write that comes upon the flip may wait for new to
@@ -64,7 +82,7 @@ const probeBudget = time.Second
 
 // probe makes sure, before every flip, that new is of this migration and takes
 // a majority write.
-func (s *Service[B, F]) probe(ctx context.Context) error {
+func (s *Service) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeBudget)
 	defer cancel()
 	if err := s.checkPrepared(ctx); err != nil {
@@ -79,7 +97,7 @@ func (s *Service[B, F]) probe(ctx context.Context) error {
 // notBehind refuses an old database that was put back from a time before the
 // primary moved: its fence names old under an epoch that the mirror has passed,
 // which no order of moves leads to.
-func (s *Service[B, F]) notBehind(ctx context.Context) error {
+func (s *Service) notBehind(ctx context.Context) error {
 	mirror, err := s.new.Mirror(ctx)
 	if err != nil {
 		return err
@@ -92,7 +110,7 @@ func (s *Service[B, F]) notBehind(ctx context.Context) error {
 }
 
 // flip moves the fence to (epoch, new, open), then the mirror.
-func (s *Service[B, F]) flip(ctx context.Context, from store.Fence, epoch int64) error {
+func (s *Service) flip(ctx context.Context, from store.Fence, epoch int64) error {
 	to := store.Fence{Migration: from.Migration, Epoch: epoch, Primary: store.PrimaryNew}
 	if err := s.old.MoveFence(ctx, from, to); err != nil {
 		return err
@@ -101,14 +119,14 @@ func (s *Service[B, F]) flip(ctx context.Context, from store.Fence, epoch int64)
 	return s.raise(ctx, to)
 }
 
-func (s *Service[B, F]) raise(ctx context.Context, f store.Fence) error {
+func (s *Service) raise(ctx context.Context, f store.Fence) error {
 	return s.new.RaiseMirror(ctx, store.Mirror{Migration: f.Migration, Epoch: f.Epoch, Primary: f.Primary})
 }
 
 // align brings fence and mirror together while new is primary. A mirror behind
 // moves up; one ahead is what a return that died between its last two moves
 // left, and the fence goes beyond it, so that no epoch serves two primaries.
-func (s *Service[B, F]) align(ctx context.Context, fence store.Fence) error {
+func (s *Service) align(ctx context.Context, fence store.Fence) error {
 	mirror, err := s.new.Mirror(ctx)
 	if err != nil {
 		return err
@@ -128,7 +146,7 @@ func (s *Service[B, F]) align(ctx context.Context, fence store.Fence) error {
 
 // Prepare puts collection, indexes, migration id and mirror in place. At steps
 // 6 to 8 it only checks that they are.
-func (s *Service[B, F]) Prepare(ctx context.Context) error {
+func (s *Service) Prepare(ctx context.Context) error {
 	if !s.step.HasNew() {
 		return nil
 	}
@@ -138,7 +156,7 @@ func (s *Service[B, F]) Prepare(ctx context.Context) error {
 	return s.unlessAway(ctx, s.prepare)
 }
 
-func (s *Service[B, F]) prepare(ctx context.Context) error {
+func (s *Service) prepare(ctx context.Context) error {
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
 		return err
@@ -146,27 +164,36 @@ func (s *Service[B, F]) prepare(ctx context.Context) error {
 	if err := s.own(fence.Migration); err != nil {
 		return err
 	}
+	if fence.Primary == store.PrimaryNew {
+		// One that is primary was prepared before: if it isn't, it is another one,
+		// or was emptied, and what it had acknowledged is not in old alone.
+		if err := s.checkPrepared(ctx); err != nil {
+			return err
+		}
+		return s.align(ctx, fence)
+	}
 	if err := s.new.Prepare(ctx, fence.Migration); err != nil {
 		return err
 	}
-	if fence.Primary == store.PrimaryNew {
-		s.setPrepared()
-		return s.align(ctx, fence)
+	err = s.notBehind(ctx)
+	if errors.Is(err, store.ErrStranger) {
+		s.oldWentBack.Store(&err)
 	}
-	if err := s.notBehind(ctx); err != nil {
+	if err != nil {
 		return err
 	}
+	s.oldWentBack.Store(nil)
 	s.setPrepared()
 	return s.raise(ctx, fence)
 }
 
-func (s *Service[B, F]) checkPrepared(ctx context.Context) error {
+func (s *Service) checkPrepared(ctx context.Context) error {
 	return s.checkWith(ctx, s.new)
 }
 
 // checkWith makes sure, by a look of one kind or the other, that new is of this
 // migration and prepared.
-func (s *Service[B, F]) checkWith(ctx context.Context, meta store.NewLook) error {
+func (s *Service) checkWith(ctx context.Context, meta store.NewLook) error {
 	id, err := meta.Prepared(ctx)
 	if err != nil {
 		return err
@@ -180,20 +207,34 @@ func (s *Service[B, F]) checkWith(ctx context.Context, meta store.NewLook) error
 
 // ours makes sure, once, that new is of this migration before a request or the
 // relay touches it: it may have been out of reach when this instance started.
-func (s *Service[B, F]) ours(ctx context.Context) error {
+func (s *Service) ours(ctx context.Context) error {
 	if s.isPrepared() {
 		return nil
 	}
 	return s.checkPrepared(ctx)
 }
 
-func (s *Service[B, F]) setPrepared() {
+func (s *Service) setPrepared() {
 	s.mu.Lock()
 	s.prepared = true
 	s.mu.Unlock()
 }
 
-func (s *Service[B, F]) isPrepared() bool {
+// forgetPrepared keeps requests and the relay from a new database that is no longer
+// prepared. What was compared with it says nothing any more.
+func (s *Service) forgetPrepared() {
+	s.mu.Lock()
+	s.prepared = false
+	s.mu.Unlock()
+	s.compared.mu.Lock()
+	s.compared.counts, s.compared.dirty = map[string]store.Compared{}, false
+	s.compared.mu.Unlock()
+	if !s.wasNew.Load() {
+		s.epochs.mirror.epoch.Store(0) // while old is primary it is prepared anew, and its mirror begins anew
+	}
+}
+
+func (s *Service) isPrepared() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.prepared
@@ -201,7 +242,7 @@ func (s *Service[B, F]) isPrepared() bool {
 
 // Probe makes one acknowledged write to new, where there is one, and reads the
 // fence of old, where there is one.
-func (s *Service[B, F]) Probe(ctx context.Context) error {
+func (s *Service) Probe(ctx context.Context) error {
 	var errs []error
 	if s.old != nil {
 		_, err := s.old.Fence(ctx)
@@ -211,41 +252,4 @@ func (s *Service[B, F]) Probe(ctx context.Context) error {
 		errs = append(errs, s.new.Probe(ctx))
 	}
 	return errors.Join(errs...)
-}
-
-// adopt registers this instance and then reads the mirror: whoever wants to
-// return the primary sees the registration, or this instance sees the return.
-func (s *Service[B, F]) adopt(ctx context.Context) error {
-	if !s.isPrepared() {
-		if err := s.checkPrepared(ctx); err != nil {
-			return err
-		}
-	}
-	// The first look comes causally after the registration. Later ones only find
-	// what grows, a greater epoch or the completion mark, and write nothing.
-	look := s.new.Look()
-	if s.adopted.Load() == nil {
-		if err := s.new.Register(ctx, s.cfg.Instance); err != nil {
-			return fmt.Errorf("register this instance: %w", err)
-		}
-		look = s.new
-	}
-	m, err := look.Mirror(ctx)
-	if err != nil {
-		return err
-	}
-	if m.Epoch == 0 {
-		return fmt.Errorf("%w: the mirror was never set: no instance at step 2 to 5 has been here", ErrRefused)
-	}
-	if err := s.own(m.Migration); err != nil {
-		return err
-	}
-	if seen := s.adopted.Load(); seen == nil || m.Epoch > seen.Epoch {
-		s.adopted.Store(&m)
-	}
-	progress, err := look.Progress(ctx, m.Epoch)
-	if err == nil && progress.Complete {
-		s.complete.Store(m.Epoch)
-	}
-	return err
 }

@@ -50,7 +50,7 @@ func TestAdvanceThatComesSecondIsNoError(t *testing.T) {
 	w := raisedTo(t, NewPrimary, 1)
 	first := w.at(t, NewPrimary)
 	n := &racingProbe{newStore: w.new}
-	second, err := New(Config[journal, any_]{Step: NewPrimary, Old: w.old, New: n})
+	second, err := New(Config{Step: NewPrimary, Old: w.old, New: n})
 	must(t, err)
 	must(t, second.Start(t.Context()))
 	n.before = func() { must(t, first.Advance(t.Context())) }

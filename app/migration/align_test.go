@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -15,7 +16,7 @@ func writes(calls []string) []string {
 	var out []string
 	for _, c := range calls {
 		switch strings.TrimPrefix(strings.TrimPrefix(c, "old."), "new.") {
-		case "Get", "List", "Pending", "CountPending", "Scan", "Count", "Fence", "Guarded", "Quarantine", "Converted", "Prepared", "Mirror", "Registrations", "Progress":
+		case "Get", "List", "Pending", "CountPending", "Scan", "Count", "Fence", "Guarded", "Filled", "Quarantine", "Accepted", "Converted", "Prepared", "Mirror", "Registrations", "Progress":
 		default:
 			out = append(out, c)
 		}
@@ -117,12 +118,12 @@ func TestStrangersAreNotAdvanced(t *testing.T) {
 		w := raisedTo(t, raised, 0)
 		f := &failAt{}
 		f.between(w)
-		s, err := New(Config[journal, any_]{Step: NewPrimary, Old: w.old, New: w.new, Migration: "remembered"})
+		s, err := New(Config{Step: NewPrimary, Old: w.old, New: w.new, Migration: "remembered"})
 		must(t, err)
 		for what, do := range map[string]func() error{
 			"advance": func() error { return s.Advance(t.Context()) },
 			"prepare": func() error { return s.Prepare(t.Context()) },
-			"list":    func() error { _, err := s.List(t.Context(), any_{}, "", 1); return err },
+			"list":    func() error { _, err := s.List(t.Context(), record.Filter{}, "", 1); return err },
 			"relay":   func() error { return s.relayPass(t.Context()) },
 		} {
 			if err := do(); !errors.Is(err, store.ErrStranger) {
@@ -135,7 +136,8 @@ func TestStrangersAreNotAdvanced(t *testing.T) {
 	}
 }
 
-// To prepare is to put in place what steps 2 to 5 need, and from 6 on only to look.
+// To prepare is to put in place what steps 2 to 5 need while old is primary, and
+// else only to look.
 func TestWhatPrepareDoes(t *testing.T) {
 	for _, c := range []struct {
 		at     Step
@@ -145,7 +147,7 @@ func TestWhatPrepareDoes(t *testing.T) {
 		{DeployNew, DeployNew, nil},
 		{AddDAO, DeployNew, []string{"new.Prepare", "new.RaiseMirror"}},
 		{WriteBoth, WriteBoth, []string{"new.Prepare", "new.RaiseMirror"}},
-		{ReadBoth, StopOldWrites, []string{"new.Prepare"}}, // the mirror is there
+		{ReadBoth, StopOldWrites, nil}, // what is primary was prepared, and the mirror is there
 		{StopOldWrites, StopOldWrites, nil},
 		{Backfill, Backfill, nil},
 		{RemoveOld, RemoveOld, nil},
@@ -205,8 +207,8 @@ func TestNewIsPreparedOnce(t *testing.T) {
 		must(t, s.settle(t.Context()))
 		f.took()
 		must(t, s.settle(t.Context()))
-		if calls := f.took(); len(calls) != 0 {
-			t.Errorf("raised to %d: the second time it calls %v", raised, calls)
+		if calls := f.took(); !slices.Equal(calls, []string{"new.Prepared"}) {
+			t.Errorf("raised to %d: the second time it calls %v; want a look that it is still there", raised, calls)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -17,7 +18,7 @@ type unansweringNew struct{ deafNew }
 
 func (n unansweringNew) Look() store.NewLook { return n }
 
-func (unansweringNew) PutIfNewer(ctx context.Context, _ ...store.Record[journal]) error {
+func (unansweringNew) PutIfNewer(ctx context.Context, _ ...store.Record) error {
 	<-ctx.Done()
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
 }
@@ -27,7 +28,7 @@ type unansweringOld struct{ oldStore }
 
 func (unansweringOld) Writable(ctx context.Context) error { return pause(ctx, never) }
 
-func (unansweringOld) PutIfNewer(ctx context.Context, _ int64, _ ...store.Record[journal]) error {
+func (unansweringOld) PutIfNewer(ctx context.Context, _ int64, _ ...store.Record) error {
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, pause(ctx, never))
 }
 
@@ -49,10 +50,10 @@ func TestAFlushGivesUpOnADatabaseThatHangs(t *testing.T) {
 			s.Ready(t.Context())
 			before, beforeNew := pending(t, w)
 			if raised > NewPrimary {
-				s.old = meteredOld[journal, any_]{unansweringOld{w.old}, s.meter}
+				s.old = meteredOld{unansweringOld{w.old}, s.meter}
 				s.Ready(t.Context()) // sees that new is primary
 			} else {
-				s.new = meteredNew[journal, any_]{unansweringNew{deafNew{w.new}}, s.meter}
+				s.new = meteredNew{unansweringNew{deafNew{w.new}}, s.meter}
 			}
 			began := time.Now()
 			err := s.Flush(t.Context())
@@ -89,7 +90,7 @@ func TestAFlushWaitsForADatabaseThatIsSlow(t *testing.T) {
 		}
 		s = w.at(t, ReadBoth)
 		defer s.endWatches()
-		s.new = meteredNew[journal, any_]{unansweringNew{deafNew{w.new}}, s.meter}
+		s.new = meteredNew{unansweringNew{deafNew{w.new}}, s.meter}
 		if err := s.unlessAway(t.Context(), func(ctx context.Context) error { <-ctx.Done(); return nil }); err != nil {
 			t.Errorf("what succeeds all the same: %v", err)
 		}
@@ -176,7 +177,7 @@ func TestEachCallIsObserved(t *testing.T) {
 	w := raisedTo(t, ReadBoth, 1)
 	o, n := w.faulty()
 	seen := map[string]error{}
-	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: w.new, Observe: func(db store.Primary, op string, _ time.Duration, err error) {
+	s, err := New(Config{Step: ReadBoth, Old: w.old, New: w.new, Observe: func(db store.Primary, op string, _ time.Duration, err error) {
 		seen[fmt.Sprint(db, " ", op)] = err
 	}})
 	must(t, err)
@@ -187,8 +188,8 @@ func TestEachCallIsObserved(t *testing.T) {
 		_, _, oerr := s.old.Get(t.Context(), "a")
 		_, nerr := s.new.Get(t.Context(), "a")
 		operr, nperr := s.old.PutIfNewer(t.Context(), 1, rec), s.new.PutIfNewer(t.Context(), rec)
-		_, _, olerr := s.old.List(t.Context(), any_{}, "", 1)
-		_, nlerr := s.new.List(t.Context(), any_{}, "", 1)
+		_, _, olerr := s.old.List(t.Context(), record.Filter{}, "", 1)
+		_, nlerr := s.new.List(t.Context(), record.Filter{}, "", 1)
 		rec.ID += "b"
 		want := map[string]error{
 			"old get": oerr, "new get": nerr, "old put_if_newer": operr, "new put_if_newer": nperr, "old list": olerr, "new list": nlerr,

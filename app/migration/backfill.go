@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -33,16 +34,20 @@ type BackfillResult struct {
 	Complete bool          `json:"complete"` // new is primary and has everything: the completion mark is set
 	Swept    int64         `json:"swept"`    // rows that a foreign writer had removed unseen
 	Already  bool          `json:"already"`  // the mark was there before
+	// Quarantine is how many rows nobody has decided on: while there are any, the
+	// completion mark is not set.
+	Quarantine int64 `json:"quarantine"`
 }
 
 // CopyAll copies what old has to new, page by page. While old is primary the
 // copies go over as they are; while new is, they are stamped with the epoch of
 // the fence that was read with that very page, which makes them final. A fence
 // that moves makes it start again; a kill makes the next run go on at the
-// checkpoint. Once every page was read under one epoch of "new", new has the
-// completion mark of that epoch.
-func CopyAll[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], opt BackfillOptions) (BackfillResult, error) {
+// checkpoint. Once every page was read under one epoch of "new", and every row is decided on, new
+// has the completion mark of that epoch.
+func CopyAll(ctx context.Context, old store.Old, to store.New, opt BackfillOptions) (BackfillResult, error) {
 	opt.Batch = orDefault(opt.Batch, 200)
+	old, to = aging(old, to)
 	for {
 		fence, err := old.Fence(ctx)
 		if err != nil {
@@ -68,9 +73,12 @@ func sameMigration(ctx context.Context, fence store.Fence, to store.NewLook) err
 }
 
 // copyUnder is one pass under one epoch; ErrFenceMoved if that epoch ended.
-func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, opt BackfillOptions) (BackfillResult, error) {
+func copyUnder(ctx context.Context, old store.Old, to store.New, fence store.Fence, opt BackfillOptions) (BackfillResult, error) {
 	res := BackfillResult{Epoch: fence.Epoch, Primary: fence.Primary}
-	swept, err := old.Sweep(ctx)
+	if err := filled(ctx, old); err != nil {
+		return res, err
+	}
+	swept, err := foreignTo(old).Sweep(ctx)
 	if err != nil {
 		return res, err
 	}
@@ -113,7 +121,11 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 	if err := to.SaveCheckpoint(ctx, fence.Epoch, "", res.Copied); err != nil {
 		return res, err
 	}
-	if fence.Primary == store.PrimaryNew {
+	// After the last page: what that one has marked counts, too.
+	if res.Quarantine, _, err = undecided(ctx, old); err != nil {
+		return res, err
+	}
+	if fence.Primary == store.PrimaryNew && res.Quarantine == 0 {
 		if err := to.MarkComplete(ctx, fence.Epoch); err != nil {
 			return res, err
 		}
@@ -123,7 +135,7 @@ func copyUnder[B, F any](ctx context.Context, old store.Old[B, F], to store.New[
 }
 
 // copyPage copies one page and returns how many records it had and its last id.
-func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], fence store.Fence, after string, opt BackfillOptions) (store.Page[B], error) {
+func copyPage(ctx context.Context, old store.Old, to store.New, fence store.Fence, after record.ID, opt BackfillOptions) (store.Page, error) {
 	page, f, err := old.Scan(ctx, after, opt.Batch)
 	if err != nil {
 		return page, err
@@ -146,55 +158,6 @@ func copyPage[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B
 			recs[i].Epoch = f.Epoch
 		}
 	}
-	return page, copyRecords(ctx, old, to, f.Epoch, recs, original)
-}
-
-// copyRecords sends a page to new. A record that new can't hold is quarantined
-// by the mark that old knows it by, and the tombstone goes over in its place.
-func copyRecords[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], epoch int64, recs []store.Record[B], original []store.Mark) error {
-	err := to.PutIfNewer(ctx, recs...)
-	if !errors.Is(err, store.ErrUnfit) {
-		return err
-	}
-	for i, rec := range recs {
-		err := to.PutIfNewer(ctx, rec)
-		if errors.Is(err, store.ErrUnfit) {
-			err = isolate(ctx, old, to, epoch, original[i], err.Error())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// isolate quarantines a record that new can't hold and sends the tombstone that
-// it leaves. Where not even that can be held (the id is at fault), a second
-// Isolate removes the record for good.
-func isolate[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], epoch int64, mark store.Mark, reason string) error {
-	for {
-		err := old.Isolate(ctx, epoch, mark, reason)
-		if errors.Is(err, store.ErrConflict) {
-			return nil // changed meanwhile: it is pending, and the relay meets it
-		}
-		if err != nil {
-			return fmt.Errorf("quarantine %q, which the new database can't hold: %w", mark.ID, err)
-		}
-		recs, _, err := old.Get(ctx, mark.ID)
-		if err != nil {
-			return err
-		}
-		stone, left := recs[mark.ID]
-		if !left {
-			return nil
-		}
-		mark = stone.Mark()
-		stone.Epoch = epoch // Isolate has just stamped it, or the fence has moved and this page counts for nothing
-		if err := to.PutIfNewer(ctx, stone); !errors.Is(err, store.ErrUnfit) {
-			return err
-		}
-		if !stone.Deleted {
-			return nil // another writer's; the relay meets it
-		}
-	}
+	_, err = sendToNew(ctx, old, to, f.Epoch, recs, original)
+	return page, err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
@@ -14,7 +15,7 @@ import (
 // together.
 func TestStrangersAreNotCopied(t *testing.T) {
 	w := raisedTo(t, NewPrimary, 3)
-	stranger := memory.NewNew[journal, any_]()
+	stranger := memory.NewNew()
 	must(t, stranger.Prepare(t.Context(), "another"))
 	for what, do := range map[string]func() error{
 		"backfill": func() error { _, err := CopyAll(t.Context(), w.old, stranger, BackfillOptions{}); return err },
@@ -92,7 +93,7 @@ func TestAnEmptyPageIsNotThrottled(t *testing.T) {
 	}
 }
 
-// rewrittenOld has another writer create a record anew as soon as it was set aside.
+// rewrittenOld has another writer replace a record as soon as it was marked.
 type rewrittenOld struct{ oldStore }
 
 func (o rewrittenOld) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
@@ -105,12 +106,12 @@ func (o rewrittenOld) Isolate(ctx context.Context, epoch int64, mark store.Mark,
 	}
 	next := recs[mark.ID]
 	was := next.Pair
-	next.Rev, next.Deleted, next.Pending, next.Body = next.Rev+1, false, true, journal{"0;"}
+	next.Rev, next.Deleted, next.Pending, next.Body = next.Rev+1, false, true, record.Body("0;")
 	return o.CompareAndSwap(ctx, fence.Epoch, next, was)
 }
 
-// What another writer has made of a record that was set aside is not set aside with
-// it: it is pending, and the relay meets it.
+// What another writer has made of a record that was marked is not marked with it: it
+// is pending, and the relay meets it.
 func TestIsolationLeavesWhatComesAfter(t *testing.T) {
 	w := raisedTo(t, WriteBoth, 1)
 	w.new = pickyNew{w.new}
@@ -118,9 +119,9 @@ func TestIsolationLeavesWhatComesAfter(t *testing.T) {
 	must(t, err)
 	recs, _, err := w.old.Get(t.Context(), w.ids[0])
 	must(t, err)
-	rows, err := w.old.Quarantine(t.Context())
+	rows, _, err := w.old.Quarantine(t.Context(), 0)
 	must(t, err)
-	if r := recs[w.ids[0]]; r.Deleted || r.Body.Entries != "0;" || !r.Pending || len(rows) != 1 {
+	if r := recs[w.ids[0]]; r.Deleted || r.Body != "0;" || !r.Pending || r.Unfit != "" || len(rows) != 0 {
 		t.Errorf("old has %+v, and %d rows are in quarantine", r, len(rows))
 	}
 }

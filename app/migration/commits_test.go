@@ -16,7 +16,7 @@ type stubbornNew struct {
 	begun, let chan struct{}
 }
 
-func (n *stubbornNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n *stubbornNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	close(n.begun)
 	<-n.let
 	return n.newStore.CompareAndSwap(context.WithoutCancel(ctx), rec, expect)

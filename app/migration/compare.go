@@ -2,21 +2,23 @@ package migration
 
 import (
 	"context"
+	"maps"
 	"sync"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // comparisons counts what was found when records that were read under old were
 // looked up in both databases, under one epoch.
-type comparisons[B any] struct {
+type comparisons struct {
 	mu     sync.Mutex
 	epoch  int64
-	counts store.Compared
+	counts map[string]store.Compared // by collection
 	dirty  bool
 
-	queue chan comparison[B] // what was read and is to be compared
-	lists chan listed[B]     // the same of what was listed
+	queue chan comparison // what was read and is to be compared
+	lists chan listed     // the same of what was listed
 }
 
 // What waits to be compared, and how many comparisons are under way at a time:
@@ -27,29 +29,29 @@ const (
 )
 
 // comparison is a record as old has answered it under an epoch.
-type comparison[B any] struct {
+type comparison struct {
 	epoch int64
-	id    string
-	old   store.Record[B]
+	id    record.ID
+	old   store.Record
 	inOld bool
 }
 
 // compareLater has a record that old has answered compared with new's copy. No
 // answer waits for that. When more is read than can be compared, the surplus is
 // left out; while new does not answer, all of it is.
-func (s *Service[B, F]) compareLater(epoch int64, id string, o store.Record[B], inOld bool) {
+func (s *Service) compareLater(epoch int64, id record.ID, o store.Record, inOld bool) {
 	if !s.newBreaker.well() {
-		s.compared.missed(epoch)
+		s.compared.missed(epoch, id)
 		return
 	}
 	select {
-	case s.compared.queue <- comparison[B]{epoch, id, o, inOld}:
+	case s.compared.queue <- comparison{epoch, id, o, inOld}:
 	default:
 	}
 }
 
 // runCompare compares what was read, until ctx ends.
-func (s *Service[B, F]) runCompare(ctx context.Context) error {
+func (s *Service) runCompare(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -62,9 +64,9 @@ func (s *Service[B, F]) runCompare(ctx context.Context) error {
 
 // compareNow reads new's copy. One that is newer than old's answer may have come
 // there since: old is read again then, after new.
-func (s *Service[B, F]) compareNow(ctx context.Context, c comparison[B]) {
+func (s *Service) compareNow(ctx context.Context, c comparison) {
 	if !s.newBreaker.well() {
-		s.compared.missed(c.epoch)
+		s.compared.missed(c.epoch, c.id)
 		return
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Budget)
@@ -84,26 +86,34 @@ func (s *Service[B, F]) compareNow(ctx context.Context, c comparison[B]) {
 			return
 		}
 	}
-	s.compare(c.epoch, o, c.inOld, n, inNew, nerr)
+	s.compare(c.epoch, c.id, o, c.inOld, n, inNew, nerr)
 }
 
 // under begins anew under a greater epoch, and reports whether it is this one's.
 // The caller holds the lock.
-func (c *comparisons[B]) under(epoch int64) bool {
+func (c *comparisons) under(epoch int64) bool {
 	if c.epoch < epoch {
-		c.epoch, c.counts = epoch, store.Compared{}
+		c.epoch, c.counts = epoch, map[string]store.Compared{}
 	}
 	return c.epoch == epoch
 }
 
 // missed counts a read for which new could not be asked.
-func (c *comparisons[B]) missed(epoch int64) {
+func (c *comparisons) missed(epoch int64, id record.ID) {
+	c.count(epoch, id, func(n *store.Compared) { n.Errors++ })
+}
+
+// count changes the counts of a record's collection.
+func (c *comparisons) count(epoch int64, id record.ID, change func(*store.Compared)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.under(epoch) {
-		c.counts.Errors++
-		c.dirty = true
+	if !c.under(epoch) {
+		return
 	}
+	n := c.counts[id.Collection()]
+	change(&n)
+	c.counts[id.Collection()] = n
+	c.dirty = true
 }
 
 // relation is how two copies of a record stand to one another.
@@ -117,7 +127,7 @@ const (
 )
 
 // relate compares a copy with another one.
-func relate[B comparable](a store.Record[B], inA bool, b store.Record[B], inB bool) relation {
+func relate(a store.Record, inA bool, b store.Record, inB bool) relation {
 	switch {
 	case !inA && !inB:
 		return equal
@@ -136,47 +146,46 @@ func relate[B comparable](a store.Record[B], inA bool, b store.Record[B], inB bo
 }
 
 // compare notes how new's copy, which was read first, stands to old's answer.
-func (s *Service[B, F]) compare(epoch int64, o store.Record[B], inOld bool, n store.Record[B], inNew bool, nerr error) {
-	c := &s.compared
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.under(epoch) {
-		return
-	}
-	c.dirty = true
+func (s *Service) compare(epoch int64, id record.ID, o store.Record, inOld bool, n store.Record, inNew bool, nerr error) {
 	switch {
 	case nerr != nil:
-		c.counts.Errors++
+		s.compared.missed(epoch, id)
 		return
-	case !inOld && !inNew:
+	case !inOld && !inNew, o.Unfit != "":
 		return // nothing was compared
 	}
-	switch relate(o, inOld, n, inNew) {
-	case equal:
-		c.counts.Equal++
-	case behind:
-		c.counts.Behind++
-	case ahead:
-		c.counts.Late++
-	case different:
-		c.counts.Different++
-		s.log.Error("a record has other content in the new database under the same pair", "id", o.ID, "pair", o.Pair.String())
-	}
+	s.compared.count(epoch, id, func(counts *store.Compared) {
+		switch relate(o, inOld, n, inNew) {
+		case equal:
+			counts.Equal++
+		case behind:
+			counts.Behind++
+		case ahead:
+			counts.Late++
+		case different:
+			counts.Different++
+			s.log.Error("a record has other content in the new database under the same pair", "collection", id.Collection(), "id", id.String(), "pair", o.Pair.String())
+		}
+	})
 }
 
-// counted returns the counts and the epoch they belong to.
-func (s *Service[B, F]) counted() (store.Compared, int64, bool) {
+// counted returns the counts by collection and the epoch they belong to.
+func (s *Service) counted() (map[string]store.Compared, int64, bool) {
+	old, new := s.meter.old.status(store.PrimaryOld).P99, s.meter.new.status(store.PrimaryNew).P99
 	s.compared.mu.Lock()
 	defer s.compared.mu.Unlock()
-	c, dirty := s.compared.counts, s.compared.dirty
+	counts, dirty := maps.Clone(s.compared.counts), s.compared.dirty
 	s.compared.dirty = false
-	c.OldP99, c.NewP99 = s.meter.old.status(store.PrimaryOld).P99, s.meter.new.status(store.PrimaryNew).P99
-	return c, s.compared.epoch, dirty
+	for collection, c := range counts {
+		c.OldP99, c.NewP99 = old, new
+		counts[collection] = c
+	}
+	return counts, s.compared.epoch, dirty
 }
 
 // reportCompared leaves the counts in new, where the next instance finds them
 // when it is asked whether new may become primary.
-func (s *Service[B, F]) reportCompared(ctx context.Context) {
+func (s *Service) reportCompared(ctx context.Context) {
 	c, epoch, dirty := s.counted()
 	if !dirty || epoch == 0 {
 		return

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -17,31 +18,31 @@ const (
 )
 
 // listed is what a list under old has answered.
-type listed[B any] struct {
+type listed struct {
 	epoch int64
-	recs  []store.Record[B]
+	recs  []store.Record
 }
 
 // compareListLater has some neighbours of a list compared with new's copies. No
 // answer waits for that, and a list is left out while another one waits.
-func (s *Service[B, F]) compareListLater(epoch int64, recs []store.Record[B]) {
+func (s *Service) compareListLater(epoch int64, recs []store.Record) {
 	if len(recs) == 0 {
 		return
 	}
 	if !s.newBreaker.well() {
-		s.compared.missed(epoch)
+		s.compared.missed(epoch, recs[0].ID)
 		return
 	}
 	from := rand.IntN(max(0, len(recs)-listSample) + 1)
 	sample := slices.Clone(recs[from:min(len(recs), from+listSample)])
 	select {
-	case s.compared.lists <- listed[B]{epoch, sample}:
+	case s.compared.lists <- listed{epoch, sample}:
 	default:
 	}
 }
 
 // runCompareLists compares what was listed, until ctx ends.
-func (s *Service[B, F]) runCompareLists(ctx context.Context) error {
+func (s *Service) runCompareLists(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,7 +58,7 @@ func (s *Service[B, F]) runCompareLists(ctx context.Context) error {
 
 // compareList reads new's copies. Those that are newer than what old answered
 // may have come there since: old is read again for them, after new.
-func (s *Service[B, F]) compareList(ctx context.Context, l listed[B]) {
+func (s *Service) compareList(ctx context.Context, l listed) {
 	news, err := s.lookAllNew(ctx, l.recs)
 	if ctx.Err() != nil {
 		return
@@ -65,17 +66,17 @@ func (s *Service[B, F]) compareList(ctx context.Context, l listed[B]) {
 	if err != nil {
 		// The breaker isn't told: many records in one call may take long while
 		// new takes every write.
-		s.compared.missed(l.epoch)
+		s.compared.missed(l.epoch, l.recs[0].ID)
 		return
 	}
-	var newer []string
+	var newer []record.ID
 	for _, o := range l.recs {
 		n, inNew := news[o.ID]
 		if relate(o, true, n, inNew) == ahead {
 			newer = append(newer, o.ID)
 			continue
 		}
-		s.compare(l.epoch, o, true, n, inNew, nil)
+		s.compare(l.epoch, o.ID, o, true, n, inNew, nil)
 	}
 	if len(newer) == 0 {
 		return
@@ -86,17 +87,17 @@ func (s *Service[B, F]) compareList(ctx context.Context, l listed[B]) {
 	}
 	for _, id := range newer {
 		o, inOld := olds[id]
-		s.compare(l.epoch, o, inOld, news[id], true, nil)
+		s.compare(l.epoch, id, o, inOld, news[id], true, nil)
 	}
 }
 
-func (s *Service[B, F]) lookAllNew(ctx context.Context, recs []store.Record[B]) (map[string]store.Record[B], error) {
+func (s *Service) lookAllNew(ctx context.Context, recs []store.Record) (map[record.ID]store.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Budget)
 	defer cancel()
 	if err := s.ours(ctx); err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(recs))
+	ids := make([]record.ID, len(recs))
 	for i, r := range recs {
 		ids[i] = r.ID
 	}

@@ -9,11 +9,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // compareListed compares what was listed last, as [Service.Run] does.
-func (s *Service[B, F]) compareListed(t *testing.T) {
+func (s *Service) compareListed(t *testing.T) {
 	t.Helper()
 	select {
 	case l := <-s.compared.lists:
@@ -27,11 +28,11 @@ func TestListsAreCountedAsWhatTheyFind(t *testing.T) {
 	w := raisedTo(t, ReadBoth, 0)
 	for _, c := range []struct {
 		id       string
-		old, new store.Record[journal]
+		old, new store.Record
 	}{
 		{"equal", copyOf("equal", 2, 1, "x"), copyOf("equal", 2, 0, "x")},
 		{"older", copyOf("older", 2, 1, "x"), copyOf("older", 1, 1, "x")},
-		{"missing", copyOf("missing", 2, 1, "x"), store.Record[journal]{}},
+		{"missing", copyOf("missing", 2, 1, "x"), store.Record{}},
 		{"newer", copyOf("newer", 2, 1, "x"), copyOf("newer", 3, 1, "x")},
 		{"other body", copyOf("other body", 2, 1, "x"), copyOf("other body", 2, 1, "y")},
 		{"gone", copyOf("gone", 2, 1, ""), copyOf("gone", 1, 1, "x")}, // no list of old's shows it
@@ -46,13 +47,14 @@ func TestListsAreCountedAsWhatTheyFind(t *testing.T) {
 	s := w.at(t, ReadBoth)
 	list := func() {
 		t.Helper()
-		if page, err := s.List(t.Context(), any_{}, "", 100); err != nil || len(page.Records) != 5 {
+		if page, err := s.List(t.Context(), record.Filter{}, "", 100); err != nil || len(page.Records) != 5 {
 			t.Fatalf("%d records, %v", len(page.Records), err)
 		}
 	}
 	counts := func(want store.Compared) {
 		t.Helper()
-		got, _, _ := s.counted()
+		all, _, _ := s.counted()
+		got := all[""]
 		got.OldP99, got.NewP99 = 0, 0
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("(-want +counted)\n%s", d)
@@ -91,7 +93,7 @@ func TestListsAreCountedAsWhatTheyFind(t *testing.T) {
 // stuckNew answers no Get until its context ends.
 type stuckNew struct{ newStore }
 
-func (stuckNew) Get(ctx context.Context, _ ...string) (map[string]store.Record[journal], error) {
+func (stuckNew) Get(ctx context.Context, _ ...record.ID) (map[record.ID]store.Record, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -107,7 +109,7 @@ func TestListsDoNotWaitForWhatIsCompared(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.runCompareLists(ctx) }()
 	for range 100 {
-		if page, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(page.Records) != 1 {
+		if page, err := s.List(t.Context(), record.Filter{}, "", 10); err != nil || len(page.Records) != 1 {
 			t.Fatalf("%d records, %v", len(page.Records), err)
 		}
 	}
@@ -124,8 +126,8 @@ func TestEachPartOfALongListIsCompared(t *testing.T) {
 	const n = listSample + 20
 	for i := range n {
 		id := fmt.Sprintf("r-%03d", i)
-		w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "x"))
-		w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "x"))
+		w.put(t, store.PrimaryOld, copyOf(record.ID(id), 1, 1, "x"))
+		w.put(t, store.PrimaryNew, copyOf(record.ID(id), 1, 1, "x"))
 	}
 	s := w.at(t, ReadBoth)
 	seen := map[string]bool{}
@@ -133,7 +135,7 @@ func TestEachPartOfALongListIsCompared(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("only %d of %d records were ever compared", len(seen), n)
 		}
-		if _, err := s.List(t.Context(), any_{}, "", n); err != nil {
+		if _, err := s.List(t.Context(), record.Filter{}, "", n); err != nil {
 			t.Fatal(err)
 		}
 		l := <-s.compared.lists
@@ -141,12 +143,12 @@ func TestEachPartOfALongListIsCompared(t *testing.T) {
 			t.Fatalf("%d records are to be compared at once", len(l.recs))
 		}
 		for _, r := range l.recs {
-			seen[r.ID] = true
+			seen[string(r.ID)] = true
 		}
 	}
 	// One that waits is not replaced, and nobody waits for it.
 	for range 3 {
-		if _, err := s.List(t.Context(), any_{}, "", n); err != nil {
+		if _, err := s.List(t.Context(), record.Filter{}, "", n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -164,10 +166,10 @@ func TestRunComparesLists(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if _, err := s.List(t.Context(), any_{}, "", 10); err != nil {
+		if _, err := s.List(t.Context(), record.Filter{}, "", 10); err != nil {
 			t.Fatal(err)
 		}
-		if got, _, _ := s.counted(); got.Equal > 0 {
+		if got, _, _ := s.countedAll(); got.Equal > 0 {
 			break
 		}
 		if time.Now().After(end) {
@@ -187,9 +189,9 @@ func TestEmptyListsAreNotCompared(t *testing.T) {
 		if ill {
 			s.newBreaker.failed(errDown)
 		}
-		_, err := s.List(t.Context(), any_{}, "", 10)
+		_, err := s.List(t.Context(), record.Filter{}, "", 10)
 		must(t, err)
-		if c, _, _ := s.counted(); len(s.compared.lists) != 0 || c.Errors != 0 {
+		if c, _, _ := s.countedAll(); len(s.compared.lists) != 0 || c.Errors != 0 {
 			t.Errorf("new is ill %v: %d lists wait, %+v", ill, len(s.compared.lists), c)
 		}
 	}
@@ -208,13 +210,13 @@ func TestComparingListsRests(t *testing.T) {
 		equal := func(want int64, when string) {
 			t.Helper()
 			synctest.Wait()
-			if c, _, _ := s.counted(); c.Equal != want || c.Errors != 0 {
+			if c, _, _ := s.countedAll(); c.Equal != want || c.Errors != 0 {
 				t.Errorf("%s: %+v, want %d equal", when, c, want)
 			}
 		}
 		list := func() {
 			t.Helper()
-			_, err := s.List(t.Context(), any_{}, "", 10)
+			_, err := s.List(t.Context(), record.Filter{}, "", 10)
 			must(t, err)
 		}
 		list()
@@ -238,10 +240,10 @@ func TestListsAreNotComparedWithAStrangers(t *testing.T) {
 	must(t, w.new.Prepare(t.Context(), "another"))
 	w.put(t, store.PrimaryNew, copyOf(w.ids[0], 1, 0, "0;"))
 	s := w.unstarted(t, ReadBoth)
-	_, err := s.List(t.Context(), any_{}, "", 10)
+	_, err := s.List(t.Context(), record.Filter{}, "", 10)
 	must(t, err)
 	s.compareListed(t)
-	if c, _, _ := s.counted(); c.Errors != 1 || c.Equal != 0 {
+	if c, _, _ := s.countedAll(); c.Errors != 1 || c.Equal != 0 {
 		t.Errorf("counted %+v", c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -18,7 +19,7 @@ type mutedNew struct {
 	muted bool
 }
 
-func (n *mutedNew) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+func (n *mutedNew) SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
 	if n.muted {
 		return errDown
 	}
@@ -31,11 +32,11 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 	w := raisedTo(t, ReadBoth, 0)
 	for _, c := range []struct {
 		id       string
-		old, new store.Record[journal]
+		old, new store.Record
 	}{
 		{"equal", copyOf("equal", 2, 1, "x"), copyOf("equal", 2, 0, "x")},
 		{"older", copyOf("older", 2, 1, "x"), copyOf("older", 1, 1, "x")},
-		{"missing", copyOf("missing", 2, 1, "x"), store.Record[journal]{}},
+		{"missing", copyOf("missing", 2, 1, "x"), store.Record{}},
 		{"newer", copyOf("newer", 2, 1, "x"), copyOf("newer", 3, 1, "x")},
 		{"other body", copyOf("other body", 2, 1, "x"), copyOf("other body", 2, 1, "y")},
 		{"deleted there", copyOf("deleted there", 2, 1, "x"), copyOf("deleted there", 2, 1, "")},
@@ -49,13 +50,13 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 	muted := &mutedNew{newStore: faulty}
 	w.new = muted
 	s := w.at(t, ReadBoth)
-	read := func(id string) {
+	read := func(id record.ID) {
 		if _, _, err := s.Get(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 		s.compareQueued(t.Context())
 	}
-	for _, id := range []string{"equal", "equal", "equal", "older", "missing", "newer", "other body", "deleted there", "nobody"} {
+	for _, id := range []record.ID{"equal", "equal", "equal", "older", "missing", "newer", "other body", "deleted there", "nobody"} {
 		read(id)
 	}
 	faulty.get = errDown
@@ -66,7 +67,7 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 	reported := func(epoch int64) store.Compared {
 		p, err := w.new.Progress(t.Context(), epoch)
 		must(t, err)
-		return p.Compared
+		return p.Compared[""]
 	}
 	muted.muted = true
 	s.reportCompared(t.Context())
@@ -93,7 +94,7 @@ func TestReadsAreCountedAsWhatTheyFind(t *testing.T) {
 }
 
 // compareQueued compares what was read, as the workers of [Service.Run] do.
-func (s *Service[B, F]) compareQueued(ctx context.Context) {
+func (s *Service) compareQueued(ctx context.Context) {
 	for len(s.compared.queue) > 0 {
 		s.compareNow(ctx, <-s.compared.queue)
 	}
@@ -106,7 +107,7 @@ type meetingOld struct {
 	err  error
 }
 
-func (o *meetingOld) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], store.Fence, error) {
+func (o *meetingOld) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, store.Fence, error) {
 	o.gets++
 	if o.err != nil {
 		return nil, store.Fence{}, o.err
@@ -147,7 +148,7 @@ func TestNewerCopiesAreComparedAgain(t *testing.T) {
 			o := &meetingOld{oldStore: w.old}
 			s.old = o
 			if lists {
-				_, err := s.List(t.Context(), any_{}, "", 10)
+				_, err := s.List(t.Context(), record.Filter{}, "", 10)
 				must(t, err)
 			} else {
 				_, _, err := s.Get(t.Context(), w.ids[0])
@@ -157,7 +158,8 @@ func TestNewerCopiesAreComparedAgain(t *testing.T) {
 			o.gets = 0
 			s.compareQueued(t.Context())
 			s.compareListed(t)
-			got, _, _ := s.counted()
+			all, _, _ := s.counted()
+			got := all[""]
 			if d := cmp.Diff(c.want, got, cmpopts.IgnoreFields(store.Compared{}, "OldP99", "NewP99")); d != "" || o.gets != c.gets {
 				t.Errorf("lists %v, %s: %d reads of old, want %d; (-want +counted)\n%s", lists, c.name, o.gets, c.gets, d)
 			}
@@ -173,14 +175,14 @@ func TestMissedComparisonsAreReported(t *testing.T) {
 	_, _, err := s.Get(t.Context(), w.ids[0])
 	must(t, err)
 	s.reportCompared(t.Context())
-	if p, err := w.new.Progress(t.Context(), 1); err != nil || p.Compared.Errors != 1 {
+	if p, err := w.new.Progress(t.Context(), 1); err != nil || p.Compared[""].Errors != 1 {
 		t.Errorf("reported %+v (%v)", p.Compared, err)
 	}
 }
 
 // A record that neither database has is no difference.
 func TestTwoAbsencesAreEqual(t *testing.T) {
-	if r := relate(store.Record[journal]{}, false, store.Record[journal]{}, false); r != equal {
+	if r := relate(store.Record{}, false, store.Record{}, false); r != equal {
 		t.Errorf("they relate as %d", r)
 	}
 }
@@ -204,11 +206,17 @@ func TestReadsThatAreTooManyToBeCompared(t *testing.T) {
 // A comparison that ends after another epoch has begun is counted for neither.
 func TestComparisonsOfAnEarlierEpoch(t *testing.T) {
 	s := raisedTo(t, ReadBoth, 0).at(t, ReadBoth)
-	s.compared.missed(3)
+	s.compared.missed(3, "a")
 	rec := copyOf("a", 1, 1, "x")
-	s.compare(1, rec, true, rec, true, nil)
-	s.compared.missed(1)
-	if c, epoch, _ := s.counted(); epoch != 3 || c.Equal != 0 || c.Errors != 1 {
+	s.compare(1, "a", rec, true, rec, true, nil)
+	s.compared.missed(1, "a")
+	if c, epoch, _ := s.countedAll(); epoch != 3 || c.Equal != 0 || c.Errors != 1 {
 		t.Errorf("epoch %d: %+v", epoch, c)
 	}
+}
+
+// countedAll is counted for records whose ids name no collection.
+func (s *Service) countedAll() (store.Compared, int64, bool) {
+	all, epoch, dirty := s.counted()
+	return all[""], epoch, dirty
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -51,9 +52,9 @@ func TestReturnWaitsForASmallBacklog(t *testing.T) {
 func TestReturnDrainsSeveralPages(t *testing.T) {
 	const many = 2*relayBatch + 5
 	w := raisedTo(t, StopOldWrites, 0)
-	var ids []string
+	var ids []record.ID
 	for i := range many {
-		rec := copyOf(fmt.Sprintf("p-%03d", i), 1, 2, "x")
+		rec := copyOf(record.ID(fmt.Sprintf("p-%03d", i)), 1, 2, "x")
 		rec.Pending = true
 		ids = append(ids, rec.ID)
 		must(t, w.new.CompareAndSwap(t.Context(), rec, store.Pair{}))

@@ -8,14 +8,15 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
 
 // setTo is a change that sets a record's body.
-func setTo(body string) Change[journal] {
-	return func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
-		cur.Body.Entries = body
+func setTo(body string) Change {
+	return func(cur store.Record, _ bool) (store.Record, bool, error) {
+		cur.Body = record.Body(body)
 		return cur, true, nil
 	}
 }
@@ -97,10 +98,10 @@ func TestWhatAWriteLeavesToTheRelay(t *testing.T) {
 // A record made just now is not written to another migration's database.
 func TestNewRecordsKeepOutOfAStrangersDatabase(t *testing.T) {
 	w := raisedTo(t, StopOldWrites, 0)
-	w.new = memory.NewNew[journal, any_]()
+	w.new = memory.NewNew()
 	must(t, w.new.Prepare(t.Context(), "another"))
 	w.put(t, store.PrimaryNew, copyOf("b", 1, 2, "theirs"))
-	if rec, _, err := w.unstarted(t, ReadBoth).Get(t.Context(), "b"); err == nil && rec.Body.Entries == "theirs" {
+	if rec, _, err := w.unstarted(t, ReadBoth).Get(t.Context(), "b"); err == nil && rec.Body == "theirs" {
 		t.Error("the other migration's record is read")
 	}
 	s := w.unstarted(t, ReadBoth)
@@ -123,15 +124,15 @@ func TestARefusalIsMadeAgainUnderAnotherEpoch(t *testing.T) {
 	s := w.at(t, ReadBoth)
 	errNo := errors.New("no")
 	asked := 0
-	_, err := s.Apply(t.Context(), w.ids[0], false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
+	_, err := s.Apply(t.Context(), w.ids[0], false, func(cur store.Record, _ bool) (store.Record, bool, error) {
 		if asked++; asked == 1 {
 			_, err := ReturnPrimary(t.Context(), w.old, w.new, quickReturn())
 			must(t, err)
 			must(t, w.appendTo(t.Context(), w.at(t, WriteBoth), w.ids[0], "x"))
 			return cur, false, errNo
 		}
-		if cur.Body.Entries != "0;x;" {
-			t.Errorf("it is asked again with %q", cur.Body.Entries)
+		if cur.Body != "0;x;" {
+			t.Errorf("it is asked again with %q", cur.Body)
 		}
 		return cur, false, errNo
 	})
@@ -169,14 +170,14 @@ func TestAWriteUnderNewWhoseCopyIsLate(t *testing.T) {
 // What was deleted has no content any more, whatever the change leaves in it.
 func TestWhatIsDeletedHasNoContent(t *testing.T) {
 	w := raisedTo(t, WriteBoth, 1)
-	rec, err := w.at(t, WriteBoth).Apply(t.Context(), w.ids[0], false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
+	rec, err := w.at(t, WriteBoth).Apply(t.Context(), w.ids[0], false, func(cur store.Record, _ bool) (store.Record, bool, error) {
 		cur.Deleted = true
 		return cur, true, nil
 	})
 	must(t, err)
 	recs, _, err := w.old.Get(t.Context(), w.ids[0])
 	must(t, err)
-	if got := recs[w.ids[0]]; rec.Body.Entries != "" || got.Body.Entries != "" || !got.Deleted {
+	if got := recs[w.ids[0]]; rec.Body != "" || got.Body != "" || !got.Deleted {
 		t.Errorf("answered %+v, stored %+v", rec, got)
 	}
 }
@@ -190,8 +191,8 @@ func TestARefusalWritesNothing(t *testing.T) {
 		s := w.at(t, step)
 		f.took()
 		for _, want := range []error{errors.New("no"), nil} {
-			_, err := s.Apply(t.Context(), w.ids[0], false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
-				cur.Body.Entries = "changed"
+			_, err := s.Apply(t.Context(), w.ids[0], false, func(cur store.Record, _ bool) (store.Record, bool, error) {
+				cur.Body = "changed"
 				return cur, false, want
 			})
 			if !errors.Is(err, want) {

@@ -1,31 +1,48 @@
 package migration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
-// ids are the records: "a" is in the scenario's state, "b" beside it, "c" is
-// made by a client, if at all.
+// ids name the records: "a" is in the scenario's state, "b" beside it, "c" is
+// made by a client, if at all. There are two collections: "a" is in the first.
 var ids = []string{"a", "b", "c"}
+
+var recordIDs = map[string]record.ID{"a": makeID("first", "a"), "b": makeID("second", "b"), "c": makeID("second", "c")}
+
+func makeID(collection, name string) record.ID {
+	text, err := record.OfText(name)
+	if err != nil {
+		panic(err)
+	}
+	id, err := record.NewID(collection, text)
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// recordOf returns the id of the record with this name; its text is the name.
+func recordOf(name record.ID) record.ID { return recordIDs[string(name)] }
 
 // operation is one operation of an actor.
 type operation func(s *scene, in *instance, a *actor)
 
 // write is a change of a record through a service: next says what its log gets,
 // and "" that there is nothing to change. fresh: the id was made just now.
-func write(id, what string, fresh bool, next func(cur store.Record[journal], there bool) (entry string, gone bool)) operation {
+func write(id, what string, fresh bool, next func(cur store.Record, there bool) (entry string, gone bool)) operation {
 	return func(s *scene, in *instance, a *actor) {
 		who := fmt.Sprintf("%s at step %d", a.name, in.svc.step)
 		s.begin(what+" "+id, s.judge.known[id])
 		floor := s.judge.known[id]
 		entry, committed := "", false
-		rec, err := in.svc.Apply(background, id, fresh, func(cur store.Record[journal], there bool) (store.Record[journal], bool, error) {
+		rec, err := in.svc.Apply(background, recordOf(record.ID(id)), fresh, func(cur store.Record, there bool) (store.Record, bool, error) {
 			var gone bool
 			entry, gone = next(cur, there && !cur.Deleted)
 			committed = entry != ""
@@ -33,7 +50,7 @@ func write(id, what string, fresh bool, next func(cur store.Record[journal], the
 				return cur, false, nil
 			}
 			log := cur.Request + entry + ";"
-			return store.Record[journal]{Deleted: gone, Request: log, Body: journal{log}}, true, nil
+			return store.Record{Deleted: gone, Request: log, Body: record.Body(log)}, true, nil
 		})
 		switch {
 		case a.dead:
@@ -52,17 +69,17 @@ func write(id, what string, fresh bool, next func(cur store.Record[journal], the
 func entryOf(a *actor, verb string) string { return fmt.Sprintf("%s%c%d", verb, a.letter, a.ops) }
 
 // appends adds an entry, whatever is there.
-func appends(id string) operation {
+func appends(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "append to", false, func(store.Record[journal], bool) (string, bool) { return entryOf(a, ""), false })(s, in, a)
+		write(string(id), "append to", false, func(store.Record, bool) (string, bool) { return entryOf(a, ""), false })(s, in, a)
 	}
 }
 
 // changes adds an entry to a record that is there, as a client must who can't
 // know the id before somebody was told it.
-func changes(id string) operation {
+func changes(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "change", false, func(_ store.Record[journal], there bool) (string, bool) {
+		write(string(id), "change", false, func(_ store.Record, there bool) (string, bool) {
 			if !there {
 				return "", false
 			}
@@ -72,9 +89,9 @@ func changes(id string) operation {
 }
 
 // deletes leaves a tombstone, unless there is nothing.
-func deletes(id string) operation {
+func deletes(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "delete", false, func(_ store.Record[journal], there bool) (string, bool) {
+		write(string(id), "delete", false, func(_ store.Record, there bool) (string, bool) {
 			if !there {
 				return "", false
 			}
@@ -84,9 +101,9 @@ func deletes(id string) operation {
 }
 
 // creates makes the record, unless it is there.
-func creates(id string) operation {
+func creates(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "create", false, func(_ store.Record[journal], there bool) (string, bool) {
+		write(string(id), "create", false, func(_ store.Record, there bool) (string, bool) {
 			if there {
 				return "", false
 			}
@@ -96,25 +113,25 @@ func creates(id string) operation {
 }
 
 // makes creates a record under an id that nobody else can have made.
-func makes(id string) operation {
+func makes(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		write(id, "make", true, func(store.Record[journal], bool) (string, bool) { return entryOf(a, "new-"), false })(s, in, a)
+		write(string(id), "make", true, func(store.Record, bool) (string, bool) { return entryOf(a, "new-"), false })(s, in, a)
 	}
 }
 
 // looks is a write that commits nothing: its answer is a read.
-func looks(id string) operation {
-	return write(id, "change nothing of", false, func(store.Record[journal], bool) (string, bool) { return "", false })
+func looks(id record.ID) operation {
+	return write(string(id), "change nothing of", false, func(store.Record, bool) (string, bool) { return "", false })
 }
 
-func reads(id string) operation {
+func reads(id record.ID) operation {
 	return func(s *scene, in *instance, a *actor) {
-		s.begin("read "+id, s.judge.known[id])
-		floor := s.judge.known[id]
-		rec, _, err := in.svc.Get(background, id)
+		s.begin("read "+string(id), s.judge.known[string(id)])
+		floor := s.judge.known[string(id)]
+		rec, _, err := in.svc.Get(background, recordOf(id))
 		if err == nil && !a.dead {
 			s.tell("%c %s: is told %q", a.letter, a.name, rec.Request)
-			s.judge.answered(fmt.Sprintf("%s at step %d", a.name, in.svc.step), id, floor, rec.Request)
+			s.judge.answered(fmt.Sprintf("%s at step %d", a.name, in.svc.step), string(id), floor, rec.Request)
 		}
 	}
 }
@@ -122,11 +139,11 @@ func reads(id string) operation {
 // lists pages through both records, one a page.
 func lists(limit int) operation {
 	return func(s *scene, in *instance, a *actor) {
-		after := ""
+		after := record.ID("")
 		for n := 0; n < 5; n++ {
 			floor := maps.Clone(s.judge.known)
-			s.begin("list after "+after, floor["a"], floor["b"], floor["c"], after)
-			page, err := in.svc.List(background, any_{}, after, limit)
+			s.begin("list after "+after.String(), floor["a"], floor["b"], floor["c"], string(after))
+			page, err := in.svc.List(background, record.Filter{}, after, limit)
 			if err != nil || a.dead {
 				return
 			}
@@ -140,17 +157,18 @@ func lists(limit int) operation {
 	}
 }
 
-func (s *scene) listed(who string, page recordPage, after string, floor map[string]string) {
+func (s *scene) listed(who string, page recordPage, after record.ID, floor map[string]string) {
 	shown := map[string]bool{}
 	for _, r := range page.Records {
-		if shown[r.ID] {
-			s.judge.violation("twice: %s lists %s twice", who, r.ID)
+		name := r.ID.String()
+		if shown[name] {
+			s.judge.violation("twice: %s lists %s twice", who, name)
 		}
-		shown[r.ID] = true
-		s.judge.answered(who, r.ID, floor[r.ID], r.Request)
+		shown[name] = true
+		s.judge.answered(who, name, floor[name], r.Request)
 	}
 	for _, id := range ids {
-		if id > after && !shown[id] && (page.End || id <= page.Next) {
+		if at := recordIDs[id]; at > after && !shown[id] && (page.End || at <= page.Next) {
 			s.hidden(who, id, floor[id])
 		}
 	}
@@ -205,8 +223,8 @@ func (s *scene) returnPrimary(token string) (ReturnResult, error) {
 			}
 			return nil
 		},
-		Now:   func() time.Time { return s.clock },
-		Pause: func(context.Context, time.Duration) error { return nil },
+		Now:   s.now,
+		Pause: s.wait,
 	})
 }
 
@@ -221,23 +239,23 @@ func ticks(s *scene, _ *instance, _ *actor) {
 
 // foreign is a statement of a program that knows nothing of us, as the triggers
 // treat it.
-func foreign(id string) operation {
+func foreign(id record.ID) operation {
 	return func(s *scene, _ *instance, a *actor) {
-		s.begin("foreign SQL on "+id, s.judge.known[id])
-		floor, log := s.judge.known[id], ""
+		s.begin("foreign SQL on "+string(id), s.judge.known[string(id)])
+		floor, log := s.judge.known[string(id)], ""
 		err := act(s, point{db: store.PrimaryOld, op: "foreign SQL", writes: true}, id, func() error {
-			recs, fence, err := s.old.Get(background, id)
+			recs, fence, err := s.old.Get(background, recordOf(id))
 			if err != nil || fence.Primary != store.PrimaryOld || fence.Closing {
 				return ErrRefused
 			}
-			cur := recs[id]
+			cur := recs[recordOf(id)]
 			log = cur.Request + entryOf(a, "sql-") + ";"
-			return s.old.CompareAndSwap(background, fence.Epoch, store.Record[journal]{
-				ID: id, Pair: store.Pair{Rev: cur.Rev + 1, Epoch: fence.Epoch}, Pending: true, Request: log, Body: journal{log},
+			return s.old.CompareAndSwap(background, fence.Epoch, store.Record{
+				ID: recordOf(id), Pair: store.Pair{Rev: cur.Rev + 1, Epoch: fence.Epoch}, Pending: true, Request: log, Body: record.Body(log),
 			}, cur.Pair)
 		})
 		if err == nil && !a.dead {
-			s.judge.answered(a.name, id, floor, log)
+			s.judge.answered(a.name, string(id), floor, log)
 		}
 	}
 }
@@ -246,20 +264,29 @@ func foreign(id string) operation {
 // commands that are still late, and reads everything on the way.
 func (s *scene) conclude() {
 	s.clock = s.clock.Add(time.Hour)
-	_, _, _ = s.spawn("first", ReadBoth).svc.Get(background, "a") // a request reopens what a dead tool has closed
+	_ = s.bringBack()
+	_ = s.adopt()
+	_, _, _ = s.spawn("first", ReadBoth).svc.Get(background, recordOf("a")) // a request reopens what a dead tool has closed
+	s.decide()
 	s.readAll(ReadBoth, "at the end")
 	fence, _ := s.old.Fence(background)
 	if fence.Primary == store.PrimaryOld {
 		s.advance()
-	} else if _, err := s.returnPrimary("conclusion"); err != nil {
-		s.judge.violation("the primary can't be returned: %v", err)
+	} else {
+		s.returned()
 	}
 	s.readAll(ReadBoth, "after one more flip")
 	if fence.Primary == store.PrimaryNew {
 		s.advance()
 	}
-	if _, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{Batch: 2}); err != nil {
-		s.judge.violation("the backfill fails: %v", err)
+	for range 2 { // the first one marks what new can't hold
+		if _, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{Batch: 2}); err != nil {
+			s.judge.violation("the backfill fails: %v", err)
+		}
+		s.decide()
+	}
+	if res, err := CopyAll(background, s.forOld, s.forNew, BackfillOptions{}); err != nil || !res.Complete {
+		s.judge.violation("the backfill is not complete: %v %+v", err, res)
 	}
 	if rep, err := Verify(background, s.forOld, s.forNew, VerifyOptions{}); err != nil || !rep.Clean {
 		s.judge.violation("the last verify is not clean: %v %+v", err, rep.Samples)
@@ -281,15 +308,15 @@ func (s *scene) readAll(step Step, when string) {
 	}
 	floor := maps.Clone(s.judge.known)
 	for _, id := range ids {
-		rec, _, err := in.svc.Get(background, id)
+		rec, _, err := in.svc.Get(background, recordIDs[id])
 		if err != nil {
 			s.judge.violation("%s: %s can't be read: %v", when, id, err)
 			return
 		}
 		s.judge.answered("the reader "+when, id, floor[id], rec.Request)
 	}
-	for after := ""; ; {
-		page, err := in.svc.List(background, any_{}, after, len(ids)+1)
+	for after := record.ID(""); ; {
+		page, err := in.svc.List(background, record.Filter{}, after, len(ids)+1)
 		if err != nil {
 			s.judge.violation("%s: no list: %v", when, err)
 			return

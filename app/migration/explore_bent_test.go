@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -12,11 +13,11 @@ import (
 // such a store.
 type bentOld struct {
 	oldStore
-	get   func(ids []string) (found, store.Fence, error)
-	list  func(after string, limit int) (recordPage, store.Fence, error)
-	scan  func(after string, limit int) (recordPage, store.Fence, error)
+	get   func(ids []record.ID) (found, store.Fence, error)
+	list  func(after record.ID, limit int) (recordPage, store.Fence, error)
+	scan  func(after record.ID, limit int) (recordPage, store.Fence, error)
 	fence func() (store.Fence, error)
-	cas   func(epoch int64, rec store.Record[journal], expect store.Pair) error
+	cas   func(epoch int64, rec store.Record, expect store.Pair) error
 	put   func(epoch int64, recs records) error
 	clear func(marks []store.Mark) error
 	move  func(from, to store.Fence) error
@@ -24,10 +25,10 @@ type bentOld struct {
 
 type bentNew struct {
 	newStore
-	get           func(ids []string) (found, error)
-	list          func(after string, limit int) (recordPage, error)
-	pending       func(after string, limit int) (recordPage, error)
-	cas           func(rec store.Record[journal], expect store.Pair) error
+	get           func(ids []record.ID) (found, error)
+	list          func(after record.ID, limit int) (recordPage, error)
+	pending       func(after record.ID, limit int) (recordPage, error)
+	cas           func(rec store.Record, expect store.Pair) error
 	put           func(recs records) error
 	mirror        func() (store.Mirror, error)
 	raise         func(m store.Mirror) error
@@ -36,21 +37,21 @@ type bentNew struct {
 	progress      func(epoch int64) (store.Progress, error)
 }
 
-func (o bentOld) Get(ctx context.Context, ids ...string) (found, store.Fence, error) {
+func (o bentOld) Get(ctx context.Context, ids ...record.ID) (found, store.Fence, error) {
 	if o.get != nil {
 		return o.get(ids)
 	}
 	return o.oldStore.Get(ctx, ids...)
 }
 
-func (o bentOld) List(ctx context.Context, f any_, after string, limit int) (recordPage, store.Fence, error) {
+func (o bentOld) List(ctx context.Context, f record.Filter, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if o.list != nil {
 		return o.list(after, limit)
 	}
 	return o.oldStore.List(ctx, f, after, limit)
 }
 
-func (o bentOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o bentOld) Scan(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if o.scan != nil {
 		return o.scan(after, limit)
 	}
@@ -64,14 +65,14 @@ func (o bentOld) Fence(ctx context.Context) (store.Fence, error) {
 	return o.oldStore.Fence(ctx)
 }
 
-func (o bentOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[journal], expect store.Pair) error {
+func (o bentOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record, expect store.Pair) error {
 	if o.cas != nil {
 		return o.cas(epoch, rec, expect)
 	}
 	return o.oldStore.CompareAndSwap(ctx, epoch, rec, expect)
 }
 
-func (o bentOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o bentOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if o.put != nil {
 		return o.put(epoch, recs)
 	}
@@ -92,35 +93,35 @@ func (o bentOld) MoveFence(ctx context.Context, from, to store.Fence) error {
 	return o.oldStore.MoveFence(ctx, from, to)
 }
 
-func (n bentNew) Get(ctx context.Context, ids ...string) (found, error) {
+func (n bentNew) Get(ctx context.Context, ids ...record.ID) (found, error) {
 	if n.get != nil {
 		return n.get(ids)
 	}
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n bentNew) List(ctx context.Context, f any_, after string, limit int) (recordPage, error) {
+func (n bentNew) List(ctx context.Context, f record.Filter, after record.ID, limit int) (recordPage, error) {
 	if n.list != nil {
 		return n.list(after, limit)
 	}
 	return n.newStore.List(ctx, f, after, limit)
 }
 
-func (n bentNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n bentNew) Pending(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	if n.pending != nil {
 		return n.pending(after, limit)
 	}
 	return n.newStore.Pending(ctx, after, limit)
 }
 
-func (n bentNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n bentNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	if n.cas != nil {
 		return n.cas(rec, expect)
 	}
 	return n.newStore.CompareAndSwap(ctx, rec, expect)
 }
 
-func (n bentNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n bentNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if n.put != nil {
 		return n.put(recs)
 	}

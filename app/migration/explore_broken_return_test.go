@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -101,7 +102,7 @@ func brokenReturn() []variant {
 						moved = moved || m.Primary == store.PrimaryOld
 						return n.RaiseMirror(background, m)
 					},
-					pending: func(after string, limit int) (recordPage, error) {
+					pending: func(after record.ID, limit int) (recordPage, error) {
 						if moved && s.cur != nil && s.cur.name == "tool" {
 							return recordPage{End: true}, nil
 						}
@@ -126,7 +127,7 @@ func brokenReturn() []variant {
 			name: "no-drain-while-closing", hazard: "a write whose copy on old failed is left behind",
 			rule: "drain until a read that began after the closing finds nothing", in: writer, faults: 1,
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, pending: func(after string, limit int) (recordPage, error) {
+				return o, bentNew{newStore: n, pending: func(after record.ID, limit int) (recordPage, error) {
 					if f, _ := s.old.Fence(background); f.Closing {
 						return recordPage{End: true}, nil
 					}
@@ -156,7 +157,7 @@ func brokenReturn() []variant {
 				{name: "writer", step: StopOldWrites, do: []operation{appends("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, cas: func(rec store.Record[journal], expect store.Pair) error {
+				return o, bentNew{newStore: n, cas: func(rec store.Record, expect store.Pair) error {
 					rec.Pending = rec.Pending && s.step() < StopOldWrites
 					return n.CompareAndSwap(background, rec, expect)
 				}}
@@ -196,7 +197,7 @@ func brokenCopies() []variant {
 				{name: "writer", step: ReadBoth, do: []operation{appends("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, cas: func(rec store.Record[journal], expect store.Pair) error {
+				return o, bentNew{newStore: n, cas: func(rec store.Record, expect store.Pair) error {
 					err := n.CompareAndSwap(background, rec, expect)
 					if !errors.Is(err, store.ErrUnknown) {
 						return err
@@ -227,7 +228,7 @@ func brokenCopies() []variant {
 						}
 						return o.Fence(background)
 					},
-					scan: func(after string, limit int) (recordPage, store.Fence, error) {
+					scan: func(after record.ID, limit int) (recordPage, store.Fence, error) {
 						page, early := early[s.cur], s.cur != nil
 						if !early {
 							return o.Scan(background, after, limit)
@@ -247,7 +248,7 @@ func brokenCopies() []variant {
 				{name: "reader", step: Backfill, apart: true, do: []operation{starts, reads("a")}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return bentOld{oldStore: o, scan: func(after string, limit int) (recordPage, store.Fence, error) {
+				return bentOld{oldStore: o, scan: func(after record.ID, limit int) (recordPage, store.Fence, error) {
 					page, f, err := o.Scan(background, after, limit)
 					if page.End {
 						page.Records = nil
@@ -281,13 +282,13 @@ func brokenCopies() []variant {
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				final := map[*actor]bool{}
-				return bentOld{oldStore: o, get: func(ids []string) (found, store.Fence, error) {
+				return bentOld{oldStore: o, get: func(ids []record.ID) (found, store.Fence, error) {
 						if final[s.cur] {
 							f, _ := s.old.Fence(background)
 							return found{}, f, nil
 						}
 						return o.Get(background, ids...)
-					}}, bentNew{newStore: n, get: func(ids []string) (found, error) {
+					}}, bentNew{newStore: n, get: func(ids []record.ID) (found, error) {
 						recs, err := n.Get(background, ids...)
 						if err == nil && s.step() == StopOldWrites {
 							p, _ := n.Progress(background, s.epoch())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -32,7 +33,7 @@ func (s *scene) step() Step {
 }
 
 // rawNew puts records in new wherever newer says so.
-func rawNew(s *scene, recs records, newer func(rec, held store.Record[journal]) bool) error {
+func rawNew(s *scene, recs records, newer func(rec, held store.Record) bool) error {
 	return act(s, point{db: store.PrimaryNew, op: "Put", writes: true}, recs, func() error {
 		for _, r := range recs {
 			held, _ := s.new.Get(background, r.ID)
@@ -54,7 +55,7 @@ func brokenOrder() []variant {
 			in:   scene4(stateOf("late-copy", 3), role{name: "writer", step: ReadBoth, do: []operation{appends("a")}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return o, bentNew{newStore: n, put: func(recs records) error {
-					return rawNew(s, recs, func(r, h store.Record[journal]) bool { return r.Rev > h.Rev })
+					return rawNew(s, recs, func(r, h store.Record) bool { return r.Rev > h.Rev })
 				}}
 			},
 		},
@@ -65,7 +66,7 @@ func brokenOrder() []variant {
 				role{name: "writer", step: ReadBoth, do: []operation{appends("a")}}, role{name: "backfill", do: []operation{backfills(2)}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return o, bentNew{newStore: n, put: func(recs records) error {
-					return rawNew(s, recs, func(store.Record[journal], store.Record[journal]) bool { return true })
+					return rawNew(s, recs, func(store.Record, store.Record) bool { return true })
 				}}
 			},
 		},
@@ -75,7 +76,7 @@ func brokenOrder() []variant {
 			in:   scene4(stateOf("stale", 2), role{name: "writer", step: ReadBoth, do: []operation{appends("a")}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return o, bentNew{newStore: n,
-					get: func(ids []string) (found, error) {
+					get: func(ids []record.ID) (found, error) {
 						recs, err := n.Get(background, ids...)
 						for id, r := range recs { // taken for final
 							r.Epoch = s.epoch()
@@ -83,7 +84,7 @@ func brokenOrder() []variant {
 						}
 						return recs, err
 					},
-					cas: func(rec store.Record[journal], expect store.Pair) error {
+					cas: func(rec store.Record, expect store.Pair) error {
 						held, _ := s.new.Get(background, rec.ID)
 						if h := held[rec.ID].Pair; h.Rev == expect.Rev {
 							expect = h
@@ -99,7 +100,7 @@ func brokenOrder() []variant {
 			in: scene4(stateOf("equal", 2), role{name: "deleter", step: ReadBoth, do: []operation{deletes("a"), reads("a")}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return o, bentNew{newStore: n,
-					get: func(ids []string) (found, error) {
+					get: func(ids []record.ID) (found, error) {
 						recs, err := n.Get(background, ids...)
 						for id, r := range recs {
 							if r.Deleted {
@@ -116,8 +117,8 @@ func brokenOrder() []variant {
 			rule: "look up every copy in new that is not final, and filter the newer one again",
 			in:   scene4(stateOf("tombstone-in-old", 2), role{name: "lister", step: ReadBoth, do: []operation{lists(1)}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, list: func(after string, limit int) (recordPage, error) {
-					page, err := n.List(background, any_{}, after, limit)
+				return o, bentNew{newStore: n, list: func(after record.ID, limit int) (recordPage, error) {
+					page, err := n.List(background, record.Filter{}, after, limit)
 					for i := range page.Records {
 						page.Records[i].Epoch = s.epoch()
 					}
@@ -135,12 +136,12 @@ func brokenOrder() []variant {
 					page.End = len(page.Records) < limit
 					return page, err
 				}
-				return bentOld{oldStore: o, list: func(after string, limit int) (recordPage, store.Fence, error) {
-						page, f, err := o.List(background, any_{}, after, limit)
+				return bentOld{oldStore: o, list: func(after record.ID, limit int) (recordPage, store.Fence, error) {
+						page, f, err := o.List(background, record.Filter{}, after, limit)
 						page, err = shortest(page, err, limit)
 						return page, f, err
-					}}, bentNew{newStore: n, list: func(after string, limit int) (recordPage, error) {
-						page, err := n.List(background, any_{}, after, limit)
+					}}, bentNew{newStore: n, list: func(after record.ID, limit int) (recordPage, error) {
+						page, err := n.List(background, record.Filter{}, after, limit)
 						return shortest(page, err, limit)
 					}}
 			},
@@ -150,7 +151,7 @@ func brokenOrder() []variant {
 			rule: "look up in new every id that only old lists",
 			in:   scene4(stateOf("tombstone-in-new", 2), role{name: "lister", step: ReadBoth, do: []operation{lists(1)}}),
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return o, bentNew{newStore: n, get: func(ids []string) (found, error) {
+				return o, bentNew{newStore: n, get: func(ids []record.ID) (found, error) {
 					if s.cur != nil && s.cur.name == "lister" {
 						return found{}, nil
 					}
@@ -194,7 +195,7 @@ func brokenFence() []variant {
 			name: "old-asks-no-epoch", hazard: "a write that was planned while old was primary commits there after the flip",
 			rule: "old's writes fail when the fence has moved", in: flip,
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return bentOld{oldStore: o, cas: func(_ int64, rec store.Record[journal], expect store.Pair) error {
+				return bentOld{oldStore: o, cas: func(_ int64, rec store.Record, expect store.Pair) error {
 					return act(s, point{db: store.PrimaryOld, op: "CompareAndSwap", writes: true}, swap{rec, expect}, func() error {
 						return s.old.CompareAndSwap(background, s.epoch(), rec, expect)
 					})
@@ -217,7 +218,7 @@ func brokenFence() []variant {
 					return epoch
 				}
 				return bentOld{oldStore: o,
-					cas: func(epoch int64, rec store.Record[journal], expect store.Pair) error {
+					cas: func(epoch int64, rec store.Record, expect store.Pair) error {
 						return act(s, point{db: store.PrimaryOld, op: "CompareAndSwap", writes: true}, swap{rec, expect}, func() error {
 							return s.old.CompareAndSwap(background, now(epoch), rec, expect)
 						})
@@ -236,10 +237,18 @@ func brokenFence() []variant {
 			in: scenario{state: stateOf("equal", 2), roles: []role{
 				{name: "writer", step: ReadBoth, do: []operation{appends("a")}},
 				{name: "tool", do: []operation{returns}},
-				{name: "lister", step: ReadBoth, do: []operation{lists(2)}},
+				// In a process of its own, which has seen no later epoch meanwhile.
+				{name: "lister", step: NewPrimary, do: []operation{lists(2)}},
 			}},
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				return bentOld{oldStore: o,
+					list: func(after record.ID, limit int) (recordPage, store.Fence, error) {
+						page, f, err := o.List(background, record.Filter{}, after, limit)
+						if s.cur != nil && s.cur.name == "lister" && s.cur.seen.Epoch > 0 {
+							f = s.cur.seen
+						}
+						return page, f, err
+					},
 					fence: func() (store.Fence, error) {
 						if s.cur != nil && s.cur.name == "lister" && s.cur.seen.Epoch > 0 {
 							return s.cur.seen, nil
@@ -272,7 +281,7 @@ func brokenFence() []variant {
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
 				seen := map[*actor]store.Fence{}
 				return bentOld{oldStore: o,
-					get: func(ids []string) (found, store.Fence, error) {
+					get: func(ids []record.ID) (found, store.Fence, error) {
 						recs, f, err := o.Get(background, ids...)
 						seen[s.cur] = f
 						return recs, f, err
@@ -310,7 +319,7 @@ func brokenFence() []variant {
 					return f
 				}
 				return bentOld{oldStore: o,
-					get: func(ids []string) (found, store.Fence, error) {
+					get: func(ids []record.ID) (found, store.Fence, error) {
 						recs, f, err := o.Get(background, ids...)
 						return recs, open(f), err
 					},
@@ -325,7 +334,7 @@ func brokenFence() []variant {
 			name: "begins-while-closing", hazard: "none for data: writes that begin too late end as unknown, or their copy got to old in time",
 			rule: "while the fence is closing, begin nothing", in: back, faults: 1, harmless: true,
 			apply: func(s *scene, o oldStore, n newStore) (oldStore, newStore) {
-				return bentOld{oldStore: o, get: func(ids []string) (found, store.Fence, error) {
+				return bentOld{oldStore: o, get: func(ids []record.ID) (found, store.Fence, error) {
 					recs, f, err := o.Get(background, ids...)
 					if s.cur != nil && s.step() >= ReadBoth && s.cur.name == "writer" {
 						f.Closing = false
@@ -365,14 +374,14 @@ func brokenFence() []variant {
 // oldFirst reads old and the fence before new, for actors of that name.
 func oldFirst(s *scene, name string, o oldStore, n newStore) (oldStore, newStore) {
 	kept := map[*actor]answer{}
-	return bentOld{oldStore: o, get: func(ids []string) (found, store.Fence, error) {
+	return bentOld{oldStore: o, get: func(ids []record.ID) (found, store.Fence, error) {
 			v, ok := kept[s.cur]
 			if !ok {
 				return o.Get(background, ids...)
 			}
 			delete(kept, s.cur)
 			return v.recs, v.fence, nil
-		}}, bentNew{newStore: n, get: func(ids []string) (found, error) {
+		}}, bentNew{newStore: n, get: func(ids []record.ID) (found, error) {
 			if s.cur != nil && s.cur.name == name {
 				recs, f, err := o.Get(background, ids...)
 				if err != nil {

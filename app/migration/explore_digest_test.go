@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -23,7 +24,7 @@ func mixString(h uint64, s string) uint64 {
 	return mix(h, uint64(len(s)))
 }
 
-func digestRecord(r store.Record[journal]) uint64 {
+func digestRecord(r store.Record) uint64 {
 	h := mix(uint64(r.Rev), uint64(r.Epoch))
 	if r.Deleted {
 		h = mix(h, 2)
@@ -31,7 +32,7 @@ func digestRecord(r store.Record[journal]) uint64 {
 	if r.Pending {
 		h = mix(h, 3)
 	}
-	return mixString(mixString(mixString(h, r.ID), r.Request), r.Body.Entries)
+	return mixString(mixString(mixString(h, string(r.ID)), r.Request), string(r.Body))
 }
 
 // digest is of what a store answered.
@@ -41,19 +42,19 @@ func digest(v any) uint64 {
 		return mix(digest(v.recs), digest(v.fence))
 	case page:
 		return mix(digest(v.recs), digest(v.fence))
-	case map[string]store.Record[journal]:
+	case map[record.ID]store.Record:
 		var h uint64 // whatever the order
 		for _, r := range v {
 			h += digestRecord(r)
 		}
 		return mix(h, uint64(len(v)))
 	case recordPage:
-		h := mixString(digest(v.Records), v.Next)
+		h := mixString(digest(v.Records), string(v.Next))
 		if v.End {
 			h = mix(h, 4)
 		}
 		return h
-	case []store.Record[journal]:
+	case []store.Record:
 		h := uint64(len(v))
 		for _, r := range v {
 			h = mix(h, digestRecord(r))
@@ -74,7 +75,7 @@ func digest(v any) uint64 {
 		}
 		return h
 	case store.Progress:
-		h := mixString(uint64(v.Epoch), v.After)
+		h := mixString(uint64(v.Epoch), string(v.After))
 		if v.Complete {
 			h++
 		}
@@ -127,8 +128,8 @@ func show(v any) string {
 		if v.End {
 			return show(v.Records) + ", the end"
 		}
-		return show(v.Records) + ", more after " + v.Next
-	case store.Record[journal]:
+		return show(v.Records) + ", more after " + v.Next.String()
+	case store.Record:
 		flags := ""
 		if v.Deleted {
 			flags += " deleted"
@@ -137,13 +138,13 @@ func show(v any) string {
 			flags += " pending"
 		}
 		return fmt.Sprintf("%s%v %q%s", v.ID, v.Pair, v.Request, flags)
-	case map[string]store.Record[journal]:
+	case map[record.ID]store.Record:
 		var parts []string
 		for _, id := range union(v, nil) {
 			parts = append(parts, show(v[id]))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
-	case []store.Record[journal]:
+	case []store.Record:
 		var parts []string
 		for _, r := range v {
 			parts = append(parts, show(r))

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -47,7 +48,7 @@ func (j *judge) violation(format string, args ...any) {
 func (j *judge) answered(who, id, floor, log string) {
 	known := j.known[id]
 	switch {
-	case j.forgetful && log == "" && deleted(floor):
+	case j.forgetful && log == "" && (deleted(floor) || deleted(known)):
 	case !strings.HasPrefix(log, floor):
 		j.violation("lost: %s answers %q for %s, but %q was answered before it began", who, log, id, floor)
 	case !strings.HasPrefix(log, known) && !strings.HasPrefix(known, log):
@@ -75,7 +76,7 @@ func (j *judge) sound(who, id, log string) {
 func (j *judge) deny(who, entry string, err error) {
 	switch {
 	case errors.Is(err, errGone), errors.Is(err, store.ErrUnknown):
-	case errors.Is(err, ErrRefused), errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, ErrRefused), errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrRule), errors.Is(err, store.ErrUnfit), errors.Is(err, store.ErrStranger), errors.Is(err, store.ErrQuarantined):
 		j.denied = append(j.denied, entry)
 	default:
 		j.violation("%s answers an error that says nothing of the outcome: %v", who, err)
@@ -92,7 +93,7 @@ func deleted(log string) bool {
 // began the record was absent or deleted.
 func (s *scene) hidden(who, id, floor string) {
 	known := s.judge.known[id]
-	for _, recs := range s.copies(id) {
+	for _, recs := range s.copies(recordIDs[id]) {
 		log := recs.Request
 		if !strings.HasPrefix(log, known) && !strings.HasPrefix(known, log) {
 			continue
@@ -110,8 +111,8 @@ func (s *scene) hidden(who, id, floor string) {
 }
 
 // copies are the record in both databases, as they are.
-func (s *scene) copies(id string) []store.Record[journal] {
+func (s *scene) copies(id record.ID) []store.Record {
 	o, _, _ := s.old.Get(background, id)
 	n, _ := s.new.Get(background, id)
-	return []store.Record[journal]{o[id], n[id]}
+	return []store.Record{o[id], n[id]}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
@@ -48,10 +49,10 @@ var states = []state{
 	{name: "late-copy", epoch: 4, old: &placed{rev: 2, epoch: 3, log: "0;1;"}, new: &placed{rev: 2, epoch: 2, log: "0;late;", pending: true}, known: "0;1;"},
 }
 
-func (c *placed) record(id string) store.Record[journal] {
-	r := store.Record[journal]{ID: id, Pair: store.Pair{Rev: c.rev, Epoch: c.epoch}, Pending: c.pending, Deleted: c.deleted, Request: c.log}
+func (c *placed) record(id record.ID) store.Record {
+	r := store.Record{ID: id, Pair: store.Pair{Rev: c.rev, Epoch: c.epoch}, Pending: c.pending, Deleted: c.deleted, Request: c.log}
 	if !c.deleted {
-		r.Body = journal{c.log}
+		r.Body = record.Body(c.log)
 	}
 	return r
 }
@@ -71,9 +72,10 @@ type role struct {
 type scenario struct {
 	name   string
 	state  state
-	marked bool // backfill and verify were done under the present epoch
-	skips  bool // instances take old for ailing, and don't wait for their copies there
-	short  bool // a page holds one record, whatever was asked for
+	marked bool   // backfill and verify were done under the present epoch
+	legacy legacy // of old at the start
+	skips  bool   // instances take old for ailing, and don't wait for their copies there
+	short  bool   // a page holds one record, whatever was asked for
 	roles  []role
 	broken *variant // the rule that is switched off; nil: none
 }
@@ -81,12 +83,17 @@ type scenario struct {
 // open sets the scene up to where every actor stands before its first call.
 func (sc scenario) open(telling bool) *scene {
 	s := &scene{
-		old: memory.NewOld[journal, any_]("m"), new: memory.NewNew[journal, any_](),
+		old: memory.NewOld("m"), new: memory.NewNew(),
 		clock: time.Unix(1, 0), telling: telling, dirty: true, skips: sc.skips,
 		judge: judge{known: map[string]string{"a": sc.state.known}},
 	}
-	s.forOld, s.forNew = tapOld{s.old, s}, tapNew{s.new, s}
+	s.forOld, s.forNew = tapOld{legacyOld{s.old, s}, s}, tapNew{pickyAt{s.new, s}, s}
 	s.fill(sc.state)
+	s.legacy = sc.legacy
+	if sc.legacy.rules {
+		s.old.Enforce(noValueTwice)
+	}
+	s.judge.forgetful = sc.legacy.unknown // a row that no trigger saw leaves no tombstone
 	if sc.short {
 		s.forOld, s.forNew = shortOld{s.forOld, one}, shortNew{s.forNew, one}
 	}
@@ -96,7 +103,7 @@ func (sc scenario) open(telling bool) *scene {
 	}
 	if sc.broken != nil {
 		s.forOld, s.forNew = sc.broken.apply(s, s.forOld, s.forNew)
-		s.judge.forgetful = sc.broken.forgetful
+		s.judge.forgetful = s.judge.forgetful || sc.broken.forgetful
 	}
 	shared := map[Step]*instance{}
 	for i, r := range sc.roles {
@@ -135,20 +142,34 @@ func (s *scene) fill(st state) {
 	s.judge.known["b"] = second.log
 	for id, c := range map[string]*placed{"a": st.old, "b": &second} {
 		if c != nil {
-			s.expect(s.old.CompareAndSwap(background, 1, c.record(id), store.Pair{}))
+			s.expect(s.old.CompareAndSwap(background, 1, c.record(recordIDs[id]), store.Pair{}))
 		}
 	}
 	for id, c := range map[string]*placed{"a": st.new, "b": &second} {
 		if c != nil {
-			s.expect(s.new.CompareAndSwap(background, c.record(id), store.Pair{}))
+			s.expect(s.new.CompareAndSwap(background, c.record(recordIDs[id]), store.Pair{}))
 		}
 	}
 	for epoch := int64(1); epoch <= st.epoch; epoch++ {
+		s.backup, s.backupNew = s.old.Save(), s.new.Save()
 		from, _ := s.old.Fence(background)
 		to := store.Fence{Migration: "m", Epoch: epoch, Primary: primaryAt(epoch)}
 		s.expect(s.old.MoveFence(background, from, to))
 		s.expect(s.new.RaiseMirror(background, store.Mirror{Migration: "m", Epoch: epoch, Primary: to.Primary}))
 	}
+}
+
+func (s *scene) now() time.Time { return s.clock }
+
+// wait is a pause of the tool: others run meanwhile. A short one takes no time.
+func (s *scene) wait(_ context.Context, d time.Duration) error {
+	if d < time.Second {
+		return nil
+	}
+	return act(s, point{db: "clock", op: "wait"}, d, func() error {
+		s.clock = s.clock.Add(d)
+		return nil
+	})
 }
 
 func primaryAt(epoch int64) store.Primary {
@@ -160,15 +181,18 @@ func primaryAt(epoch int64) store.Primary {
 
 // spawn makes an instance.
 func (s *scene) spawn(name string, step Step) *instance {
-	cfg := Config[journal, any_]{
+	cfg := Config{
 		Step: step, Instance: store.Registration{Instance: name}, Budget: time.Hour, Patience: 4 * time.Millisecond,
-		Now: func() time.Time { return s.clock },
+		Now: s.now,
 		Pause: func(context.Context, time.Duration) error {
 			if s.cur != nil && s.cur.dead {
 				return errGone
 			}
 			return nil
 		},
+	}
+	if begun := s.clock; s.stopped && step >= StopOldWrites {
+		cfg.Now = func() time.Time { return begun }
 	}
 	if step.HasOld() {
 		cfg.Old = s.forOld
@@ -178,6 +202,14 @@ func (s *scene) spawn(name string, step Step) *instance {
 	}
 	svc, err := New(cfg)
 	s.expect(err)
+	if s.credulous {
+		if step.HasOld() {
+			svc.old = meteredOld{cfg.Old, svc.meter}
+		}
+		if step.HasNew() {
+			svc.new = meteredNew{cfg.New, svc.meter}
+		}
+	}
 	svc.page = 1 // pages that fill, over two records
 	if s.skips {
 		svc.oldBreaker.failures, svc.oldBreaker.retryAt = breakerThreshold, time.Now().Add(time.Hour)

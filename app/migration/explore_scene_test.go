@@ -37,8 +37,8 @@ type point struct {
 
 // scene is one run: both databases, who acts on them, what they answered.
 type scene struct {
-	old *memory.Old[journal, any_]
-	new *memory.New[journal, any_]
+	old *memory.Old
+	new *memory.New
 
 	forOld oldStore // what the services and the tool hold: a tap, perhaps with a broken rule before it
 	forNew newStore
@@ -51,6 +51,13 @@ type scene struct {
 	judge     judge
 	telling   bool
 	skips     bool // see scenario
+	legacy    legacy
+	backup    memory.Saved // of old, from before the last move of the primary
+	backupNew memory.SavedNew
+	newest    *memory.Saved // of old, while its backup is in its place
+	newestNew *memory.SavedNew
+	credulous bool // instances believe a fence and a mirror that went back
+	stopped   bool // the clocks of instances at steps 6 to 8 stand still
 	story     strings.Builder
 	stored    [2]uint64 // digests of the databases, as of the last write
 	dirty     bool
@@ -210,8 +217,12 @@ func memoryOf(svc *service) uint64 {
 	h := mix(uint64(svc.started.Load()), uint64(svc.complete.Load()))
 	if m := svc.adopted.Load(); m != nil {
 		h = mix(h, uint64(m.Epoch))
-		h = mixString(h, string(m.Primary))
+		h = mix(mixString(h, string(m.Primary)), uint64(m.at.Unix()))
 	}
+	if at := svc.answeredAt.Load(); at != nil {
+		h = mix(h, uint64(at.Unix()))
+	}
+	h = mix(h, mix(uint64(svc.epochs.fence.epoch.Load()), uint64(svc.epochs.mirror.epoch.Load())))
 	h = mix(h, uint64(svc.newBreaker.failures))
 	h = mix(h, uint64(svc.oldBreaker.failures))
 	if svc.wasNew.Load() {
@@ -219,6 +230,15 @@ func memoryOf(svc *service) uint64 {
 	}
 	if svc.isPrepared() {
 		h = mix(h, 5)
+	}
+	if svc.filled.Load() {
+		h = mix(h, 6)
+	}
+	if svc.newWentBack.Load() != nil || svc.oldWentBack.Load() != nil {
+		h = mix(h, 7)
+	}
+	for _, r := range svc.relay.refused.list() {
+		h = mix(mixString(h, r.ID), mix(uint64(r.Pair.Rev), uint64(r.Pair.Epoch)))
 	}
 	return mix(h, 1)
 }
@@ -248,6 +268,10 @@ func (s *scene) state() uint64 {
 	var g uint64 // the order in which ghosts came about is no matter
 	for _, ghost := range s.ghosts {
 		g += mix(ghost.id, 3)
+	}
+	h = mix(h, s.legacy.digest())
+	if s.newest != nil || s.newestNew != nil {
+		h = mix(h, 9)
 	}
 	return mix(mix(h, g), mix(uint64(s.clock.Unix()), s.judge.digest()))
 }

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -24,9 +25,9 @@ type tapNew struct {
 }
 
 type (
-	records    = []store.Record[journal]
-	recordPage = store.Page[journal]
-	found      = map[string]store.Record[journal]
+	records    = []store.Record
+	recordPage = store.Page
+	found      = map[record.ID]store.Record
 	nothing    struct{}
 	answer     struct {
 		recs  found
@@ -37,7 +38,7 @@ type (
 		fence store.Fence
 	}
 	swap struct {
-		rec    store.Record[journal]
+		rec    store.Record
 		expect store.Pair
 	}
 )
@@ -55,7 +56,7 @@ func act(s *scene, p point, args any, do func() error) error {
 	return err
 }
 
-func (o tapOld) Get(_ context.Context, ids ...string) (found, store.Fence, error) {
+func (o tapOld) Get(_ context.Context, ids ...record.ID) (found, store.Fence, error) {
 	v, err := call(o.s, o.read("Get"), ids, func() (answer, error) {
 		recs, fence, err := o.oldStore.Get(background, ids...)
 		return answer{recs, fence}, err
@@ -71,15 +72,15 @@ func (o tapOld) page(op string, args any, do func() (recordPage, store.Fence, er
 	return v.recs, v.fence, err
 }
 
-func (o tapOld) List(_ context.Context, f any_, after string, limit int) (recordPage, store.Fence, error) {
+func (o tapOld) List(_ context.Context, f record.Filter, after record.ID, limit int) (recordPage, store.Fence, error) {
 	return o.page("List", after, func() (recordPage, store.Fence, error) { return o.oldStore.List(background, f, after, limit) })
 }
 
-func (o tapOld) Pending(_ context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o tapOld) Pending(_ context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	return o.page("Pending", after, func() (recordPage, store.Fence, error) { return o.oldStore.Pending(background, after, limit) })
 }
 
-func (o tapOld) Scan(_ context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o tapOld) Scan(_ context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	return o.page("Scan", after, func() (recordPage, store.Fence, error) { return o.oldStore.Scan(background, after, limit) })
 }
 
@@ -87,13 +88,13 @@ func (o tapOld) Fence(context.Context) (store.Fence, error) {
 	return call(o.s, o.read("Fence"), nil, func() (store.Fence, error) { return o.oldStore.Fence(background) })
 }
 
-func (o tapOld) CompareAndSwap(_ context.Context, epoch int64, rec store.Record[journal], expect store.Pair) error {
+func (o tapOld) CompareAndSwap(_ context.Context, epoch int64, rec store.Record, expect store.Pair) error {
 	return act(o.s, o.write("CompareAndSwap"), swap{rec, expect}, func() error {
 		return o.oldStore.CompareAndSwap(background, epoch, rec, expect)
 	})
 }
 
-func (o tapOld) PutIfNewer(_ context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o tapOld) PutIfNewer(_ context.Context, epoch int64, recs ...store.Record) error {
 	return act(o.s, o.write("PutIfNewer"), recs, func() error { return o.oldStore.PutIfNewer(background, epoch, recs...) })
 }
 
@@ -107,29 +108,29 @@ func (o tapOld) MoveFence(_ context.Context, from, to store.Fence) error {
 
 func (n tapNew) Look() store.NewLook { return n }
 
-func (n tapNew) Get(_ context.Context, ids ...string) (found, error) {
+func (n tapNew) Get(_ context.Context, ids ...record.ID) (found, error) {
 	return call(n.s, n.read("Get"), ids, func() (found, error) { return n.newStore.Get(background, ids...) })
 }
 
-func (n tapNew) List(_ context.Context, f any_, after string, limit int) (recordPage, error) {
+func (n tapNew) List(_ context.Context, f record.Filter, after record.ID, limit int) (recordPage, error) {
 	return call(n.s, n.read("List"), after, func() (recordPage, error) { return n.newStore.List(background, f, after, limit) })
 }
 
-func (n tapNew) Pending(_ context.Context, after string, limit int) (recordPage, error) {
+func (n tapNew) Pending(_ context.Context, after record.ID, limit int) (recordPage, error) {
 	return call(n.s, n.read("Pending"), after, func() (recordPage, error) { return n.newStore.Pending(background, after, limit) })
 }
 
-func (n tapNew) Scan(_ context.Context, after string, limit int) (recordPage, error) {
+func (n tapNew) Scan(_ context.Context, after record.ID, limit int) (recordPage, error) {
 	return call(n.s, n.read("Scan"), after, func() (recordPage, error) { return n.newStore.Scan(background, after, limit) })
 }
 
-func (n tapNew) CompareAndSwap(_ context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n tapNew) CompareAndSwap(_ context.Context, rec store.Record, expect store.Pair) error {
 	return act(n.s, n.write("CompareAndSwap"), swap{rec, expect}, func() error {
 		return n.newStore.CompareAndSwap(background, rec, expect)
 	})
 }
 
-func (n tapNew) PutIfNewer(_ context.Context, recs ...store.Record[journal]) error {
+func (n tapNew) PutIfNewer(_ context.Context, recs ...store.Record) error {
 	return act(n.s, n.write("PutIfNewer"), recs, func() error { return n.newStore.PutIfNewer(background, recs...) })
 }
 
@@ -165,7 +166,7 @@ func (n tapNew) Progress(_ context.Context, epoch int64) (store.Progress, error)
 	return call(n.s, n.read("Progress"), epoch, func() (store.Progress, error) { return n.newStore.Progress(background, epoch) })
 }
 
-func (n tapNew) SaveCheckpoint(_ context.Context, epoch int64, after string, copied int64) error {
+func (n tapNew) SaveCheckpoint(_ context.Context, epoch int64, after record.ID, copied int64) error {
 	return act(n.s, n.write("SaveCheckpoint"), after, func() error { return n.newStore.SaveCheckpoint(background, epoch, after, copied) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -17,14 +18,14 @@ type faultyNew struct {
 	cas             func(do func() error) error
 }
 
-func (n *faultyNew) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], error) {
+func (n *faultyNew) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, error) {
 	if n.get != nil {
 		return nil, n.get
 	}
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n *faultyNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n *faultyNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if n.put != nil {
 		return n.put
 	}
@@ -38,7 +39,7 @@ func (n *faultyNew) Probe(ctx context.Context) error {
 	return n.newStore.Probe(ctx)
 }
 
-func (n *faultyNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n *faultyNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	do := func() error { return n.newStore.CompareAndSwap(ctx, rec, expect) }
 	if n.cas != nil {
 		return n.cas(do)
@@ -53,7 +54,7 @@ type faultyOld struct {
 	onPut           func()
 }
 
-func (o *faultyOld) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], store.Fence, error) {
+func (o *faultyOld) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, store.Fence, error) {
 	if o.get != nil {
 		return nil, store.Fence{}, o.get
 	}
@@ -67,7 +68,7 @@ func (o *faultyOld) Fence(ctx context.Context) (store.Fence, error) {
 	return o.oldStore.Fence(ctx)
 }
 
-func (o *faultyOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o *faultyOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if o.onPut != nil {
 		o.onPut()
 	}
@@ -93,9 +94,9 @@ func pending(t *testing.T, w *world) (old, new int64) {
 	return old, new
 }
 
-func entries(t *testing.T, s *service, id string) string {
+func entries(t *testing.T, s *service, id record.ID) string {
 	t.Helper()
 	rec, _, err := s.Get(t.Context(), id)
 	must(t, err)
-	return rec.Body.Entries
+	return string(rec.Body)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -59,14 +60,14 @@ type stalledNew struct {
 	get, cas func()
 }
 
-func (n *stalledNew) Get(ctx context.Context, ids ...string) (recs map[string]store.Record[journal], err error) {
+func (n *stalledNew) Get(ctx context.Context, ids ...record.ID) (recs map[record.ID]store.Record, err error) {
 	if n.get != nil {
 		n.get()
 	}
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n *stalledNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n *stalledNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	if n.cas != nil {
 		n.cas()
 	}
@@ -112,11 +113,11 @@ func (n *beforeMirror) RaiseMirror(ctx context.Context, m store.Mirror) error {
 func TestAStrangerThatComesLateIsLeftAlone(t *testing.T) {
 	for _, step := range []Step{WriteBoth, ReadBoth, NewPrimary} {
 		w := newWorld(t, 1)
-		id, theirs := w.ids[0], store.Record[journal]{ID: "legacy-000", Pair: store.Pair{Rev: 1}, Body: journal{"theirs"}}
+		id, theirs := w.ids[0], store.Record{ID: "legacy-000", Pair: store.Pair{Rev: 1}, Body: record.Body("theirs")}
 		must(t, w.new.Prepare(t.Context(), "another"))
 		must(t, w.new.CompareAndSwap(t.Context(), theirs, store.Pair{}))
 		n := &lateNew{newStore: w.new, down: true}
-		s, err := New(Config[journal, any_]{Step: step, Old: w.old, New: n})
+		s, err := New(Config{Step: step, Old: w.old, New: n})
 		must(t, err)
 		if err := s.Start(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 			t.Fatalf("step %d: start: %v", step, err)
@@ -125,7 +126,7 @@ func TestAStrangerThatComesLateIsLeftAlone(t *testing.T) {
 		must(t, w.appendTo(t.Context(), s, id, "x"))
 		_ = s.relayPass(t.Context())
 		if got, _ := w.new.Get(t.Context(), id); got[id].Body != theirs.Body {
-			t.Errorf("step %d: the other migration's record is %q now", step, got[id].Body.Entries)
+			t.Errorf("step %d: the other migration's record is %q now", step, got[id].Body)
 		}
 		if f, _ := w.old.Fence(t.Context()); f.Primary != store.PrimaryOld {
 			t.Errorf("step %d: the primary moved to another migration's database", step)
@@ -173,9 +174,9 @@ func TestIsolationYieldsToAChange(t *testing.T) {
 // pickyNew can't hold a record as it was at first.
 type pickyNew struct{ newStore }
 
-func (n pickyNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n pickyNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	for _, r := range recs {
-		if r.Body.Entries == "0;" {
+		if r.Body == "0;" {
 			return fmt.Errorf("%w: %q", store.ErrUnfit, r.ID)
 		}
 	}
@@ -187,7 +188,7 @@ type beforePut struct {
 	before func()
 }
 
-func (o *beforePut) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o *beforePut) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if f := o.before; f != nil {
 		o.before = nil
 		f()
@@ -200,12 +201,12 @@ func (o *beforePut) PutIfNewer(ctx context.Context, epoch int64, recs ...store.R
 func TestAnOldCopyOfTheOldDatabaseIsRefused(t *testing.T) {
 	w := raisedTo(t, StopOldWrites, 1)
 	restored := newWorld(t, 1) // the same migration, at epoch 1, primary old
-	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: restored.old, New: w.new})
+	s, err := New(Config{Step: ReadBoth, Old: restored.old, New: w.new})
 	must(t, err)
 	if err := s.Start(t.Context()); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("start: %v", err)
 	}
-	s, err = New(Config[journal, any_]{Step: NewPrimary, Old: restored.old, New: w.new})
+	s, err = New(Config{Step: NewPrimary, Old: restored.old, New: w.new})
 	must(t, err)
 	if err := s.Advance(t.Context()); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("advance: %v", err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"migrate/app/store"
 )
@@ -13,6 +16,7 @@ const (
 	GateNewReady   = "new-ready"
 	GateNewWrites  = "new-writes"
 	GateCleared    = "cleared"
+	GateFilled     = "filled"
 	GateTriggers   = "triggers"
 	GateCompared   = "compared"
 	GateFence      = "fence"
@@ -26,18 +30,37 @@ const (
 // that step, or at the one before it for a look ahead. What can only be known by
 // a write is tried. Every gate is answered, also past one that does not hold. An
 // error means that the question makes no sense here.
-func (s *Service[B, F]) Gates(ctx context.Context, to Step) ([]Gate, error) {
-	return s.gatesTo(ctx, to, gatekeeper{s.new, s.gateNewWrites, s.gateCleared, s.align})
+func (s *Service) Gates(ctx context.Context, to Step) ([]Gate, error) {
+	asks, err := s.asks(to, gatekeeper{s.new, s.gateNewWrites, s.gateCleared, s.gateTriggers, s.align})
+	gates := []Gate{}
+	for _, ask := range asks {
+		gates = append(gates, ask(ctx)...)
+	}
+	return gates, err
 }
 
+// gateLook bounds a look at the gates: a person waits for it.
+const gateLook = 3 * time.Second
+
 // LookAtGates is Gates, and only reads. Where a write is needed to know, the
-// gate counts as holding and says that it was not tried: the switch tries it.
-func (s *Service[B, F]) LookAtGates(ctx context.Context, to Step) ([]Gate, error) {
-	k := gatekeeper{nil, s.lookNewWrites, s.lookCleared, s.lookLevel}
+// gate counts as holding and says that it was not tried: the switch tries it. The
+// gates are looked at at the same time, and a database that does not answer within
+// three seconds counts as out of reach.
+func (s *Service) LookAtGates(ctx context.Context, to Step) ([]Gate, error) {
+	k := gatekeeper{nil, s.lookNewWrites, s.lookCleared, s.lookTriggers, s.lookLevel}
 	if s.new != nil {
 		k.meta = s.new.Look()
 	}
-	return s.gatesTo(ctx, to, k)
+	asks, err := s.asks(to, k)
+	ctx, cancel := context.WithTimeout(ctx, gateLook)
+	defer cancel()
+	found := make([][]Gate, len(asks))
+	var looks sync.WaitGroup
+	for n, ask := range asks {
+		looks.Go(func() { found[n] = ask(ctx) })
+	}
+	looks.Wait()
+	return append([]Gate{}, slices.Concat(found...)...), err
 }
 
 // gatekeeper is how the gates find out what they answer.
@@ -45,30 +68,38 @@ type gatekeeper struct {
 	meta      store.NewLook
 	newWrites func(context.Context) Gate
 	cleared   func(context.Context) Gate
+	triggers  func(context.Context) Gate
 	level     func(context.Context, store.Fence) error // makes sure that the mirror is level with the fence, which names new
 }
 
-func (s *Service[B, F]) gatesTo(ctx context.Context, to Step, k gatekeeper) ([]Gate, error) {
+// asks are the questions before a move to a step, in the order of their answers.
+func (s *Service) asks(to Step, k gatekeeper) ([]func(context.Context) []Gate, error) {
 	if to != s.step && to != s.step+1 || !s.step.HasNew() && to > DeployNew {
 		return nil, fmt.Errorf("an instance at step %d can't answer for the gates to step %d", int(s.step), int(to))
 	}
+	var asks []func(context.Context) []Gate
+	one := func(gates ...func(context.Context) Gate) {
+		for _, g := range gates {
+			asks = append(asks, func(ctx context.Context) []Gate { return []Gate{g(ctx)} })
+		}
+	}
 	switch to {
 	case AddDAO:
-		return []Gate{s.gateNewReady(ctx, k.meta)}, nil
+		one(func(ctx context.Context) Gate { return s.gateNewReady(ctx, k.meta) })
 	case WriteBoth:
-		return []Gate{k.newWrites(ctx)}, nil
+		one(s.gateFilled, k.newWrites)
 	case ReadBoth:
-		return []Gate{k.cleared(ctx)}, nil
+		one(k.cleared)
 	case NewPrimary:
-		return []Gate{k.cleared(ctx), s.gateTriggers(ctx), s.gateCompared(ctx, k.meta)}, nil
+		one(k.cleared, k.triggers, s.gateFilled, s.gateUndecided, func(ctx context.Context) Gate { return s.gateCompared(ctx, k.meta) })
 	case StopOldWrites:
-		return []Gate{s.gateFence(ctx, k), k.cleared(ctx)}, nil
+		one(func(ctx context.Context) Gate { return s.gateFence(ctx, k) }, k.cleared)
 	case Backfill:
-		return []Gate{gateMirror(ctx, k.meta, GateMirror)}, nil
+		one(func(ctx context.Context) Gate { return gateMirror(ctx, k.meta, GateMirror) })
 	case RemoveOld:
-		return gatesToTheEnd(ctx, k.meta), nil
+		asks = append(asks, func(ctx context.Context) []Gate { return gatesToTheEnd(ctx, k.meta) })
 	}
-	return []Gate{}, nil
+	return asks, nil
 }
 
 // errUntried: only a write can tell, and this was only a look.
@@ -77,7 +108,7 @@ var errUntried = errors.New("not tried: the switch tries it")
 // gate turns what was found into an answer. A database that could not be asked
 // calls for another remedy than what it might have answered.
 func gate(name, held string, err error, remedy string) Gate {
-	if errors.Is(err, store.ErrUnavailable) {
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		remedy = "bring the database back into reach (migrate doctor says which), then ask again"
 	}
 	switch {
@@ -89,19 +120,19 @@ func gate(name, held string, err error, remedy string) Gate {
 	return Gate{Name: name, OK: true, Detail: held}
 }
 
-func (s *Service[B, F]) gateNewReady(ctx context.Context, meta store.NewLook) Gate {
+func (s *Service) gateNewReady(ctx context.Context, meta store.NewLook) Gate {
 	return gate(GateNewReady, "the new database answers; collection, indexes and migration id are in place", s.checkWith(ctx, meta),
-		"correct --mongo-uri; a database of another migration must not be used")
+		"correct --new; a database of another migration must not be used")
 }
 
-const remedyNewWrites = "check the new database's state and the rights of the user in --mongo-uri"
+const remedyNewWrites = "check the new database's state and the rights of the user in --new"
 
-func (s *Service[B, F]) gateNewWrites(ctx context.Context) Gate {
+func (s *Service) gateNewWrites(ctx context.Context) Gate {
 	return gate(GateNewWrites, "the new database took a write, a read and a delete", s.new.ProbeRecord(ctx), remedyNewWrites)
 }
 
 // lookNewWrites finds out no more than that new answers and is the right one.
-func (s *Service[B, F]) lookNewWrites(ctx context.Context) Gate {
+func (s *Service) lookNewWrites(ctx context.Context) Gate {
 	err := s.checkWith(ctx, s.new.Look())
 	if err == nil {
 		err = fmt.Errorf("whether the new database takes a write, a read and a delete: %w", errUntried)
@@ -111,65 +142,40 @@ func (s *Service[B, F]) lookNewWrites(ctx context.Context) Gate {
 
 const remedyCleared = "migrate status shows why the relay could not send it; mend that, then ask again"
 
-func (s *Service[B, F]) gateCleared(ctx context.Context) Gate {
-	return gate(GateCleared, "all that was pending has been replicated", s.cleared(ctx), remedyCleared)
+func (s *Service) gateCleared(ctx context.Context) Gate {
+	err := s.cleared(ctx)
+	return gate(GateCleared, s.butRefused("all that was pending has been replicated"), err, remedyCleared)
+}
+
+// butRefused adds to what holds which records old can't hold: a move forward leaves
+// them out.
+func (s *Service) butRefused(held string) string {
+	refused := s.relay.refused.list()
+	if len(refused) == 0 {
+		return held
+	}
+	return fmt.Sprintf("%s, but for what the old database can't hold, %s; the way back refuses until each is changed or deleted through the service", held, tell(refused))
 }
 
 // lookCleared counts what is pending. That some is, is no reason to refuse while
 // the relay can send it.
-func (s *Service[B, F]) lookCleared(ctx context.Context) Gate {
+func (s *Service) lookCleared(ctx context.Context) Gate {
 	err := s.checkWith(ctx, s.new.Look())
 	var b backlogView
 	if err == nil {
 		b, err = s.lookAtBacklog(ctx)
 	}
+	b.n = max(0, b.n-s.relay.refused.count())
 	if _, failed := s.relay.status(); err == nil && b.n > 0 && failed != "" {
 		err = fmt.Errorf("%d records are pending, and the relay can't send them: %s", b.n, failed)
 	}
 	if err == nil && b.n > 0 {
 		err = fmt.Errorf("%d records are pending, whether they are replicated: %w", b.n, errUntried)
 	}
-	return gate(GateCleared, "nothing is pending", err, remedyCleared)
+	return gate(GateCleared, s.butRefused("nothing is pending"), err, remedyCleared)
 }
 
-func (s *Service[B, F]) gateTriggers(ctx context.Context) Gate {
-	return gate(GateTriggers, "the triggers that hold foreign writers inside the protocol are in place", s.old.Guarded(ctx),
-		"a program has rebuilt the table; restore the triggers before new becomes primary")
-}
-
-// gateCompared wants to know that new answers as old does, before it decides.
-func (s *Service[B, F]) gateCompared(ctx context.Context, meta store.NewLook) Gate {
-	const remedy = "let the instance at step 4 serve reads for longer, or run: migrate backfill, then migrate verify"
-	fence, err := s.old.Fence(ctx)
-	if err != nil {
-		return gate(GateCompared, "", err, remedy)
-	}
-	if fence.Primary == store.PrimaryNew {
-		return gate(GateCompared, "the new database is primary already", nil, "")
-	}
-	p, err := meta.Progress(ctx, fence.Epoch)
-	if err != nil {
-		return gate(GateCompared, "", err, remedy)
-	}
-	c := p.Compared
-	read := c.Equal + c.Different
-	found := fmt.Sprintf("%d reads compared, %d different; p99 old %.1f ms, new %.1f ms; %d errors of new",
-		read, c.Different, float64(c.OldP99)/1000, float64(c.NewP99)/1000, c.Errors)
-	verified := p.Verify != nil && p.Verify.Clean
-	switch {
-	case c.Different > 0:
-		return gate(GateCompared, "", errors.New(found), "records differ between the databases: run migrate verify and look at each; once they are mended, --force compared passes the reads that were counted before")
-	case read >= s.cfg.CompareMin:
-		return gate(GateCompared, found, nil, "")
-	case verified && p.Verify.Equal > 0:
-		return gate(GateCompared, fmt.Sprintf("%s; a clean verify found %d equal", found, p.Verify.Equal), nil, "")
-	case verified && p.Verify.Behind == 0 && p.Verify.Late == 0:
-		return gate(GateCompared, "there is nothing to compare: a clean verify found no records", nil, "")
-	}
-	return gate(GateCompared, "", fmt.Errorf("%s; %d wanted", found, s.cfg.CompareMin), remedy)
-}
-
-func (s *Service[B, F]) gateFence(ctx context.Context, k gatekeeper) Gate {
+func (s *Service) gateFence(ctx context.Context, k gatekeeper) Gate {
 	const remedy = "make the new database primary: migrate switch to an instance at step 5 asks for it"
 	fence, err := s.old.Fence(ctx)
 	if err != nil {
@@ -185,7 +191,7 @@ func (s *Service[B, F]) gateFence(ctx context.Context, k gatekeeper) Gate {
 }
 
 // lookLevel is align, and only reads.
-func (s *Service[B, F]) lookLevel(ctx context.Context, fence store.Fence) error {
+func (s *Service) lookLevel(ctx context.Context, fence store.Fence) error {
 	mirror, err := s.new.Look().Mirror(ctx)
 	switch {
 	case err != nil:
@@ -240,6 +246,6 @@ func gatesToTheEnd(ctx context.Context, meta store.NewLook) []Gate {
 		gate(GateComplete, fmt.Sprintf("everything was copied under epoch %d (%d records)", m.Epoch, p.Copied), complete, "migrate backfill"),
 		gate(GateVerified, "the last verify was clean", verified, "migrate verify"),
 		gate(GateQuarantine, "no row waits in quarantine", decided,
-			"migrate verify lists the rows; create anew what is wanted, then migrate verify --drop ID for each"),
+			"migrate quarantine list shows them; change or delete each through the service, then migrate verify"),
 	}
 }

@@ -36,17 +36,17 @@ func TestGates(t *testing.T) {
 	}
 	w := newWorld(t, 3)
 	ok(t, w, AddDAO, map[string]bool{GateNewReady: true})
-	ok(t, w, WriteBoth, map[string]bool{GateNewWrites: true})
+	ok(t, w, WriteBoth, map[string]bool{GateFilled: true, GateNewWrites: true})
 	ok(t, w, ReadBoth, map[string]bool{GateCleared: true})
-	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: false})
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateFilled: true, GateQuarantine: true, GateCompared: false})
 	_, err := Verify(t.Context(), w.old, w.new, VerifyOptions{})
 	must(t, err)
-	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: false}) // a verify that compared nothing
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateFilled: true, GateQuarantine: true, GateCompared: false}) // a verify that compared nothing
 	_, err = CopyAll(t.Context(), w.old, w.new, BackfillOptions{})
 	must(t, err)
 	_, err = Verify(t.Context(), w.old, w.new, VerifyOptions{})
 	must(t, err)
-	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateCompared: true})
+	ok(t, w, NewPrimary, map[string]bool{GateCleared: true, GateTriggers: true, GateFilled: true, GateQuarantine: true, GateCompared: true})
 	must(t, w.at(t, NewPrimary).Advance(t.Context()))
 	ok(t, w, StopOldWrites, map[string]bool{GateFence: true, GateCleared: true})
 	ok(t, w, Backfill, map[string]bool{GateMirror: true})
@@ -89,7 +89,7 @@ func TestComparedReadsOpenTheGate(t *testing.T) {
 func TestGatesToSixNeedTheFenceMoved(t *testing.T) {
 	w := newWorld(t, 0)
 	must(t, w.at(t, AddDAO).Prepare(t.Context()))
-	s, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new})
+	s, err := New(Config{Step: StopOldWrites, Old: w.old, New: w.new})
 	must(t, err)
 	if g := s.gateFence(t.Context(), gatekeeper{meta: w.new, level: s.align}); g.OK {
 		t.Errorf("the gate holds under old: %s", g.Detail)
@@ -163,7 +163,25 @@ func refused(t *testing.T, s *service, to Step) []string {
 // unguardedOld has lost its triggers.
 type unguardedOld struct{ oldStore }
 
-func (unguardedOld) Guarded(context.Context) error { return errors.New("the triggers are gone") }
+func (unguardedOld) Guarded(context.Context) error {
+	return fmt.Errorf("%w: the triggers are gone", store.ErrStranger)
+}
+
+// halfFilledOld has records that the protocol does not know yet.
+type halfFilledOld struct{ oldStore }
+
+func (halfFilledOld) Filled(context.Context) error { return errors.New("7 of 9 records are known") }
+
+// undecidedOld has rows in quarantine, some of which were accepted.
+type undecidedOld struct {
+	oldStore
+	rows, accepted int64
+}
+
+func (o undecidedOld) Quarantine(context.Context, int) ([]store.Quarantined, int64, error) {
+	return nil, o.rows, nil
+}
+func (o undecidedOld) Accepted(context.Context) (int64, error) { return o.accepted, nil }
 
 // brokenNew takes no reserved record.
 type brokenNew struct{ newStore }
@@ -173,7 +191,7 @@ func (brokenNew) ProbeRecord(context.Context) error { return errDown }
 // fullNew takes no copy.
 type fullNew struct{ newStore }
 
-func (fullNew) PutIfNewer(context.Context, ...store.Record[journal]) error { return errDown }
+func (fullNew) PutIfNewer(context.Context, ...store.Record) error { return errDown }
 
 // Each gate refuses for what it is there for, and for no more.
 func TestGatesRefuse(t *testing.T) {
@@ -182,7 +200,7 @@ func TestGatesRefuse(t *testing.T) {
 	}
 	compared := func(c store.Compared) func(*service) {
 		return func(s *service) {
-			s.new = markedNew{newStore: s.new, progress: store.Progress{Compared: c, Verify: &store.VerifyResult{Clean: true, Equal: 1}}}
+			s.new = markedNew{newStore: s.new, progress: store.Progress{Compared: map[string]store.Compared{"": c}, Verify: &store.VerifyResult{Clean: true, Equal: 1}}}
 		}
 	}
 	for _, c := range []struct {
@@ -191,7 +209,7 @@ func TestGatesRefuse(t *testing.T) {
 		spoil   func(s *service)
 		refused []string
 	}{
-		{"new has no collection", AddDAO, func(s *service) { s.new = memory.NewNew[journal, any_]() }, []string{GateNewReady}},
+		{"new has no collection", AddDAO, func(s *service) { s.new = memory.NewNew() }, []string{GateNewReady}},
 		{"new takes no write", WriteBoth, func(s *service) { s.new = brokenNew{s.new} }, []string{GateNewWrites}},
 		{"a record waits that new does not take", ReadBoth, func(s *service) {
 			rec := copyOf("waits", 1, 1, "x")
@@ -199,14 +217,17 @@ func TestGatesRefuse(t *testing.T) {
 			must(t, s.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
 			s.new = fullNew{s.new}
 		}, []string{GateCleared}},
-		{"the triggers are gone", NewPrimary, func(s *service) { s.old = unguardedOld{s.old} }, []string{GateTriggers, GateCompared}},
+		{"the triggers are gone", NewPrimary, func(s *service) { s.old = unguardedOld{offering(s.old)} }, []string{GateTriggers, GateCompared}},
+		{"not all is taken over", WriteBoth, func(s *service) { s.old = halfFilledOld{offering(s.old)} }, []string{GateFilled}},
+		{"not all is taken over, before the flip", NewPrimary, func(s *service) { s.old = halfFilledOld{offering(s.old)} }, []string{GateCleared, GateFilled, GateCompared}},
+		{"a row is undecided", NewPrimary, func(s *service) { s.old = undecidedOld{offering(s.old), 3, 2} }, []string{GateQuarantine, GateCompared}},
 		{"an unclean verify", NewPrimary, verified(store.VerifyResult{Equal: 5, Different: 1}), []string{GateCompared}},
 		{"a clean verify", NewPrimary, verified(store.VerifyResult{Clean: true, Equal: 5}), nil},
 		{"a clean verify of nothing", NewPrimary, verified(store.VerifyResult{Clean: true}), nil},
 		{"a clean verify, but nothing has arrived", NewPrimary, verified(store.VerifyResult{Clean: true, Behind: 1}), []string{GateCompared}},
 		{"a clean verify of late copies alone", NewPrimary, verified(store.VerifyResult{Clean: true, Late: 1}), []string{GateCompared}},
 		{"a read differed", NewPrimary, compared(store.Compared{Equal: 5000, Different: 1}), []string{GateCompared}},
-		{"the fence shows old", StopOldWrites, func(s *service) { s.old = memory.NewOld[journal, any_]("m") }, []string{GateFence}},
+		{"the fence shows old", StopOldWrites, func(s *service) { s.old = memory.NewOld("m") }, []string{GateFence}},
 		{"the mirror shows old", Backfill, func(s *service) {
 			s.new = markedNew{newStore: s.new, mirror: store.Mirror{Migration: "m", Epoch: 3, Primary: store.PrimaryOld}}
 		}, []string{GateMirror}},
@@ -334,7 +355,7 @@ func TestALookAtWhatIsPending(t *testing.T) {
 		}
 		s := w.at(t, ReadBoth)
 		if c.failed {
-			s.relay.note(0, errDown)
+			s.relay.note(errDown)
 		}
 		gates, err := s.LookAtGates(t.Context(), ReadBoth)
 		must(t, err)

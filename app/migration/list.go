@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -15,11 +16,11 @@ const (
 )
 
 // List returns a page of up to limit records, at least 1, that match, tombstones
-// left out, whose id is greater than after, in bytewise order of ids. What
+// and what is in quarantine left out, whose id is greater than after, in bytewise order of ids. What
 // matched throughout is in it; nothing is in it twice. Errors are those of
 // [Service.Get].
-func (s *Service[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
-	var page store.Page[B]
+func (s *Service) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (store.Page, error) {
+	var page store.Page
 	limit = max(limit, 1)
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
 		if s.step.ReadsFence() {
@@ -32,7 +33,7 @@ func (s *Service[B, F]) List(ctx context.Context, filter F, after string, limit 
 	return page, err
 }
 
-func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, limit int) (page store.Page[B], err error) {
+func (s *Service) listFenced(ctx context.Context, filter record.Filter, after record.ID, limit int) (page store.Page, err error) {
 	if !s.wasNew.Load() {
 		page, fence, err := s.old.List(ctx, filter, after, limit)
 		if err != nil {
@@ -65,50 +66,56 @@ func (s *Service[B, F]) listFenced(ctx context.Context, filter F, after string, 
 	return page, s.stillOpen(ctx, fence)
 }
 
-func (s *Service[B, F]) listRegistered(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
+func (s *Service) listRegistered(ctx context.Context, filter record.Filter, after record.ID, limit int) (store.Page, error) {
 	fence, _, err := s.view()
 	if err != nil {
-		return store.Page[B]{}, err
+		return store.Page{}, err
 	}
+	var page store.Page
 	if s.final(fence.Epoch) {
-		return s.new.List(ctx, filter, after, limit)
+		page, err = s.new.List(ctx, filter, after, limit)
+	} else {
+		page, err = s.merge(ctx, fence, filter, after, limit)
 	}
-	return s.merge(ctx, fence, filter, after, limit)
+	if err == nil {
+		err = s.vouch(ctx, fence.Epoch)
+	}
+	return page, err
 }
 
 // merge pages both stores by id. Ids are consumed only up to the smallest id at
 // which a page that is not its store's last one stops: beyond it that store has
 // not yet spoken.
-func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, after string, limit int) (store.Page[B], error) {
+func (s *Service) merge(ctx context.Context, fence store.Fence, filter record.Filter, after record.ID, limit int) (store.Page, error) {
 	if err := s.ours(ctx); err != nil {
-		return store.Page[B]{}, err
+		return store.Page{}, err
 	}
-	var out []store.Record[B]
+	var out []store.Record
 	size := min(max(limit, s.page), pageSize) // many of a page may turn out to be stale
 	for {
 		news, err := s.new.List(ctx, filter, after, size)
 		if err != nil {
-			return store.Page[B]{}, err
+			return store.Page{}, err
 		}
 		olds, f, err := s.old.List(ctx, filter, after, size)
 		if err != nil {
-			return store.Page[B]{}, err
+			return store.Page{}, err
 		}
 		if err := s.own(f.Migration); err != nil {
-			return store.Page[B]{}, err
+			return store.Page{}, err
 		}
 		bound, more := horizon(news, olds)
 		merged, err := s.mergePage(ctx, fence, filter, upTo(news, bound, more), upTo(olds, bound, more))
 		if err != nil {
-			return store.Page[B]{}, err
+			return store.Page{}, err
 		}
 		switch out = append(out, merged...); {
 		case len(out) > limit:
 			return store.PageOf(out[:limit], limit), nil
 		case !more:
-			return store.Page[B]{Records: out, End: true}, nil
+			return store.Page{Records: out, End: true}, nil
 		case len(out) == limit:
-			return store.Page[B]{Records: out, Next: bound}, nil
+			return store.Page{Records: out, Next: bound}, nil
 		}
 		after = bound
 	}
@@ -116,7 +123,7 @@ func (s *Service[B, F]) merge(ctx context.Context, fence store.Fence, filter F, 
 
 // horizon returns the id up to which both pages speak for their stores, and
 // whether there may be more beyond it.
-func horizon[B any](pages ...store.Page[B]) (bound string, more bool) {
+func horizon(pages ...store.Page) (bound record.ID, more bool) {
 	for _, page := range pages {
 		if !page.End && (!more || page.Next < bound) {
 			bound, more = page.Next, true
@@ -125,8 +132,8 @@ func horizon[B any](pages ...store.Page[B]) (bound string, more bool) {
 	return bound, more
 }
 
-func upTo[B any](page store.Page[B], bound string, bounded bool) []store.Record[B] {
-	end := slices.IndexFunc(page.Records, func(r store.Record[B]) bool { return r.ID > bound })
+func upTo(page store.Page, bound record.ID, bounded bool) []store.Record {
+	end := slices.IndexFunc(page.Records, func(r store.Record) bool { return r.ID > bound })
 	if !bounded || end < 0 {
 		return page.Records
 	}
@@ -136,9 +143,9 @@ func upTo[B any](page store.Page[B], bound string, bounded bool) []store.Record[
 // mergePage looks up, in the other store, every id that one store alone lists
 // and that is not final, and filters the newer copy again: a tombstone in one
 // hides a stale copy in the other.
-func (s *Service[B, F]) mergePage(ctx context.Context, fence store.Fence, filter F, news, olds []store.Record[B]) ([]store.Record[B], error) {
+func (s *Service) mergePage(ctx context.Context, fence store.Fence, filter record.Filter, news, olds []store.Record) ([]store.Record, error) {
 	n, o := byID(news), byID(olds)
-	var onlyOld, notFinal []string
+	var onlyOld, notFinal []record.ID
 	for id := range o {
 		if _, ok := n[id]; !ok {
 			onlyOld = append(onlyOld, id)
@@ -152,18 +159,18 @@ func (s *Service[B, F]) mergePage(ctx context.Context, fence store.Fence, filter
 	if err := s.fill(ctx, n, onlyOld, o, notFinal); err != nil {
 		return nil, err
 	}
-	var out []store.Record[B]
+	var out []store.Record
 	for _, id := range union(n, o) {
 		nr, inNew := n[id]
 		or, inOld := o[id]
-		if rec, ok := choose(fence.Epoch, nr, inNew, or, inOld); ok && !rec.Deleted && filter.Match(rec.Body) {
+		if rec, ok := choose(fence.Epoch, nr, inNew, or, inOld); ok && !rec.Deleted && rec.Unfit == "" && filter.Match(rec.ID, rec.Body) {
 			out = append(out, rec)
 		}
 	}
 	return out, nil
 }
 
-func (s *Service[B, F]) fill(ctx context.Context, n map[string]store.Record[B], fromNew []string, o map[string]store.Record[B], fromOld []string) error {
+func (s *Service) fill(ctx context.Context, n map[record.ID]store.Record, fromNew []record.ID, o map[record.ID]store.Record, fromOld []record.ID) error {
 	slices.Sort(fromNew) // the order of calls must not depend on the map's
 	slices.Sort(fromOld)
 	if len(fromNew) > 0 {
@@ -187,8 +194,8 @@ func (s *Service[B, F]) fill(ctx context.Context, n map[string]store.Record[B], 
 	return nil
 }
 
-func byID[B any](recs []store.Record[B]) map[string]store.Record[B] {
-	m := make(map[string]store.Record[B], len(recs))
+func byID(recs []store.Record) map[record.ID]store.Record {
+	m := make(map[record.ID]store.Record, len(recs))
 	for _, r := range recs {
 		m[r.ID] = r
 	}
@@ -196,8 +203,8 @@ func byID[B any](recs []store.Record[B]) map[string]store.Record[B] {
 }
 
 // union returns the ids of both maps in bytewise order.
-func union[B any](a, b map[string]store.Record[B]) []string {
-	ids := make([]string, 0, len(a)+len(b))
+func union(a, b map[record.ID]store.Record) []record.ID {
+	ids := make([]record.ID, 0, len(a)+len(b))
 	for id := range a {
 		ids = append(ids, id)
 	}

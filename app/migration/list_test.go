@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
@@ -23,23 +24,23 @@ func TestListsLongerThanAPage(t *testing.T) {
 			id := fmt.Sprintf("r-%04d", i)
 			switch {
 			case i < pageSize+5 && i%4 == 0: // less is left of new's pages than was asked for
-				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "deleted before"))
-				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, ""))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 1, 1, "deleted before"))
+				w.put(t, store.PrimaryOld, copyOf(record.ID(id), 2, 1, ""))
 				continue
 			case i < pageSize+5: // new has a full page before old lists a record
-				w.put(t, store.PrimaryNew, copyOf(id, 1, 2, "new"))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 1, 2, "new"))
 			case i%5 == 0:
-				w.put(t, store.PrimaryNew, copyOf(id, 2, 2, ""))
-				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "deleted since"))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 2, 2, ""))
+				w.put(t, store.PrimaryOld, copyOf(record.ID(id), 1, 1, "deleted since"))
 				continue
 			case i%5 == 1:
-				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, ""))
-				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "deleted before"))
+				w.put(t, store.PrimaryOld, copyOf(record.ID(id), 2, 1, ""))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 1, 1, "deleted before"))
 				continue
 			case i%5 == 2:
-				w.put(t, store.PrimaryNew, copyOf(id, 1, 2, "new"))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 1, 2, "new"))
 			default: // and then old has full pages where new has few
-				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "old"))
+				w.put(t, store.PrimaryOld, copyOf(record.ID(id), 1, 1, "old"))
 			}
 			want = append(want, id)
 		}
@@ -50,11 +51,11 @@ func TestListsLongerThanAPage(t *testing.T) {
 				if from > 0 {
 					after = want[from-1]
 				}
-				page, err := s.List(t.Context(), any_{}, after, limit)
+				page, err := s.List(t.Context(), record.Filter{}, record.ID(after), limit)
 				must(t, err)
 				var got []string
 				for _, r := range page.Records {
-					got = append(got, r.ID)
+					got = append(got, string(r.ID))
 				}
 				if left := want[from:]; !slices.Equal(got, left[:min(limit, len(left))]) {
 					t.Fatalf("step %d, %d after %q: %v", step, limit, after, got)
@@ -72,7 +73,7 @@ func TestListsOfNoLength(t *testing.T) {
 	for step := DeployNew; step <= Backfill; step++ {
 		w := raisedTo(t, step, 2)
 		for _, limit := range []int{0, -1} {
-			if page, err := w.at(t, step).List(t.Context(), any_{}, "", limit); err != nil || len(page.Records) != 1 || page.End {
+			if page, err := w.at(t, step).List(t.Context(), record.Filter{}, "", limit); err != nil || len(page.Records) != 1 || page.End {
 				t.Errorf("step %d, limit %d: %+v, %v", step, limit, page, err)
 			}
 		}
@@ -84,13 +85,13 @@ func TestListsOfNoLength(t *testing.T) {
 func TestListsAskForNoMoreThanTheyNeed(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		old, new []store.Record[journal]
+		old, new []store.Record
 		want     []string
 	}{
-		{"both have it", []store.Record[journal]{copyOf("a", 1, 1, "x")}, []store.Record[journal]{copyOf("a", 1, 1, "x")}, nil},
-		{"new has it as final", nil, []store.Record[journal]{copyOf("a", 1, 2, "x")}, nil},
-		{"new has it, and not as final", nil, []store.Record[journal]{copyOf("a", 1, 1, "x")}, []string{"old.Get"}},
-		{"old has it", []store.Record[journal]{copyOf("a", 1, 1, "x")}, nil, []string{"new.Get"}},
+		{"both have it", []store.Record{copyOf("a", 1, 1, "x")}, []store.Record{copyOf("a", 1, 1, "x")}, nil},
+		{"new has it as final", nil, []store.Record{copyOf("a", 1, 2, "x")}, nil},
+		{"new has it, and not as final", nil, []store.Record{copyOf("a", 1, 1, "x")}, []string{"old.Get"}},
+		{"old has it", []store.Record{copyOf("a", 1, 1, "x")}, nil, []string{"new.Get"}},
 	} {
 		w := raisedTo(t, StopOldWrites, 0)
 		for _, rec := range c.old {
@@ -103,7 +104,7 @@ func TestListsAskForNoMoreThanTheyNeed(t *testing.T) {
 		f.between(w)
 		s := w.at(t, StopOldWrites)
 		f.took()
-		page, err := s.List(t.Context(), any_{}, "", 10)
+		page, err := s.List(t.Context(), record.Filter{}, "", 10)
 		if err != nil || len(page.Records) != 1 {
 			t.Errorf("%s: %+v, %v", c.name, page, err)
 		}
@@ -123,9 +124,9 @@ func TestListsLeaveNewAloneWhileTheFenceCloses(t *testing.T) {
 	must(t, w.old.MoveFence(t.Context(), f, closing))
 	calls := &failAt{}
 	calls.between(w)
-	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: w.new, Patience: time.Millisecond})
+	s, err := New(Config{Step: ReadBoth, Old: w.old, New: w.new, Patience: time.Millisecond})
 	must(t, err)
-	if page, err := s.List(t.Context(), any_{}, "", 10); err == nil {
+	if page, err := s.List(t.Context(), record.Filter{}, "", 10); err == nil {
 		t.Errorf("%+v", page)
 	}
 	if took := calls.took(); slices.Contains(took, "new.List") {
@@ -137,15 +138,15 @@ func TestListsLeaveNewAloneWhileTheFenceCloses(t *testing.T) {
 func TestListsThatKeepToThemselves(t *testing.T) {
 	w := raisedTo(t, WriteBoth, 1)
 	s := w.at(t, WriteBoth)
-	_, err := s.List(t.Context(), any_{}, "", 10)
+	_, err := s.List(t.Context(), record.Filter{}, "", 10)
 	must(t, err)
 	if len(s.compared.lists) != 0 {
 		t.Error("step 3 compares")
 	}
 	w = raisedTo(t, StopOldWrites, 1)
-	w.new = memory.NewNew[journal, any_]()
+	w.new = memory.NewNew()
 	must(t, w.new.Prepare(t.Context(), "another"))
-	if page, err := w.unstarted(t, ReadBoth).List(t.Context(), any_{}, "", 10); !errors.Is(err, store.ErrStranger) {
+	if page, err := w.unstarted(t, ReadBoth).List(t.Context(), record.Filter{}, "", 10); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("%+v, %v", page, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -68,52 +69,55 @@ func (g *gauge) status(db store.Primary) StoreStatus {
 		P50: g.hist.ValueAtQuantile(50), P99: g.hist.ValueAtQuantile(99)}
 }
 
-type meteredOld[B, F any] struct {
-	store.Old[B, F]
+type meteredOld struct {
+	store.Old
 	m *meter
 }
 
-func (o meteredOld[B, F]) Get(ctx context.Context, ids ...string) (recs map[string]store.Record[B], f store.Fence, err error) {
+// Unwrap returns the database that is metered.
+func (o meteredOld) Unwrap() store.Old { return o.Old }
+
+func (o meteredOld) Get(ctx context.Context, ids ...record.ID) (recs map[record.ID]store.Record, f store.Fence, err error) {
 	defer func(t time.Time) { o.m.note(store.PrimaryOld, "get", t, err) }(time.Now())
 	return o.Old.Get(ctx, ids...)
 }
 
-func (o meteredOld[B, F]) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[B], expect store.Pair) (err error) {
+func (o meteredOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record, expect store.Pair) (err error) {
 	defer func(t time.Time) { o.m.note(store.PrimaryOld, "compare_and_swap", t, err) }(time.Now())
 	return o.Old.CompareAndSwap(ctx, epoch, rec, expect)
 }
 
-func (o meteredOld[B, F]) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[B]) (err error) {
+func (o meteredOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) (err error) {
 	defer func(t time.Time) { o.m.note(store.PrimaryOld, "put_if_newer", t, err) }(time.Now())
 	return o.Old.PutIfNewer(ctx, epoch, recs...)
 }
 
-func (o meteredOld[B, F]) List(ctx context.Context, filter F, after string, limit int) (page store.Page[B], f store.Fence, err error) {
+func (o meteredOld) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (page store.Page, f store.Fence, err error) {
 	defer func(t time.Time) { o.m.note(store.PrimaryOld, "list", t, err) }(time.Now())
 	return o.Old.List(ctx, filter, after, limit)
 }
 
-type meteredNew[B, F any] struct {
-	store.New[B, F]
+type meteredNew struct {
+	store.New
 	m *meter
 }
 
-func (n meteredNew[B, F]) Get(ctx context.Context, ids ...string) (recs map[string]store.Record[B], err error) {
+func (n meteredNew) Get(ctx context.Context, ids ...record.ID) (recs map[record.ID]store.Record, err error) {
 	defer func(t time.Time) { n.m.note(store.PrimaryNew, "get", t, err) }(time.Now())
 	return n.New.Get(ctx, ids...)
 }
 
-func (n meteredNew[B, F]) CompareAndSwap(ctx context.Context, rec store.Record[B], expect store.Pair) (err error) {
+func (n meteredNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) (err error) {
 	defer func(t time.Time) { n.m.note(store.PrimaryNew, "compare_and_swap", t, err) }(time.Now())
 	return n.New.CompareAndSwap(ctx, rec, expect)
 }
 
-func (n meteredNew[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B]) (err error) {
+func (n meteredNew) PutIfNewer(ctx context.Context, recs ...store.Record) (err error) {
 	defer func(t time.Time) { n.m.note(store.PrimaryNew, "put_if_newer", t, err) }(time.Now())
 	return n.New.PutIfNewer(ctx, recs...)
 }
 
-func (n meteredNew[B, F]) List(ctx context.Context, filter F, after string, limit int) (page store.Page[B], err error) {
+func (n meteredNew) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (page store.Page, err error) {
 	defer func(t time.Time) { n.m.note(store.PrimaryNew, "list", t, err) }(time.Now())
 	return n.New.List(ctx, filter, after, limit)
 }

@@ -20,7 +20,7 @@ func TestReadinessNeedsTheTriggers(t *testing.T) {
 		if ready, reason, degraded := s.Ready(t.Context()); !ready || reason != "" || degraded != "" {
 			t.Errorf("step %d, all is well: ready %v %q %q", step, ready, reason, degraded)
 		}
-		s.old = unguardedOld{s.old}
+		s.old = unguardedOld{offering(s.old)}
 		if ready, reason, _ := s.Ready(t.Context()); ready || !strings.Contains(reason, "triggers are gone") {
 			t.Errorf("step %d, without triggers: ready %v (%s)", step, ready, reason)
 		}
@@ -63,7 +63,7 @@ func TestPatienceEnds(t *testing.T) {
 	must(t, w.at(t, NewPrimary).Advance(t.Context()))
 	synctest.Test(t, func(t *testing.T) {
 		const patience = time.Second
-		s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: w.new, Patience: patience})
+		s, err := New(Config{Step: ReadBoth, Old: w.old, New: w.new, Patience: patience})
 		must(t, err)
 		must(t, s.Start(t.Context()))
 		f := fenceOf(t, w)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -32,35 +33,35 @@ func cut(page recordPage, err error, size int) (recordPage, error) {
 
 func one() int { return 1 }
 
-func (o shortOld) List(ctx context.Context, f any_, after string, limit int) (recordPage, store.Fence, error) {
+func (o shortOld) List(ctx context.Context, f record.Filter, after record.ID, limit int) (recordPage, store.Fence, error) {
 	page, fence, err := o.oldStore.List(ctx, f, after, limit)
 	page, err = cut(page, err, o.size())
 	return page, fence, err
 }
 
-func (o shortOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o shortOld) Scan(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	page, fence, err := o.oldStore.Scan(ctx, after, limit)
 	page, err = cut(page, err, o.size())
 	return page, fence, err
 }
 
-func (o shortOld) Pending(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o shortOld) Pending(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	page, fence, err := o.oldStore.Pending(ctx, after, limit)
 	page, err = cut(page, err, o.size())
 	return page, fence, err
 }
 
-func (n shortNew) List(ctx context.Context, f any_, after string, limit int) (recordPage, error) {
+func (n shortNew) List(ctx context.Context, f record.Filter, after record.ID, limit int) (recordPage, error) {
 	page, err := n.newStore.List(ctx, f, after, limit)
 	return cut(page, err, n.size())
 }
 
-func (n shortNew) Scan(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n shortNew) Scan(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	page, err := n.newStore.Scan(ctx, after, limit)
 	return cut(page, err, n.size())
 }
 
-func (n shortNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n shortNew) Pending(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	page, err := n.newStore.Pending(ctx, after, limit)
 	return cut(page, err, n.size())
 }
@@ -74,10 +75,10 @@ func shorten(w *world) (pages *int) {
 }
 
 // manyIDs names more records than any page of a short store holds.
-func manyIDs() []string {
-	var ids []string
+func manyIDs() []record.ID {
+	var ids []record.ID
 	for i := range 20 {
-		ids = append(ids, fmt.Sprintf("%02d", i))
+		ids = append(ids, record.ID(fmt.Sprintf("%02d", i)))
 	}
 	return ids
 }
@@ -87,15 +88,15 @@ func listedIDs(t *testing.T, s *service, limit int) string {
 	t.Helper()
 	var ids []string
 	for after := ""; ; {
-		page, err := s.List(t.Context(), any_{}, after, limit)
+		page, err := s.List(t.Context(), record.Filter{}, record.ID(after), limit)
 		must(t, err)
 		for _, r := range page.Records {
-			ids = append(ids, r.ID)
+			ids = append(ids, string(record.ID(string(r.ID))))
 		}
 		if page.End {
 			return strings.Join(ids, " ")
 		}
-		after = page.Next
+		after = string(page.Next)
 	}
 }
 

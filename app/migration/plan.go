@@ -75,12 +75,12 @@ func decideNew(step Step, fence store.Fence) Plan {
 
 // choose returns the copy that counts under new and whether there is one. A
 // final copy in new, one of this epoch, can't be surpassed by old's.
-func choose[B any](epoch int64, n store.Record[B], inNew bool, o store.Record[B], inOld bool) (store.Record[B], bool) {
+func choose(epoch int64, n store.Record, inNew bool, o store.Record, inOld bool) (store.Record, bool) {
 	switch {
 	case inNew && n.Epoch == epoch, inNew && !inOld:
 		return n, true
 	case !inNew && !inOld:
-		return store.Record[B]{}, false
+		return store.Record{}, false
 	case !inNew, o.Newer(n.Pair):
 		return o, true
 	}

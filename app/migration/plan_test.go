@@ -3,6 +3,7 @@ package migration
 import (
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -70,9 +71,9 @@ func TestDecideRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestChooseGoesByThePair(t *testing.T) {
-	type rec = store.Record[string]
+	type rec = store.Record
 	at := func(rev, epoch int64, body string) rec {
-		return rec{ID: "a", Pair: store.Pair{Rev: rev, Epoch: epoch}, Body: body}
+		return rec{ID: "a", Pair: store.Pair{Rev: rev, Epoch: epoch}, Body: record.Body(body)}
 	}
 	cases := []struct {
 		name         string
@@ -92,7 +93,7 @@ func TestChooseGoesByThePair(t *testing.T) {
 	}
 	for _, c := range cases {
 		got, found := choose(4, c.n, c.inNew, c.o, c.inOld)
-		if found != c.found || got.Body != c.want {
+		if found != c.found || string(got.Body) != c.want {
 			t.Errorf("%s: %q, %v; want %q, %v", c.name, got.Body, found, c.want, c.found)
 		}
 	}

@@ -4,14 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // Get returns the record that counts; a tombstone is found. Errors are those
 // of [Service.Apply], ErrUnknown excepted.
-func (s *Service[B, F]) Get(ctx context.Context, id string) (store.Record[B], bool, error) {
+func (s *Service) Get(ctx context.Context, id record.ID) (store.Record, bool, error) {
 	var (
-		rec   store.Record[B]
+		rec   store.Record
 		found bool
 	)
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
@@ -25,10 +26,13 @@ func (s *Service[B, F]) Get(ctx context.Context, id string) (store.Record[B], bo
 		}
 		return err
 	})
+	if err == nil && found && rec.Unfit != "" {
+		err = quarantined(rec)
+	}
 	return rec, found, err
 }
 
-func (s *Service[B, F]) getOld(ctx context.Context, id string) (store.Record[B], bool, error) {
+func (s *Service) getOld(ctx context.Context, id record.ID) (store.Record, bool, error) {
 	rec, found, fence, err := s.lookOld(ctx, id, false)
 	if err != nil {
 		return rec, false, err
@@ -41,8 +45,8 @@ func (s *Service[B, F]) getOld(ctx context.Context, id string) (store.Record[B],
 // that new lacked then was not committed there before the fence was seen. While
 // old seems to be primary it reads old alone: new's copy only serves comparison,
 // which the answer doesn't wait for.
-func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B], bool, error) {
-	var n store.Record[B]
+func (s *Service) getBoth(ctx context.Context, id record.ID) (store.Record, bool, error) {
+	var n store.Record
 	inNew, nerr := false, errSkipped
 	if s.wasNew.Load() {
 		n, inNew, nerr = s.lookNew(ctx, id, false)
@@ -75,11 +79,14 @@ func (s *Service[B, F]) getBoth(ctx context.Context, id string) (store.Record[B]
 // anyway.
 var errSkipped = fmt.Errorf("%w: not waited for", store.ErrUnavailable)
 
-func (s *Service[B, F]) getRegistered(ctx context.Context, id string) (store.Record[B], bool, error) {
+func (s *Service) getRegistered(ctx context.Context, id record.ID) (store.Record, bool, error) {
 	fence, _, err := s.view()
 	if err != nil {
-		return store.Record[B]{}, false, err
+		return store.Record{}, false, err
 	}
 	rec, found, _, err := s.currentNew(ctx, fence, id, false)
+	if err == nil {
+		err = s.vouch(ctx, fence.Epoch)
+	}
 	return rec, found, err
 }

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -17,7 +18,7 @@ type slowNew struct {
 	asked int
 }
 
-func (n *slowNew) Get(ctx context.Context, _ ...string) (map[string]store.Record[journal], error) {
+func (n *slowNew) Get(ctx context.Context, _ ...record.ID) (map[record.ID]store.Record, error) {
 	n.asked++
 	<-ctx.Done()
 	return nil, store.ErrUnavailable
@@ -36,7 +37,7 @@ func TestReadsUnderOldDoNotWaitForNew(t *testing.T) {
 			t.Helper()
 			began := time.Now()
 			rec, found, err := s.Get(t.Context(), w.ids[0])
-			if err != nil || !found || rec.Body.Entries != "0;" {
+			if err != nil || !found || rec.Body != "0;" {
 				t.Errorf("%+v, %v, %v", rec, found, err)
 			}
 			if took := time.Since(began); took != 0 {
@@ -64,7 +65,7 @@ func TestReadsUnderOldDoNotWaitForNew(t *testing.T) {
 			t.Errorf("once new is well, it was asked %d times, want 2", slow.asked)
 		}
 	})
-	if got := s.compared.counts; got.Errors != 5 || got.Equal != 0 {
+	if got := s.compared.counts[""]; got.Errors != 5 || got.Equal != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }
@@ -76,7 +77,7 @@ type hangingNew struct {
 	asked atomic.Int64
 }
 
-func (n *hangingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n *hangingNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if n.asked.Add(1); !n.hangs {
 		return n.newStore.PutIfNewer(ctx, recs...)
 	}
@@ -154,7 +155,7 @@ func TestReadsFollowThePrimary(t *testing.T) {
 	listing := w.at(t, ReadBoth)
 	listing.wasNew.Store(true) // as it was when new was primary
 	for _, s := range []*service{s, listing} {
-		if page, err := s.List(t.Context(), any_{}, "", 10); err != nil || len(page.Records) != 1 || page.Records[0].Body.Entries != want {
+		if page, err := s.List(t.Context(), record.Filter{}, "", 10); err != nil || len(page.Records) != 1 || page.Records[0].Body != record.Body(want) {
 			t.Errorf("under old: %+v, %v, want %q", page, err, want)
 		}
 	}
@@ -170,7 +171,7 @@ func TestReadsFollowThePrimary(t *testing.T) {
 		t.Errorf("step 5, whose time is over, writes: %v", err)
 	}
 	five.wasNew.Store(true)
-	if page, err := five.List(t.Context(), any_{}, "", 10); !errors.Is(err, ErrRefused) {
+	if page, err := five.List(t.Context(), record.Filter{}, "", 10); !errors.Is(err, ErrRefused) {
 		t.Errorf("step 5, whose time is over, lists %+v, %v", page, err)
 	}
 }
@@ -184,7 +185,7 @@ func TestNothingIsReadBeforeTheRegistration(t *testing.T) {
 		if rec, _, err := s.Get(t.Context(), "a"); !errors.Is(err, ErrRefused) {
 			t.Errorf("step %d reads %+v, %v", step, rec, err)
 		}
-		if page, err := s.List(t.Context(), any_{}, "", 10); !errors.Is(err, ErrRefused) {
+		if page, err := s.List(t.Context(), record.Filter{}, "", 10); !errors.Is(err, ErrRefused) {
 			t.Errorf("step %d lists %+v, %v", step, page, err)
 		}
 	}

@@ -37,6 +37,7 @@ const (
 type oldView struct {
 	fence   store.Fence
 	guarded error
+	filled  error // at the steps that send to new: why nothing may be sent yet
 }
 
 // newView is what a look at new has found.
@@ -55,7 +56,7 @@ type backlogView struct {
 
 // watches sets up the questions. Each goes to one database, and each database is
 // asked each of them once at a time.
-func (s *Service[B, F]) watches() {
+func (s *Service) watches() {
 	life, end := context.WithCancel(context.Background())
 	s.watchOld = watch[oldView]{life: life, limit: lookLimit, ask: s.lookAtOld}
 	s.watchLock = watch[struct{}]{life: life, limit: lookLimit, ask: s.lookAtLock}
@@ -70,23 +71,26 @@ func (s *Service[B, F]) watches() {
 	}
 }
 
-func (s *Service[B, F]) lookAtLock(ctx context.Context) (struct{}, error) {
+func (s *Service) lookAtLock(ctx context.Context) (struct{}, error) {
 	return struct{}{}, s.old.Writable(ctx)
 }
 
-func (s *Service[B, F]) lookAtOld(ctx context.Context) (v oldView, err error) {
+func (s *Service) lookAtOld(ctx context.Context) (v oldView, err error) {
 	if v.fence, err = s.old.Fence(ctx); err != nil {
 		return v, err
 	}
 	if s.step.ReadsFence() {
-		v.guarded = s.old.Guarded(ctx)
+		v.guarded = foreignTo(s.old).Guarded(ctx)
+	}
+	if s.relays() {
+		v.filled = s.seeFilled(ctx)
 	}
 	return v, nil
 }
 
 // lookAtNew reads whose database it is and what was found out under the present
 // epoch, at the same time. It writes nothing.
-func (s *Service[B, F]) lookAtNew(ctx context.Context) (v newView, err error) {
+func (s *Service) lookAtNew(ctx context.Context) (v newView, err error) {
 	look := s.new.Look()
 	v.epoch = s.epoch()
 	var perr error
@@ -95,6 +99,9 @@ func (s *Service[B, F]) lookAtNew(ctx context.Context) (v newView, err error) {
 		asked.Go(func() { v.progress, perr = look.Progress(ctx, v.epoch) })
 	}
 	v.migration, err = look.Prepared(ctx)
+	if errors.Is(err, store.ErrStranger) {
+		s.forgetPrepared()
+	}
 	asked.Wait()
 	if err == nil && perr != nil {
 		err = perr
@@ -103,7 +110,7 @@ func (s *Service[B, F]) lookAtNew(ctx context.Context) (v newView, err error) {
 }
 
 // epoch is the one that was seen last; 0 before any.
-func (s *Service[B, F]) epoch() int64 {
+func (s *Service) epoch() int64 {
 	if m := s.adopted.Load(); m != nil {
 		return m.Epoch
 	}
@@ -161,14 +168,14 @@ func (f sight[T]) absent(g *gauge) error {
 // Ready reports whether this instance can serve: a legal step for the fence,
 // and the primary in reach. degraded says what is wrong although it can. It
 // waits for the primary, within bounds, and not for the other database.
-func (s *Service[B, F]) Ready(ctx context.Context) (ready bool, reason, degraded string) {
+func (s *Service) Ready(ctx context.Context) (ready bool, reason, degraded string) {
 	ready, reason, degraded, _ = s.ready(ctx)
 	return ready, reason, degraded
 }
 
 // ready is Ready, and the fence that it goes by. Both databases are asked at the
 // same time.
-func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
+func (s *Service) ready(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
 	patience := s.watchNew.patience()
 	if s.new != nil {
 		s.watchNew.look()
@@ -193,6 +200,8 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 		return false, fmt.Sprintf("old database: %v", err), "", fence
 	case !s.step.HasNew():
 		return true, "", degraded, fence
+	case old.v.filled != nil:
+		degraded = joined(degraded, fmt.Sprintf("old database: %v", old.v.filled))
 	}
 	if fence.Primary == store.PrimaryNew {
 		if late, err = s.judgePrimaryNew(ctx); err != nil {
@@ -212,7 +221,7 @@ func (s *Service[B, F]) ready(ctx context.Context) (ready bool, reason, degraded
 
 // judgeNew returns what is wrong with new while it is not the primary, that it
 // is a stranger's included.
-func (s *Service[B, F]) judgeNew(f sight[newView]) error {
+func (s *Service) judgeNew(f sight[newView]) error {
 	if err := f.trouble(f.limit()); err != nil {
 		return err
 	}
@@ -221,7 +230,7 @@ func (s *Service[B, F]) judgeNew(f sight[newView]) error {
 
 // judgePrimaryNew waits for new, which is the primary, and returns what is wrong
 // with it, or in late that it is slow to answer.
-func (s *Service[B, F]) judgePrimaryNew(ctx context.Context) (late, trouble error) {
+func (s *Service) judgePrimaryNew(ctx context.Context) (late, trouble error) {
 	f := s.watchNew.rest(ctx, primaryPatience)
 	late, err := f.ofPrimary()
 	if err == nil {
@@ -230,7 +239,7 @@ func (s *Service[B, F]) judgePrimaryNew(ctx context.Context) (late, trouble erro
 	return late, err
 }
 
-func (s *Service[B, F]) judgeMigration(f sight[newView]) error {
+func (s *Service) judgeMigration(f sight[newView]) error {
 	if err := s.own(f.v.migration); err != nil {
 		return err
 	}
@@ -238,7 +247,7 @@ func (s *Service[B, F]) judgeMigration(f sight[newView]) error {
 	return nil
 }
 
-func (s *Service[B, F]) readyRegistered(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
+func (s *Service) readyRegistered(ctx context.Context) (ready bool, reason, degraded string, fence store.Fence) {
 	fence, _, err := s.view()
 	if err != nil {
 		reason = err.Error()

@@ -221,7 +221,7 @@ func TestStrangersAreNotReady(t *testing.T) {
 		}
 		s.endWatches()
 		w = raisedTo(t, StopOldWrites, 0)
-		w.new = memory.NewNew[journal, any_]()
+		w.new = memory.NewNew()
 		must(t, w.new.Prepare(t.Context(), "another"))
 		s = w.unstarted(t, step)
 		if said, _ := readiness(t, s); step >= ReadBoth && (!strings.HasPrefix(said, "false new database") || !strings.Contains(said, `found "another"`)) {
@@ -285,7 +285,7 @@ func TestReadinessFindsTheRightDatabase(t *testing.T) {
 		t.Errorf("it says %s", said)
 	}
 	must(t, w.appendTo(t.Context(), s, w.ids[0], "x"))
-	if recs, err := w.new.Get(t.Context(), w.ids[0]); err != nil || recs[w.ids[0]].Body.Entries != "0;x;" {
+	if recs, err := w.new.Get(t.Context(), w.ids[0]); err != nil || recs[w.ids[0]].Body != "0;x;" {
 		t.Errorf("new has %+v (%v)", recs, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -21,8 +22,8 @@ func TestOldOutOfReachAtSix(t *testing.T) {
 		t.Errorf("the final record: %q", got)
 	}
 	must(t, w.appendTo(t.Context(), s, w.ids[0], "y"))
-	for name, id := range map[string]string{"a legacy record": w.ids[1], "an unknown id": "nobody"} {
-		if _, found, err := s.Get(t.Context(), id); !errors.Is(err, store.ErrUnavailable) || found {
+	for name, id := range map[string]string{"a legacy record": string(w.ids[1]), "an unknown id": "nobody"} {
+		if _, found, err := s.Get(t.Context(), record.ID(id)); !errors.Is(err, store.ErrUnavailable) || found {
 			t.Errorf("%s: found %v, %v; want unavailable", name, found, err)
 		}
 	}
@@ -84,7 +85,7 @@ func (n *orderedNew) Mirror(ctx context.Context) (store.Mirror, error) {
 func TestTheMirrorDecidesAtSixAndNotTheFence(t *testing.T) {
 	w := newWorld(t, 0)
 	must(t, w.at(t, AddDAO).Prepare(t.Context()))
-	cfg := Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new}
+	cfg := Config{Step: StopOldWrites, Old: w.old, New: w.new}
 	s, err := New(cfg)
 	must(t, err)
 	must(t, s.Start(t.Context()))
@@ -102,12 +103,12 @@ func TestTheMirrorDecidesAtSixAndNotTheFence(t *testing.T) {
 func TestDatabasesOfAnotherMigrationAreRefused(t *testing.T) {
 	w, other := raisedTo(t, NewPrimary, 0), newWorld(t, 0)
 	must(t, other.new.Prepare(t.Context(), "another"))
-	s, err := New(Config[journal, any_]{Step: ReadBoth, Old: w.old, New: other.new})
+	s, err := New(Config{Step: ReadBoth, Old: w.old, New: other.new})
 	must(t, err)
 	if err := s.Start(t.Context()); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("start: %v", err)
 	}
-	s, err = New(Config[journal, any_]{Step: DeployNew, Old: w.old, Migration: "remembered"})
+	s, err = New(Config{Step: DeployNew, Old: w.old, Migration: "remembered"})
 	must(t, err)
 	if _, _, err := s.Get(t.Context(), "a"); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("a read: %v", err)
@@ -125,7 +126,7 @@ func TestAMirrorThatWasNeverSet(t *testing.T) {
 	w = raisedTo(t, StopOldWrites, 0)
 	w.new = markedNew{newStore: w.new, mirror: store.Mirror{Migration: "another", Epoch: 2, Primary: store.PrimaryNew}}
 	s := w.unstarted(t, StopOldWrites)
-	s.new = lookingNew{s.new.(meteredNew[journal, any_]).New}
+	s.new = lookingNew{s.new.(meteredNew).New}
 	if err := s.Start(t.Context()); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("with another's mirror: %v", err)
 	}

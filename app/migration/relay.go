@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -21,7 +23,8 @@ const relayPoll = 2 * time.Second
 
 // relay carries pending commits of the primary to the other database.
 type relay struct {
-	wake chan struct{}
+	wake    chan struct{}
+	refused refusals // of old, while new is primary
 
 	mu     sync.Mutex
 	moved  int64
@@ -36,10 +39,17 @@ func (r *relay) nudge() {
 	}
 }
 
-func (r *relay) note(moved int, err error) {
+// carried counts what was sent on.
+func (r *relay) carried(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.moved += int64(moved)
+	r.moved += int64(n)
+}
+
+// note records how a pass ended. The error of one stays until another succeeds.
+func (r *relay) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.failed = ""
 	if err != nil {
 		r.failed = err.Error()
@@ -67,11 +77,11 @@ func (r *relay) status() (moved int64, failed string) {
 }
 
 // relays reports whether this step sends the primary's commits on.
-func (s *Service[B, F]) relays() bool { return s.step >= WriteBoth && s.step <= NewPrimary }
+func (s *Service) relays() bool { return s.step >= WriteBoth && s.step <= NewPrimary }
 
 // runRelay passes over the outbox when woken and now and then, backing off
 // with jitter while the other database does not answer.
-func (s *Service[B, F]) runRelay(ctx context.Context) error {
+func (s *Service) runRelay(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 5*time.Second
 	for {
@@ -100,37 +110,67 @@ func (s *Service[B, F]) runRelay(ctx context.Context) error {
 }
 
 // relayPass goes once through the outbox in order of ids: whatever was pending
-// in the primary when it began is replicated when it returns nil, unless the
-// fence moved meanwhile ([Service.cleared] sees to that), since each id is met
-// once, and is then either no longer pending or sent on as it is.
-func (s *Service[B, F]) relayPass(ctx context.Context) error {
+// in the primary when it began is replicated when it returns nil, or is what old
+// can't hold, unless the fence moved meanwhile ([Service.cleared] sees to that),
+// since each id is met once, and is then either no longer pending or sent on as it
+// is. Where a collection can't be sent, the pass goes on with the next one.
+func (s *Service) relayPass(ctx context.Context) error {
+	err := s.relayOnce(ctx)
+	// A pass that its caller gave up, as a drain does, has not failed.
+	if err == nil || ctx.Err() == nil {
+		s.relay.note(err)
+	}
+	return err
+}
+
+func (s *Service) relayOnce(ctx context.Context) error {
 	if err := s.ours(ctx); err != nil {
 		return err
 	}
-	after, sent := "", 0
+	if err := s.seeFilled(ctx); err != nil {
+		return err
+	}
+	p := relayed{s: s, out: &outflow{old: s.old, new: s.new, refused: &s.relay.refused, now: s.cfg.Now(), note: s.oldBreaker.note}}
+	after := record.ID("")
 	for {
-		page, err := s.relayRound(ctx, after)
-		n := len(page.Records)
+		page, err := p.round(ctx, after)
 		if err != nil {
-			n = 0
+			return errors.Join(append(p.failed, err)...)
 		}
-		// A pass that its caller gave up, as a drain does, has not failed.
-		if err == nil || ctx.Err() == nil {
-			s.relay.note(n, err)
-		}
-		if sent += n; err == nil && page.End && sent == 0 {
-			err = s.tryNew(ctx)
-		}
-		if err != nil || page.End {
-			return err
+		if page.End {
+			break
 		}
 		after = page.Next
 	}
+	if len(p.failed) > 0 {
+		return errors.Join(p.failed...)
+	}
+	if p.fence.Primary == store.PrimaryNew {
+		sent := p.out.sent
+		err := p.out.end(ctx, p.fence.Epoch)
+		s.relay.carried(p.out.sent - sent)
+		return err
+	}
+	s.relay.refused.keep(nil)
+	if p.sent == 0 {
+		return s.tryNew(ctx)
+	}
+	return nil
+}
+
+// relayed is one pass of the relay.
+type relayed struct {
+	s      *Service
+	fence  store.Fence // as the last round found it
+	out    *outflow
+	sent   int
+	failed []error // of collections that could not be sent
+	broken string  // the last of them
 }
 
 // tryNew finds out whether new takes writes again, when nothing is pending that
 // would show it.
-func (s *Service[B, F]) tryNew(ctx context.Context) error {
+func (s *Service) tryNew(ctx context.Context) error {
 	if s.newBreaker.well() {
 		return nil
 	}
@@ -139,78 +179,92 @@ func (s *Service[B, F]) tryNew(ctx context.Context) error {
 	return err
 }
 
-// relayRound sends one page of what is pending, and returns that page.
-func (s *Service[B, F]) relayRound(ctx context.Context, after string) (page store.Page[B], err error) {
-	fence, err := s.old.Fence(ctx)
-	if err != nil {
+// round sends one page of what is pending, and returns that page.
+func (p *relayed) round(ctx context.Context, after record.ID) (page store.Page, err error) {
+	s := p.s
+	if p.fence, err = s.old.Fence(ctx); err != nil {
 		return page, err
 	}
-	if err := s.own(fence.Migration); err != nil {
+	if err := s.own(p.fence.Migration); err != nil {
 		return page, err
 	}
-	if fence.Primary == store.PrimaryOld {
+	if p.fence.Primary == store.PrimaryOld {
 		page, _, err = s.old.Pending(ctx, after, relayBatch)
 	} else {
 		page, err = s.new.Pending(ctx, after, relayBatch)
 	}
-	if err != nil || len(page.Records) == 0 {
+	if err != nil {
 		return page, err
 	}
-	if fence.Primary == store.PrimaryOld {
-		return page, s.relayToNew(ctx, fence, page.Records)
+	for run := range byCollection(page.Records) {
+		collection := run[0].ID.Collection()
+		if len(p.failed) > 0 && collection == p.broken {
+			continue
+		}
+		err := p.send(ctx, run)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, errors.Is(err, store.ErrFenceMoved):
+			return page, err
+		default:
+			if collection != "" {
+				err = fmt.Errorf("collection %s: %w", collection, err)
+			}
+			p.failed, p.broken = append(p.failed, err), collection
+		}
 	}
-	return page, s.relayToOld(ctx, fence, page.Records)
+	// What is left of a collection that fails is not asked for.
+	if n := len(page.Records); len(p.failed) > 0 && n > 0 && page.Records[n-1].ID.Collection() == p.broken {
+		if next := record.End(p.broken); next > page.Next {
+			page.Next = next
+		} else {
+			page.End = true
+		}
+	}
+	return page, nil
 }
 
-func (s *Service[B, F]) relayToNew(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {
-	sent, err := putOrIsolate(ctx, s.old, s.new, fence.Epoch, recs)
+// byCollection yields the runs of records of one collection.
+func byCollection(recs []store.Record) iter.Seq[[]store.Record] {
+	return func(yield func([]store.Record) bool) {
+		for len(recs) > 0 {
+			collection, n := recs[0].ID.Collection(), 1
+			for n < len(recs) && recs[n].ID.Collection() == collection {
+				n++
+			}
+			if !yield(recs[:n]) {
+				return
+			}
+			recs = recs[n:]
+		}
+	}
+}
+
+// send sends records of one collection to the other database.
+func (p *relayed) send(ctx context.Context, recs []store.Record) error {
+	s, before := p.s, p.out.sent
+	if p.fence.Primary == store.PrimaryNew {
+		err := p.out.send(ctx, p.fence.Epoch, recs)
+		p.sent += p.out.sent - before
+		s.relay.carried(p.out.sent - before)
+		return err
+	}
+	sent, err := sendToNew(ctx, s.old, s.new, p.fence.Epoch, recs, marks(recs))
 	s.newBreaker.note(err)
 	if err != nil {
 		return err
 	}
-	return s.old.ClearPending(ctx, marks(sent)...)
+	p.sent += len(recs)
+	s.relay.carried(len(sent))
+	return s.old.ClearPending(ctx, sent...)
 }
 
-func (s *Service[B, F]) relayToOld(ctx context.Context, fence store.Fence, recs []store.Record[B]) error {
-	err := s.old.PutIfNewer(ctx, fence.Epoch, recs...)
-	s.oldBreaker.note(err)
-	if err != nil {
-		return err
-	}
-	return s.new.ClearPending(ctx, marks(recs)...)
-}
-
-func marks[B any](recs []store.Record[B]) []store.Mark {
+func marks(recs []store.Record) []store.Mark {
 	out := make([]store.Mark, len(recs))
 	for i, r := range recs {
 		out[i] = r.Mark()
 	}
 	return out
-}
-
-// putOrIsolate replicates records of old to new. One that new can't ever hold
-// (a foreign writer's invalid text, say) goes to quarantine, or it would stop
-// the others for good. It returns the records that new now has.
-func putOrIsolate[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], epoch int64, recs []store.Record[B]) ([]store.Record[B], error) {
-	err := to.PutIfNewer(ctx, recs...)
-	if err == nil || !errors.Is(err, store.ErrUnfit) {
-		return recs, err
-	}
-	var sent []store.Record[B]
-	for _, rec := range recs {
-		err := to.PutIfNewer(ctx, rec)
-		switch {
-		case err == nil:
-			sent = append(sent, rec)
-			continue
-		case !errors.Is(err, store.ErrUnfit):
-			return nil, err
-		}
-		if err := old.Isolate(ctx, epoch, rec.Mark(), err.Error()); err != nil && !errors.Is(err, store.ErrConflict) {
-			return nil, fmt.Errorf("quarantine %q, which the new database can't hold: %w", rec.ID, err)
-		}
-	}
-	return sent, nil
 }
 
 // ErrAway: the database that is not the primary does not answer. What it lacks is
@@ -222,7 +276,7 @@ var ErrAway = errors.New("the other database does not answer")
 // was pending when it began has been replicated ("cleared"). At steps that
 // don't replicate there is nothing to flush. It returns ErrAway as soon as the
 // other database is known not to answer.
-func (s *Service[B, F]) Flush(ctx context.Context) error {
+func (s *Service) Flush(ctx context.Context) error {
 	if !s.relays() {
 		return nil
 	}
@@ -234,7 +288,7 @@ func (s *Service[B, F]) Flush(ctx context.Context) error {
 
 // unlessAway does what needs the other database, and gives up with ErrAway once
 // that one has not answered for a while.
-func (s *Service[B, F]) unlessAway(ctx context.Context, do func(context.Context) error) error {
+func (s *Service) unlessAway(ctx context.Context, do func(context.Context) error) error {
 	doing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan error, 1)
@@ -258,7 +312,7 @@ func (s *Service[B, F]) unlessAway(ctx context.Context, do func(context.Context)
 
 // otherAway returns why the database that is not the primary counts as one that
 // does not answer; nil if it doesn't.
-func (s *Service[B, F]) otherAway(ctx context.Context) error {
+func (s *Service) otherAway(ctx context.Context) error {
 	if s.wasNew.Load() {
 		s.watchLock.look()
 		return s.watchLock.known().absent(&s.meter.old)
@@ -269,7 +323,7 @@ func (s *Service[B, F]) otherAway(ctx context.Context) error {
 
 // cleared is relayPass for gates and drains: it starts again when the fence
 // moves under it, since what was pending is then another database's matter.
-func (s *Service[B, F]) cleared(ctx context.Context) error {
+func (s *Service) cleared(ctx context.Context) error {
 	for {
 		before, err := s.old.Fence(ctx)
 		if err != nil {

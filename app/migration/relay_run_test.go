@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -15,7 +16,7 @@ import (
 // of us does: nothing wakes the relay.
 func (w *world) leave(t *testing.T, n int) {
 	t.Helper()
-	rec := copyOf(fmt.Sprintf("left-%d", n), 1, 1, "x")
+	rec := copyOf(record.ID(fmt.Sprintf("left-%d", n)), 1, 1, "x")
 	rec.Pending = true
 	must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
 }
@@ -27,7 +28,7 @@ type refusingNew struct {
 	refused atomic.Int64 // how often
 }
 
-func (n *refusingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n *refusingNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if n.refuses.Load() {
 		n.refused.Add(1)
 		return errDown

@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,12 +23,12 @@ func TestTheComparedGateSaysWhatItFound(t *testing.T) {
 		detail   string
 		remedy   string
 	}{
-		{"too few", store.Progress{Compared: store.Compared{Equal: 600, OldP99: 1500, NewP99: 2500, Errors: 3}}, nil, false,
+		{"too few", store.Progress{Compared: map[string]store.Compared{"": store.Compared{Equal: 600, OldP99: 1500, NewP99: 2500, Errors: 3}}}, nil, false,
 			"600 reads compared, 0 different; p99 old 1.5 ms, new 2.5 ms; 3 errors of new; 1000 wanted", "migrate backfill"},
-		{"one short", store.Progress{Compared: store.Compared{Equal: 999}}, nil, false, "999 reads compared", "migrate verify"},
-		{"enough", store.Progress{Compared: store.Compared{Equal: 1000}}, nil, true, "1000 reads compared", ""},
+		{"one short", store.Progress{Compared: map[string]store.Compared{"": store.Compared{Equal: 999}}}, nil, false, "999 reads compared", "migrate verify"},
+		{"enough", store.Progress{Compared: map[string]store.Compared{"": store.Compared{Equal: 1000}}}, nil, true, "1000 reads compared", ""},
 		{"verified", store.Progress{Verify: &store.VerifyResult{Clean: true, Equal: 7, Behind: 2}}, nil, true, "a clean verify found 7 equal", ""},
-		{"one differs", store.Progress{Compared: store.Compared{Equal: 5000, Different: 1}}, nil, false, "5001 reads compared, 1 different", "look at each"},
+		{"one differs", store.Progress{Compared: map[string]store.Compared{"": store.Compared{Equal: 5000, Different: 1}}}, nil, false, "5001 reads compared, 1 different", "look at each"},
 		{"out of reach", store.Progress{}, errDown, false, errDown.Error(), "bring the database back into reach"},
 	} {
 		w := raisedTo(t, NewPrimary, 0)
@@ -50,9 +51,9 @@ type reportedNew struct {
 	reports *[]string
 }
 
-func (n reportedNew) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
-	*n.reports = append(*n.reports, fmt.Sprintf("epoch %d: %d equal, %d different", epoch, c.Equal, c.Different))
-	if c.OldP99 == 0 || c.NewP99 == 0 {
+func (n reportedNew) SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
+	*n.reports = append(*n.reports, fmt.Sprintf("epoch %d: %d equal, %d different", epoch, c[""].Equal, c[""].Different))
+	if c[""].OldP99 == 0 || c[""].NewP99 == 0 {
 		*n.reports = append(*n.reports, "without latencies")
 	}
 	return n.newStore.SaveCompared(ctx, epoch, instance, c)
@@ -73,7 +74,7 @@ func TestReportsAreLeftOnce(t *testing.T) {
 	for range 2 {
 		recs, fence, err := w.old.Get(t.Context(), w.ids[0])
 		must(t, err)
-		s.compareNow(t.Context(), comparison[journal]{fence.Epoch, w.ids[0], recs[w.ids[0]], true})
+		s.compareNow(t.Context(), comparison{fence.Epoch, w.ids[0], recs[w.ids[0]], true})
 		s.reportCompared(t.Context())
 		s.reportCompared(t.Context())
 	}
@@ -97,20 +98,17 @@ func TestABackfillThatIsCompleteReadsNothing(t *testing.T) {
 	}
 }
 
-// movingOld shows a record that changes whenever it is to be isolated.
+// movingOld shows what it is asked to mark, and answers as it is told.
 type movingOld struct {
 	oldStore
-	marks    *[]store.Mark
-	conflict bool
+	marks  *[]store.Mark
+	answer error
 }
 
 func (o movingOld) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
 	*o.marks = append(*o.marks, mark)
-	if o.conflict {
-		return fmt.Errorf("%w: changed meanwhile", store.ErrConflict)
-	}
-	if len(*o.marks) > 1 {
-		return fmt.Errorf("%w: a second time", errDown)
+	if o.answer != nil {
+		return o.answer
 	}
 	return o.oldStore.Isolate(ctx, epoch, mark, reason)
 }
@@ -118,7 +116,7 @@ func (o movingOld) Isolate(ctx context.Context, epoch int64, mark store.Mark, re
 // pickyAboutIDs is a new store that can't hold one id, not even its tombstone.
 type pickyAboutIDs struct{ newStore }
 
-func (n pickyAboutIDs) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n pickyAboutIDs) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	for _, r := range recs {
 		if r.ID == "bad" {
 			return fmt.Errorf("%w: %s", store.ErrUnfit, r.ID)
@@ -127,25 +125,35 @@ func (n pickyAboutIDs) PutIfNewer(ctx context.Context, recs ...store.Record[jour
 	return n.newStore.PutIfNewer(ctx, recs...)
 }
 
-// A backfill leaves a record that changed meanwhile to the relay. Where even the
-// tombstone of one can't be held, it is isolated by the tombstone's own mark.
+// A backfill marks a record that new can't hold by the pair that old knows it by,
+// leaves one that changed meanwhile to the relay, and does not go on where it can't
+// mark. It is not complete while a row is undecided.
 func TestABackfillIsolates(t *testing.T) {
-	for _, conflict := range []bool{true, false} {
+	for _, answer := range []error{nil, store.ErrConflict, errDown} {
 		w := raisedTo(t, StopOldWrites, 0)
 		w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "x"))
 		w.put(t, store.PrimaryOld, copyOf("bad", 1, 1, "x"))
 		w.put(t, store.PrimaryOld, copyOf("c", 1, 1, "x"))
+		w.put(t, store.PrimaryOld, copyOf("d", 1, 1, ""))
 		var marks []store.Mark
-		_, err := CopyAll(t.Context(), movingOld{w.old, &marks, conflict}, pickyAboutIDs{w.new}, BackfillOptions{})
-		if conflict {
-			must(t, err)
-		} else if err == nil || !strings.Contains(err.Error(), "quarantine") || len(marks) != 2 || marks[1].Pair == marks[0].Pair || marks[1].ID != "bad" {
-			t.Errorf("%v after %+v", err, marks)
+		res, err := CopyAll(t.Context(), movingOld{w.old, &marks, answer}, pickyAboutIDs{w.new}, BackfillOptions{})
+		if answer == errDown {
+			if !errors.Is(err, errDown) || !strings.Contains(err.Error(), `mark "bad"`) {
+				t.Errorf("got %v", err)
+			}
+			continue
 		}
-		recs, err := w.new.Get(t.Context(), "a", "bad", "c")
 		must(t, err)
-		if _, there := recs["bad"]; there || recs["a"].Epoch != 2 || conflict && recs["c"].Epoch != 2 {
-			t.Errorf("conflict %v: new holds %+v", conflict, recs)
+		if len(marks) != 1 || marks[0] != (store.Mark{ID: "bad", Pair: store.Pair{Rev: 1, Epoch: 1}}) {
+			t.Errorf("marked %+v", marks)
+		}
+		if undecided := answer == nil; res.Complete == undecided || (res.Quarantine == 1) != undecided {
+			t.Errorf("answer %v: %+v", answer, res)
+		}
+		recs, err := w.new.Get(t.Context(), "a", "bad", "c", "d")
+		must(t, err)
+		if _, there := recs["bad"]; there || recs["a"].Epoch != 2 || recs["c"].Epoch != 2 || recs["d"].Epoch != 2 {
+			t.Errorf("answer %v: new holds %+v", answer, recs)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -21,8 +22,13 @@ var ErrGaveUp = errors.New("the return of the primary was given up")
 type ReturnOptions struct {
 	// Gone proves that the process of a registration has ended: nil if it has,
 	// else an error that says why it counts as alive.
-	Gone  func(store.Registration) error
-	Token string // names this attempt; unique
+	Gone func(store.Registration) error
+	// OnWord reports whether nothing proves that the process of a registration has
+	// ended but the operator's word: it may be stopped or cut off, and wake. Then
+	// the return waits until nothing can stand any more on what such a process
+	// had seen before. May be nil.
+	OnWord func(store.Registration) bool
+	Token  string // names this attempt; unique
 
 	Deadline time.Duration // from which on instances reopen a fence that we closed; 5 s if zero
 	Grace    time.Duration // for writes in flight when the fence closes; 20 ms if zero
@@ -45,11 +51,14 @@ type ReturnResult struct {
 }
 
 // returning is one attempt.
-type returning[B, F any] struct {
-	old store.Old[B, F]
-	new store.New[B, F]
+type returning struct {
+	old store.Old
+	new store.New
 	opt ReturnOptions
 	res ReturnResult
+
+	refused refusals // what old can't hold
+	onWord  bool     // a registration was taken away on the operator's word
 }
 
 // ReturnPrimary makes old the primary again. Instances above step 5 must have
@@ -60,8 +69,9 @@ type returning[B, F any] struct {
 // any instance past its deadline, and a mirror left ahead is passed by the next
 // advance; either way the next attempt starts afresh.
 //
-// Errors: [ErrLiving] and [ErrGaveUp], after which new is primary; the stores'.
-func ReturnPrimary[B, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], opt ReturnOptions) (ReturnResult, error) {
+// Errors: [ErrLiving], [ErrOldRefuses] and [ErrGaveUp], after which new is primary;
+// the stores'.
+func ReturnPrimary(ctx context.Context, old store.Old, to store.New, opt ReturnOptions) (ReturnResult, error) {
 	opt.Deadline = orDefault(opt.Deadline, 5*time.Second)
 	opt.Grace = orDefault(opt.Grace, 20*time.Millisecond)
 	opt.Backlog, opt.Rounds = orDefault(opt.Backlog, 50), orDefault(opt.Rounds, 20)
@@ -74,12 +84,13 @@ func ReturnPrimary[B, F any](ctx context.Context, old store.Old[B, F], to store.
 	if opt.Progress == nil {
 		opt.Progress = func(string) {}
 	}
-	r := &returning[B, F]{old: old, new: to, opt: opt}
+	old, to = aging(old, to)
+	r := &returning{old: old, new: to, opt: opt}
 	err := r.run(ctx)
 	return r.res, err
 }
 
-func (r *returning[B, F]) run(ctx context.Context) error {
+func (r *returning) run(ctx context.Context) error {
 	fence, err := r.old.Fence(ctx)
 	if err != nil {
 		return err
@@ -105,7 +116,7 @@ func (r *returning[B, F]) run(ctx context.Context) error {
 
 // allGone wants proof that every registered process has ended, and removes the
 // registrations of those that have.
-func (r *returning[B, F]) allGone(ctx context.Context) error {
+func (r *returning) allGone(ctx context.Context) error {
 	registered, err := r.new.Registrations(ctx)
 	if err != nil {
 		return err
@@ -114,6 +125,7 @@ func (r *returning[B, F]) allGone(ctx context.Context) error {
 		if err := r.opt.Gone(reg); err != nil {
 			return fmt.Errorf("%w: step %d, process %d on %s: %w", ErrLiving, reg.Step, reg.PID, reg.Host, err)
 		}
+		r.onWord = r.onWord || r.opt.OnWord != nil && r.opt.OnWord(reg)
 		if err := r.new.Deregister(ctx, reg.Instance); err != nil {
 			return err
 		}
@@ -124,7 +136,7 @@ func (r *returning[B, F]) allGone(ctx context.Context) error {
 
 // open returns the fence once it is open and the mirror not ahead of it: what
 // an attempt that died has left is put right first.
-func (r *returning[B, F]) open(ctx context.Context, fence store.Fence) (store.Fence, error) {
+func (r *returning) open(ctx context.Context, fence store.Fence) (store.Fence, error) {
 	if fence.Closing {
 		if left := fence.Deadline.Sub(r.opt.Now()); left > 0 {
 			r.opt.Progress(fmt.Sprintf("an earlier return has left the fence closing: waiting %v for its deadline", left.Round(time.Millisecond)))
@@ -168,7 +180,7 @@ func reopened(f store.Fence) store.Fence {
 }
 
 // shrink drains while writes go on, until what is left can be drained quickly.
-func (r *returning[B, F]) shrink(ctx context.Context, fence store.Fence) error {
+func (r *returning) shrink(ctx context.Context, fence store.Fence) error {
 	for range r.opt.Rounds {
 		n, err := r.drain(ctx, fence.Epoch)
 		if err != nil {
@@ -179,8 +191,8 @@ func (r *returning[B, F]) shrink(ctx context.Context, fence store.Fence) error {
 		if err != nil {
 			return err
 		}
-		if left <= r.opt.Backlog {
-			return nil
+		if left -= r.refused.count(); left <= r.opt.Backlog {
+			return r.nothingRefused()
 		}
 		r.opt.Progress(fmt.Sprintf("%d records still to be sent back", left))
 	}
@@ -188,35 +200,43 @@ func (r *returning[B, F]) shrink(ctx context.Context, fence store.Fence) error {
 }
 
 // drain sends every record that is pending in new to old, in one pass over the
-// outbox, and returns how many there were.
-func (r *returning[B, F]) drain(ctx context.Context, epoch int64) (int64, error) {
-	n, after := int64(0), ""
+// outbox, and returns how many were sent. What old can't hold is noted.
+func (r *returning) drain(ctx context.Context, epoch int64) (int64, error) {
+	out := &outflow{old: r.old, new: r.new, refused: &r.refused, now: r.opt.Now(), note: func(error) {}}
+	after := record.ID("")
 	for {
 		page, err := r.new.Pending(ctx, after, relayBatch)
-		if err != nil {
-			return n, err
+		if err == nil {
+			err = out.send(ctx, epoch, page.Records)
 		}
-		if recs := page.Records; len(recs) > 0 {
-			if err := r.old.PutIfNewer(ctx, epoch, recs...); err != nil {
-				return n, err
-			}
-			if err := r.new.ClearPending(ctx, marks(recs)...); err != nil {
-				return n, err
-			}
-			n += int64(len(recs))
+		if err == nil && page.End {
+			err = out.end(ctx, epoch)
 		}
-		if page.End {
-			return n, nil
+		if err != nil || page.End {
+			return int64(out.sent), err
 		}
 		after = page.Next
 	}
 }
 
+// nothingRefused returns an error if old can't hold some of what new has: once old
+// is primary, a decision could only be lost.
+func (r *returning) nothingRefused() error {
+	refused := r.refused.list()
+	if len(refused) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrOldRefuses, tell(refused))
+}
+
 // drainAll drains until a read that began after the call finds nothing.
-func (r *returning[B, F]) drainAll(ctx context.Context, epoch int64) error {
+func (r *returning) drainAll(ctx context.Context, epoch int64) error {
 	for {
 		n, err := r.drain(ctx, epoch)
 		r.res.Closed += n
+		if err == nil {
+			err = r.nothingRefused()
+		}
 		if err != nil || n == 0 {
 			return err
 		}
@@ -224,10 +244,13 @@ func (r *returning[B, F]) drainAll(ctx context.Context, epoch int64) error {
 }
 
 // underClosedFence is the part during which writes wait.
-func (r *returning[B, F]) underClosedFence(ctx context.Context, fence store.Fence) error {
+func (r *returning) underClosedFence(ctx context.Context, fence store.Fence) error {
 	closed := fence
 	began := r.opt.Now()
 	closed.Closing, closed.Token, closed.Deadline = true, r.opt.Token, began.Add(r.opt.Deadline)
+	if r.onWord {
+		closed.Deadline = closed.Deadline.Add(wordWait)
+	}
 	if err := r.old.MoveFence(ctx, fence, closed); err != nil && !r.holds(ctx, closed) {
 		return err
 	}
@@ -249,12 +272,12 @@ func (r *returning[B, F]) underClosedFence(ctx context.Context, fence store.Fenc
 }
 
 // holds tells after an error whether the fence is what it was to become.
-func (r *returning[B, F]) holds(ctx context.Context, want store.Fence) bool {
+func (r *returning) holds(ctx context.Context, want store.Fence) bool {
 	now, err := r.old.Fence(context.WithoutCancel(ctx))
 	return err == nil && now.Epoch == want.Epoch && now.Primary == want.Primary && now.Closing == want.Closing && now.Token == want.Token
 }
 
-func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) error {
+func (r *returning) moveBack(ctx context.Context, closed store.Fence) error {
 	if err := r.opt.Pause(ctx, r.opt.Grace); err != nil {
 		return err
 	}
@@ -268,6 +291,12 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 	if err := r.allGone(ctx); err != nil {
 		return err
 	}
+	if r.onWord {
+		r.opt.Progress("a registration was taken away on your word: writes wait until nothing can stand on it any more")
+		if err := r.opt.Pause(ctx, wordWait); err != nil {
+			return err
+		}
+	}
 	// Only now can nobody commit to new any more: one that registered, wrote and
 	// ended since the closing has left what it wrote in the outbox.
 	if err := r.drainAll(ctx, closed.Epoch); err != nil {
@@ -279,7 +308,7 @@ func (r *returning[B, F]) moveBack(ctx context.Context, closed store.Fence) erro
 
 // putBack reopens the fence at once, so that writes don't wait for the
 // deadline, and passes the mirror if that had moved.
-func (r *returning[B, F]) putBack(ctx context.Context, closed store.Fence) error {
+func (r *returning) putBack(ctx context.Context, closed store.Fence) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opt.Deadline)
 	defer cancel()
 	open := reopened(closed)

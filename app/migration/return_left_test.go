@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -164,7 +165,7 @@ type drainedNew struct {
 	first func()
 }
 
-func (n *drainedNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n *drainedNew) Pending(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	if n.first != nil {
 		n.first()
 		n.first = nil
@@ -220,7 +221,7 @@ func (changingNew) ClearPending(context.Context, ...store.Mark) error { return n
 func TestReturnThatGivesUp(t *testing.T) {
 	w := raisedTo(t, StopOldWrites, 0)
 	for i := range relayBatch + 5 {
-		rec := copyOf(fmt.Sprintf("p-%03d", i), 1, 2, "x")
+		rec := copyOf(record.ID(fmt.Sprintf("p-%03d", i)), 1, 2, "x")
 		rec.Pending = true
 		must(t, w.new.CompareAndSwap(t.Context(), rec, store.Pair{}))
 	}
@@ -267,7 +268,7 @@ type pendingNew struct {
 
 func (n *pendingNew) ClearPending(ctx context.Context, marks ...store.Mark) error {
 	if len(n.leave) > 0 {
-		rec := copyOf(n.leave[0], 1, 2, "x")
+		rec := copyOf(record.ID(n.leave[0]), 1, 2, "x")
 		rec.Pending = true
 		n.leave = n.leave[1:]
 		if err := n.CompareAndSwap(ctx, rec, store.Pair{}); err != nil {
@@ -288,7 +289,7 @@ func (n *pendingNew) CountPending(ctx context.Context) (int64, error) {
 // What comes to the outbox while it is drained is sent back too, before the primary
 // moves, and counted.
 func TestReturnSendsBackWhatComesMeanwhile(t *testing.T) {
-	leave := func(t *testing.T, n newStore, id string) {
+	leave := func(t *testing.T, n newStore, id record.ID) {
 		t.Helper()
 		rec := copyOf(id, 1, 2, "x")
 		rec.Pending = true

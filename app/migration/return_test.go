@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -41,7 +42,7 @@ func TestReturnBringsEverythingBack(t *testing.T) {
 			t.Errorf("step %d reads %q", step, got)
 		}
 	}
-	if _, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new}); err != nil {
+	if _, err := New(Config{Step: StopOldWrites, Old: w.old, New: w.new}); err != nil {
 		t.Fatal(err)
 	}
 	res, err = ReturnPrimary(t.Context(), w.old, w.new, quickReturn())
@@ -72,7 +73,7 @@ func TestReturnUnderLoad(t *testing.T) {
 						w.problem("return: %v", err)
 					}
 					if f, err := sound.Fence(ctx); err == nil && f.Primary == store.PrimaryOld {
-						s, _ := New(Config[journal, any_]{Step: NewPrimary, Old: sound, New: soundNew})
+						s, _ := New(Config{Step: NewPrimary, Old: sound, New: soundNew})
 						if err := s.Advance(ctx); err != nil {
 							w.problem("advance: %v", err)
 						}
@@ -195,7 +196,7 @@ func (o *closingOld) MoveFence(ctx context.Context, from, to store.Fence) error 
 
 type emptyOutbox struct{ newStore }
 
-func (emptyOutbox) Pending(context.Context, string, int) (recordPage, error) {
+func (emptyOutbox) Pending(context.Context, record.ID, int) (recordPage, error) {
 	return recordPage{End: true}, nil
 }
 
@@ -264,7 +265,7 @@ func (o mortalOld) MoveFence(ctx context.Context, from, to store.Fence) error {
 	return o.oldStore.MoveFence(ctx, from, to)
 }
 
-func (o mortalOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o mortalOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if err := o.m.call(); err != nil {
 		return err
 	}
@@ -276,7 +277,7 @@ type mortalNew struct {
 	m *mortality
 }
 
-func (n mortalNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n mortalNew) Pending(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	if err := n.m.call(); err != nil {
 		return recordPage{}, err
 	}

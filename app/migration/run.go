@@ -20,7 +20,7 @@ const (
 // Run does what an instance does beside its requests until ctx ends: it gets
 // into place (prepares new, or registers and adopts the mirror), relays, and
 // reports its comparisons. At the end it takes back its registration.
-func (s *Service[B, F]) Run(ctx context.Context) error {
+func (s *Service) Run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	if s.step.HasNew() {
 		g.Go(func() error { return s.runSettle(gctx) })
@@ -49,7 +49,7 @@ const startWait = time.Second
 
 // Start does once, before anything is served, what Run goes on trying: it
 // returns nil when this instance is in place, else what is in the way.
-func (s *Service[B, F]) Start(ctx context.Context) error {
+func (s *Service) Start(ctx context.Context) error {
 	if s.step.ReadsFence() {
 		fence, err := s.old.Fence(ctx)
 		if err != nil {
@@ -67,7 +67,7 @@ func (s *Service[B, F]) Start(ctx context.Context) error {
 	return s.settle(ctx)
 }
 
-func (s *Service[B, F]) settle(ctx context.Context) error {
+func (s *Service) settle(ctx context.Context) error {
 	err := s.place(ctx)
 	if err == nil {
 		s.inTheWay.Store(nil)
@@ -77,21 +77,56 @@ func (s *Service[B, F]) settle(ctx context.Context) error {
 	return err
 }
 
-func (s *Service[B, F]) place(ctx context.Context) error {
+func (s *Service) place(ctx context.Context) error {
 	switch {
 	case !s.step.HasNew():
 		return nil
 	case !s.step.ReadsFence():
 		return s.adopt(ctx)
 	case !s.isPrepared():
-		return s.prepare(ctx)
+		if err := s.prepare(ctx); err != nil || !s.relays() {
+			return err
+		}
+		// What is not known yet is in nobody's way: the relay says how far it is.
+		if err := s.seeFilled(ctx); !errors.Is(err, ErrNotFilled) {
+			return err
+		}
+		return nil
 	}
-	return nil
+	return s.stillThere(ctx)
 }
 
-func (s *Service[B, F]) runSettle(ctx context.Context) error {
+// stillThere makes sure that new is still what it was when it was prepared. One that
+// was emptied has lost no more than copies while old is primary, and is prepared
+// anew then.
+func (s *Service) stillThere(ctx context.Context) error {
+	_, err := s.new.Look().Prepared(ctx)
+	if errors.Is(err, store.ErrStranger) {
+		s.forgetPrepared()
+		if s.wasNew.Load() {
+			return err
+		}
+		s.log.Warn("the new database is not prepared any more: preparing it anew", "error", err)
+		return s.prepare(ctx)
+	}
+	if err != nil || !s.wasNew.Load() {
+		return err
+	}
+	_, err = s.new.Mirror(ctx)
+	if errors.Is(err, store.ErrStranger) {
+		s.newWentBack.Store(&err)
+	} else if err == nil {
+		s.newWentBack.Store(nil)
+	}
+	return err
+}
+
+func (s *Service) runSettle(ctx context.Context) error {
 	for {
 		wait := settled
+		if !s.step.ReadsFence() && s.answering() {
+			wait = lookEvery
+		}
 		if err := s.settle(ctx); err != nil {
 			if errors.Is(err, store.ErrStranger) {
 				s.log.Error("this instance can't get into place", "error", err)
@@ -115,7 +150,7 @@ const endWait = 2 * time.Second
 // deregister takes back the registration once no write is under way and none can
 // begin: it vouches for each of them. Where one does not end, the registration
 // stays, and the next return of the primary looks for this process.
-func (s *Service[B, F]) deregister(ctx context.Context) {
+func (s *Service) deregister(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWait)
 	defer cancel()
 	select {

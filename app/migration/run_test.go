@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
@@ -43,7 +44,7 @@ func TestWhatAnInstanceDoesBesideRequests(t *testing.T) {
 			running(t, s, func() {
 				_, _, err := s.Get(t.Context(), w.ids[0])
 				must(t, err)
-				_, err = s.List(t.Context(), any_{}, "", 1)
+				_, err = s.List(t.Context(), record.Filter{}, "", 1)
 				must(t, err)
 				if step <= NewPrimary {
 					w.leave(t, 1)
@@ -59,8 +60,8 @@ func TestWhatAnInstanceDoesBesideRequests(t *testing.T) {
 			if step == ReadBoth || step == NewPrimary {
 				want = 2
 			}
-			if c, _, _ := s.counted(); c.Equal != want {
-				t.Errorf("step %d: %d compared, want %d", step, c.Equal, want)
+			if c, _, _ := s.counted(); c[""].Equal != want {
+				t.Errorf("step %d: %d compared, want %d", step, c[""].Equal, want)
 			}
 		})
 	}
@@ -86,6 +87,11 @@ type unpreparedNew struct{ newStore }
 func (unpreparedNew) Prepare(ctx context.Context, _ string) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (unpreparedNew) Prepared(ctx context.Context) (string, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
 }
 
 // While old is primary an instance waits for new at its start for a second, since it
@@ -131,7 +137,7 @@ func TestAnInstanceHasTheDatabasesOfItsStep(t *testing.T) {
 	w := newWorld(t, 0)
 	for step := DeployNew - 1; step <= RemoveOld+1; step++ {
 		for _, c := range []struct{ old, new bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
-			cfg := Config[journal, any_]{Step: step}
+			cfg := Config{Step: step}
 			if c.old {
 				cfg.Old = w.old
 			}
@@ -175,7 +181,7 @@ func TestTriesStartAgain(t *testing.T) {
 		w := raisedTo(t, DeployNew, 0)
 		now := time.Unix(1_000_000, 0)
 		var pauses []time.Duration
-		s, err := New(Config[journal, any_]{Step: DeployNew, Old: w.old, Patience: c.patience, Now: func() time.Time { return now },
+		s, err := New(Config{Step: DeployNew, Old: w.old, Patience: c.patience, Now: func() time.Time { return now },
 			Pause: func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return c.left }})
 		must(t, err)
 		tries := 0
@@ -228,8 +234,8 @@ func TestInstancesOutOfPlace(t *testing.T) {
 		}
 	}
 	s := w.at(t, StopOldWrites)
-	s.old = memory.NewOld[journal, any_]("another")
-	if page, err := s.List(t.Context(), any_{}, "", 10); !errors.Is(err, store.ErrStranger) {
+	s.old = memory.NewOld("another")
+	if page, err := s.List(t.Context(), record.Filter{}, "", 10); !errors.Is(err, store.ErrStranger) {
 		t.Errorf("another's old database: %+v, %v", page, err)
 	}
 }

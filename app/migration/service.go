@@ -12,14 +12,11 @@ import (
 	"migrate/app/store"
 )
 
-// Filter selects records by their bodies, in a store and here alike.
-type Filter[B any] interface{ Match(B) bool }
-
 // Config is what an instance is made of.
-type Config[B comparable, F Filter[B]] struct {
+type Config struct {
 	Step Step
-	Old  store.Old[B, F] // nil at step 8
-	New  store.New[B, F] // nil at step 1
+	Old  store.Old // nil at step 8
+	New  store.New // nil at step 1
 
 	Instance  store.Registration // who this is; its Step is filled in
 	Migration string             // the migration id if known; another one is refused
@@ -27,6 +24,11 @@ type Config[B comparable, F Filter[B]] struct {
 	Budget     time.Duration // what a replication or a comparison may cost a request; 250 ms if zero
 	Patience   time.Duration // how long a request waits for a fence that moves; 3 s if zero
 	CompareMin int64         // reads to be compared before step 5; 1000 if zero
+
+	// FromEpoch is the epoch of the fence at the spawn of an instance at step 5,
+	// which flips that one and no later one; each restart is given the same. Zero:
+	// the epoch that it finds first.
+	FromEpoch int64
 
 	Logger  *slog.Logger
 	Observe func(db store.Primary, op string, took time.Duration, err error) // each call on a store; may be nil
@@ -36,15 +38,15 @@ type Config[B comparable, F Filter[B]] struct {
 
 // Service is the store that walks the steps: to its callers one database, to
 // the databases a writer that keeps to the protocol. Safe for concurrent use.
-type Service[B comparable, F Filter[B]] struct {
-	cfg  Config[B, F]
+type Service struct {
+	cfg  Config
 	step Step
-	old  store.Old[B, F]
-	new  store.New[B, F]
+	old  store.Old
+	new  store.New
 	log  *slog.Logger
 
 	meter    *meter
-	compared comparisons[B]
+	compared comparisons
 	relay    relay
 
 	watchOld     watch[oldView] // see status.go
@@ -56,14 +58,22 @@ type Service[B comparable, F Filter[B]] struct {
 	newBreaker breaker // while old is primary
 	oldBreaker breaker // of writes, while new is
 
-	started  atomic.Int64 // step 5: the epoch found at the start; 0 until then
-	adopted  atomic.Pointer[store.Mirror]
-	complete atomic.Int64                // the epoch for which the completion mark was seen
-	inTheWay atomic.Pointer[error]       // of getting into place, when it was last tried; nil: nothing
-	seen     atomic.Pointer[store.Fence] // the last fence; a hint for people, never for a decision
-	wasNew   atomic.Bool                 // the last fence seen named new: a hint for budgets, never a decision
+	started    atomic.Int64              // step 5: the epoch of its spawn, or found at the start; 0 until then
+	adopted    atomic.Pointer[adoption]  // at the steps that register; nil: no place yet
+	answeredAt atomic.Pointer[time.Time] // the last answer at these steps
+	looking    chan struct{}             // holds one while a request looks around
+	epochs     epochs
+	complete   atomic.Int64                // the epoch for which the completion mark was seen
+	inTheWay   atomic.Pointer[error]       // of getting into place, when it was last tried; nil: nothing
+	seen       atomic.Pointer[store.Fence] // the last fence; a hint for people, never for a decision
+	wasNew     atomic.Bool                 // the last fence seen named new: a hint for budgets, never a decision
 
 	commits commits // under way, at the steps that register
+
+	oldWentBack atomic.Pointer[error] // why old is not to be believed although it names itself as primary; nil: it is
+	newWentBack atomic.Pointer[error] // why new is not the database that this process knows; nil: it is
+
+	filled atomic.Bool // every record of old was known to the protocol, when it was last asked
 
 	page int // what a merged list asks each store for, at the least
 
@@ -73,7 +83,7 @@ type Service[B comparable, F Filter[B]] struct {
 }
 
 // New makes the service of one instance. [Service.Run] must run beside it.
-func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
+func New(cfg Config) (*Service, error) {
 	if !cfg.Step.Valid() {
 		return nil, fmt.Errorf("there is no step %d: they go from 1 to 8", int(cfg.Step))
 	}
@@ -93,15 +103,19 @@ func New[B comparable, F Filter[B]](cfg Config[B, F]) (*Service[B, F], error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service[B, F]{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
+	s := &Service{cfg: cfg, step: cfg.Step, log: cfg.Logger, migration: cfg.Migration, page: leastPage, meter: newMeter(cfg.Observe)}
 	s.relay.wake = make(chan struct{}, 1)
-	s.compared.queue = make(chan comparison[B], compareQueue)
-	s.compared.lists = make(chan listed[B], 1)
+	s.looking = make(chan struct{}, 1)
+	s.compared.queue = make(chan comparison, compareQueue)
+	s.compared.lists = make(chan listed, 1)
 	if cfg.Old != nil {
-		s.old = meteredOld[B, F]{cfg.Old, s.meter}
+		s.old = meteredOld{agedOld{cfg.Old, &s.epochs}, s.meter}
 	}
 	if cfg.New != nil {
-		s.new = meteredNew[B, F]{cfg.New, s.meter}
+		s.new = meteredNew{agedNew{cfg.New, &s.epochs}, s.meter}
+	}
+	if s.step == NewPrimary {
+		s.started.Store(cfg.FromEpoch)
 	}
 	s.watches()
 	return s, nil
@@ -128,7 +142,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // plan turns the fence that was just read into what may be done, and refuses a
 // database that is not of this migration.
-func (s *Service[B, F]) plan(fence store.Fence) (Plan, error) {
+func (s *Service) plan(fence store.Fence) (Plan, error) {
 	if err := s.own(fence.Migration); err != nil {
 		return Plan{Refuse: true}, err
 	}
@@ -141,6 +155,12 @@ func (s *Service[B, F]) plan(fence store.Fence) (Plan, error) {
 	if seen := s.seen.Load(); seen == nil || *seen != fence {
 		s.seen.Store(&fence)
 	}
+	if back := s.newWentBack.Load(); back != nil && fence.Primary == store.PrimaryNew {
+		return Plan{Refuse: true}, *back
+	}
+	if back := s.oldWentBack.Load(); back != nil && fence.Primary == store.PrimaryOld {
+		return Plan{Refuse: true}, *back
+	}
 	p := Decide(s.step, fence, started)
 	if p.Refuse {
 		return p, fmt.Errorf("%w: step %d, primary %s at epoch %d", ErrRefused, int(s.step), fence.Primary, fence.Epoch)
@@ -149,7 +169,7 @@ func (s *Service[B, F]) plan(fence store.Fence) (Plan, error) {
 }
 
 // own refuses a migration id other than the one that was seen first.
-func (s *Service[B, F]) own(id string) error {
+func (s *Service) own(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.migration == "" {
@@ -163,7 +183,7 @@ func (s *Service[B, F]) own(id string) error {
 
 // view is the fence as steps 6 to 8 know it, from the mirror that was read
 // after this instance had registered.
-func (s *Service[B, F]) view() (store.Fence, Plan, error) {
+func (s *Service) view() (store.Fence, Plan, error) {
 	m := s.adopted.Load()
 	if m == nil {
 		return store.Fence{}, Plan{Refuse: true}, fmt.Errorf("%w: step %d has not yet registered and read the mirror", ErrRefused, int(s.step))
@@ -175,7 +195,7 @@ func (s *Service[B, F]) view() (store.Fence, Plan, error) {
 
 // final reports whether everything in new, absence too, is final under epoch.
 // It must be asked before new is read.
-func (s *Service[B, F]) final(epoch int64) bool {
+func (s *Service) final(epoch int64) bool {
 	return s.step == RemoveOld || s.complete.Load() == epoch
 }
 
@@ -187,7 +207,7 @@ var (
 )
 
 // persist tries until the answer stands, within the caller's patience.
-func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) error) error {
+func (s *Service) persist(ctx context.Context, try func(context.Context) error) error {
 	began, waited := s.cfg.Now(), time.Duration(0)
 	closing := false
 	for n := 0; ; n++ {
@@ -218,7 +238,7 @@ func (s *Service[B, F]) persist(ctx context.Context, try func(context.Context) e
 
 // background is a context for work that must outlive a client that went away,
 // bounded by the budget.
-func (s *Service[B, F]) background(ctx context.Context) (context.Context, context.CancelFunc) {
+func (s *Service) background(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Budget)
 }
 

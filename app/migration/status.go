@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"migrate/app/store"
@@ -20,15 +21,21 @@ type Status struct {
 	Epoch    int64         `json:"epoch"`
 	Closing  bool          `json:"closing,omitempty"`
 
-	Migration  string `json:"migration,omitempty"` // the migration id
-	Pending    int64  `json:"pending"`             // records of the primary that the other database still lacks; -1: unknown
-	PendingAge int64  `json:"pending_age_ms"`      // how long the backlog has not been empty, as this instance saw it
-	Relayed    int64  `json:"relayed"`             // records that this instance's relay carried over
-	RelayError string `json:"relay_error,omitempty"`
+	Migration  string `json:"migration,omitempty"`   // the migration id
+	Pending    int64  `json:"pending"`               // records of the primary that the other database still lacks; -1: unknown
+	PendingAge int64  `json:"pending_age_ms"`        // how long the backlog has not been empty, as this instance saw it
+	Relayed    int64  `json:"relayed"`               // records that this instance's relay carried over
+	RelayError string `json:"relay_error,omitempty"` // of the relay's last pass, until one succeeds
 
-	Compared store.Compared `json:"compared"` // this instance's reads
-	Stores   []StoreStatus  `json:"stores,omitempty"`
-	Progress *ProgressView  `json:"progress,omitempty"` // of the present epoch
+	// Refused are some of the records of new that old can't hold, which are not among
+	// the pending ones; RefusedCount says how many there are. Each waits for a
+	// change, or for its deletion, through the service.
+	Refused      []Refused `json:"refused,omitempty"`
+	RefusedCount int64     `json:"refused_count"`
+
+	Compared map[string]store.Compared `json:"compared,omitempty"` // this instance's reads, by collection
+	Stores   []StoreStatus             `json:"stores,omitempty"`
+	Progress *ProgressView             `json:"progress,omitempty"` // of the present epoch
 }
 
 // ProgressView is the state of backfill and verify under the present epoch.
@@ -55,12 +62,13 @@ type Gate struct {
 	Untried bool   `json:"untried,omitempty"` // only a write can tell, and this was a look
 	Detail  string `json:"detail"`            // what was found
 	Remedy  string `json:"remedy,omitempty"`
+	Fixed   bool   `json:"fixed,omitempty"` // nobody's word passes it: --force does not take it
 }
 
 // Status says what this instance knows. What can't be found out is left out;
 // it is for people and metrics, never for a decision. Like [Service.Ready], it
 // waits for nothing but the primary.
-func (s *Service[B, F]) Status(ctx context.Context) Status {
+func (s *Service) Status(ctx context.Context) Status {
 	until := time.Now().Add(primaryPatience)
 	st := Status{Step: s.step, StepName: s.step.Name(), Pending: -1}
 	s.watchBacklog.look()
@@ -77,8 +85,10 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 		}
 	}
 	st.Relayed, st.RelayError = s.relay.status()
+	refused := s.relay.refused.list()
+	st.Refused, st.RefusedCount = refused[:min(len(refused), refusedShown)], int64(len(refused))
 	s.compared.mu.Lock()
-	st.Compared = s.compared.counts
+	st.Compared = maps.Clone(s.compared.counts)
 	s.compared.mu.Unlock()
 	if s.old != nil {
 		st.Stores = append(st.Stores, s.meter.old.status(store.PrimaryOld))
@@ -90,10 +100,14 @@ func (s *Service[B, F]) Status(ctx context.Context) Status {
 		}
 	}
 	if b := s.watchBacklog.rest(ctx, time.Until(until)); b.trouble(away) == nil && b.v.epoch == fence.Epoch {
-		st.Pending, st.PendingAge = b.v.n, s.relay.age(b.v.n).Milliseconds()
+		st.Pending = max(0, b.v.n-st.RefusedCount)
+		st.PendingAge = s.relay.age(st.Pending).Milliseconds()
 	}
 	return st
 }
+
+// refusedShown bounds how many records that old can't hold a status names.
+const refusedShown = 20
 
 func joined(a, b string) string {
 	if a == "" || b == "" {
@@ -104,7 +118,7 @@ func joined(a, b string) string {
 
 // Known is the primary and the epoch, as they were seen last if the database
 // that has them does not answer at once.
-func (s *Service[B, F]) Known(ctx context.Context) (store.Primary, int64) {
+func (s *Service) Known(ctx context.Context) (store.Primary, int64) {
 	if m := s.adopted.Load(); m != nil {
 		return m.Primary, m.Epoch
 	}
@@ -132,7 +146,7 @@ const countLimit = time.Minute
 const countAge = time.Second
 
 // lookAtBacklog counts what is pending in the primary.
-func (s *Service[B, F]) lookAtBacklog(ctx context.Context) (v backlogView, err error) {
+func (s *Service) lookAtBacklog(ctx context.Context) (v backlogView, err error) {
 	var fence store.Fence
 	if s.step.ReadsFence() {
 		if fence, err = s.old.Fence(ctx); err != nil {

@@ -96,7 +96,7 @@ func TestStrangersAreNotRegisteredWith(t *testing.T) {
 	w := raisedTo(t, StopOldWrites, 0)
 	var calls []string
 	w.new = &orderedNew{newStore: w.new, calls: &calls}
-	s, err := New(Config[journal, any_]{Step: StopOldWrites, Old: w.old, New: w.new, Migration: "another"})
+	s, err := New(Config{Step: StopOldWrites, Old: w.old, New: w.new, Migration: "another"})
 	must(t, err)
 	if err := s.Start(t.Context()); err != nil && !errors.Is(err, store.ErrStranger) {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestStatusShowsWhatItKnows(t *testing.T) {
 	if st.Step != ReadBoth || st.StepName != ReadBoth.Name() || st.Primary != store.PrimaryOld || st.Epoch != 1 || st.Closing || st.Migration != "m" {
 		t.Errorf("%+v", st)
 	}
-	if st.Compared.Equal != 1 || st.Pending != 0 || st.PendingAge != 0 {
+	if st.Compared[""].Equal != 1 || st.Pending != 0 || st.PendingAge != 0 {
 		t.Errorf("%+v", st)
 	}
 	if st.Progress == nil || st.Progress.Epoch != 1 || st.Progress.Verify == nil || st.Progress.Verify.Equal != 7 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -65,35 +66,35 @@ type failingNew struct {
 	f *failAt
 }
 
-func (o failingOld) Get(ctx context.Context, ids ...string) (found, store.Fence, error) {
+func (o failingOld) Get(ctx context.Context, ids ...record.ID) (found, store.Fence, error) {
 	if err := o.f.hit("old.Get"); err != nil {
 		return nil, store.Fence{}, err
 	}
 	return o.oldStore.Get(ctx, ids...)
 }
 
-func (o failingOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[journal], expect store.Pair) error {
+func (o failingOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record, expect store.Pair) error {
 	if err := o.f.hit("old.CompareAndSwap"); err != nil {
 		return err
 	}
 	return o.oldStore.CompareAndSwap(ctx, epoch, rec, expect)
 }
 
-func (o failingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o failingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if err := o.f.hit("old.PutIfNewer"); err != nil {
 		return err
 	}
 	return o.oldStore.PutIfNewer(ctx, epoch, recs...)
 }
 
-func (o failingOld) List(ctx context.Context, filter any_, after string, limit int) (recordPage, store.Fence, error) {
+func (o failingOld) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.List"); err != nil {
 		return recordPage{}, store.Fence{}, err
 	}
 	return o.oldStore.List(ctx, filter, after, limit)
 }
 
-func (o failingOld) Pending(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o failingOld) Pending(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.Pending"); err != nil {
 		return recordPage{}, store.Fence{}, err
 	}
@@ -114,7 +115,7 @@ func (o failingOld) ClearPending(ctx context.Context, marks ...store.Mark) error
 	return o.oldStore.ClearPending(ctx, marks...)
 }
 
-func (o failingOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o failingOld) Scan(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if err := o.f.hit("old.Scan"); err != nil {
 		return recordPage{}, store.Fence{}, err
 	}
@@ -163,11 +164,32 @@ func (o failingOld) Isolate(ctx context.Context, epoch int64, mark store.Mark, r
 	return o.oldStore.Isolate(ctx, epoch, mark, reason)
 }
 
-func (o failingOld) Quarantine(ctx context.Context) ([]store.Quarantined, error) {
+func (o failingOld) Quarantine(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
 	if err := o.f.hit("old.Quarantine"); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return o.oldStore.Quarantine(ctx)
+	return o.oldStore.Quarantine(ctx, limit)
+}
+
+func (o failingOld) Accepted(ctx context.Context) (int64, error) {
+	if err := o.f.hit("old.Accepted"); err != nil {
+		return 0, err
+	}
+	return o.oldStore.Accepted(ctx)
+}
+
+func (o failingOld) Filled(ctx context.Context) error {
+	if err := o.f.hit("old.Filled"); err != nil {
+		return err
+	}
+	return o.oldStore.Filled(ctx)
+}
+
+func (o failingOld) PutTogether(ctx context.Context, epoch int64, recs ...store.Record) error {
+	if err := o.f.hit("old.PutTogether"); err != nil {
+		return err
+	}
+	return o.oldStore.PutTogether(ctx, epoch, recs...)
 }
 
 func (o failingOld) Converted(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
@@ -177,35 +199,35 @@ func (o failingOld) Converted(ctx context.Context, limit int) ([]store.Quarantin
 	return o.oldStore.Converted(ctx, limit)
 }
 
-func (n failingNew) Get(ctx context.Context, ids ...string) (found, error) {
+func (n failingNew) Get(ctx context.Context, ids ...record.ID) (found, error) {
 	if err := n.f.hit("new.Get"); err != nil {
 		return nil, err
 	}
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n failingNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n failingNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	if err := n.f.hit("new.CompareAndSwap"); err != nil {
 		return err
 	}
 	return n.newStore.CompareAndSwap(ctx, rec, expect)
 }
 
-func (n failingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n failingNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if err := n.f.hit("new.PutIfNewer"); err != nil {
 		return err
 	}
 	return n.newStore.PutIfNewer(ctx, recs...)
 }
 
-func (n failingNew) List(ctx context.Context, filter any_, after string, limit int) (recordPage, error) {
+func (n failingNew) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (recordPage, error) {
 	if err := n.f.hit("new.List"); err != nil {
 		return recordPage{}, err
 	}
 	return n.newStore.List(ctx, filter, after, limit)
 }
 
-func (n failingNew) Pending(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n failingNew) Pending(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	if err := n.f.hit("new.Pending"); err != nil {
 		return recordPage{}, err
 	}
@@ -226,7 +248,7 @@ func (n failingNew) ClearPending(ctx context.Context, marks ...store.Mark) error
 	return n.newStore.ClearPending(ctx, marks...)
 }
 
-func (n failingNew) Scan(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n failingNew) Scan(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	if err := n.f.hit("new.Scan"); err != nil {
 		return recordPage{}, err
 	}
@@ -310,7 +332,7 @@ func (n failingNew) Progress(ctx context.Context, epoch int64) (store.Progress, 
 	return n.newStore.Progress(ctx, epoch)
 }
 
-func (n failingNew) SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error {
+func (n failingNew) SaveCheckpoint(ctx context.Context, epoch int64, after record.ID, copied int64) error {
 	if err := n.f.hit("new.SaveCheckpoint"); err != nil {
 		return err
 	}
@@ -331,7 +353,7 @@ func (n failingNew) SaveVerify(ctx context.Context, epoch int64, result store.Ve
 	return n.newStore.SaveVerify(ctx, epoch, result)
 }
 
-func (n failingNew) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+func (n failingNew) SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
 	if err := n.f.hit("new.SaveCompared"); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -77,7 +78,7 @@ func giveBack(ctx context.Context, w *world, _ *service) error {
 	return err
 }
 
-func get(id string) func(context.Context, *world, *service) error {
+func get(id record.ID) func(context.Context, *world, *service) error {
 	return func(ctx context.Context, _ *world, s *service) error {
 		_, _, err := s.Get(ctx, id)
 		return err
@@ -85,20 +86,20 @@ func get(id string) func(context.Context, *world, *service) error {
 }
 
 func list(ctx context.Context, _ *world, s *service) error {
-	_, err := s.List(ctx, any_{}, "", 10)
+	_, err := s.List(ctx, record.Filter{}, "", 10)
 	return err
 }
 
 func change(ctx context.Context, w *world, s *service) error {
-	_, err := s.Apply(ctx, "c-newer", false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
-		cur.Body.Entries += "z;"
+	_, err := s.Apply(ctx, "c-newer", false, func(cur store.Record, _ bool) (store.Record, bool, error) {
+		cur.Body += "z;"
 		return cur, true, nil
 	})
 	return err
 }
 
 func look(ctx context.Context, w *world, s *service) error {
-	_, err := s.Apply(ctx, "c-newer", false, func(cur store.Record[journal], _ bool) (store.Record[journal], bool, error) {
+	_, err := s.Apply(ctx, "c-newer", false, func(cur store.Record, _ bool) (store.Record, bool, error) {
 		return cur, false, nil
 	})
 	return err
@@ -267,7 +268,7 @@ func (d deed) tryFailing(t *testing.T, n int) (failed string, err error) {
 // unstarted is an instance that has not looked for its place yet.
 func (w *world) unstarted(t *testing.T, step Step) *service {
 	t.Helper()
-	cfg := Config[journal, any_]{Step: step, Instance: store.Registration{Instance: fmt.Sprintf("i%d", step)}, CompareMin: 1}
+	cfg := Config{Step: step, Instance: store.Registration{Instance: fmt.Sprintf("i%d", step)}, CompareMin: 1}
 	if step.HasOld() {
 		cfg.Old = w.old
 	}

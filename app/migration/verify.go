@@ -2,9 +2,11 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -16,17 +18,22 @@ const (
 	FoundBehind    Finding = "behind"    // the other database lacks it or is older: its copy is still to come
 	FoundMissing   Finding = "missing"   // the primary lacks it
 	FoundStale     Finding = "stale"     // the primary's copy is older although nothing is late
-	FoundLate      Finding = "late"      // new holds a newer copy of an earlier epoch: a command of unknown outcome
+	FoundLate      Finding = "late"      // new holds the next copy, of an earlier epoch: a command of unknown outcome
 	FoundDifferent Finding = "different" // the same pair, other content
+	FoundRefused   Finding = "refused"   // behind, and the old database can't hold the primary's copy as things are
+	FoundStranger  Finding = "stranger"  // new holds it, and nobody put it there by the protocol
+	FoundUnfit     Finding = "unfit"     // in quarantine: counted there
 )
 
 // Mismatch is one record on which the two databases do not agree.
 type Mismatch struct {
-	ID       string     `json:"id"`
-	Finding  Finding    `json:"finding"`
-	Old      store.Pair `json:"old"`
-	New      store.Pair `json:"new"`
-	Repaired bool       `json:"repaired,omitempty"`
+	Collection string     `json:"collection"`
+	ID         record.ID  `json:"id"`
+	Finding    Finding    `json:"finding"`
+	Old        store.Pair `json:"old"`
+	New        store.Pair `json:"new"`
+	Rule       string     `json:"rule,omitempty"` // what refused it
+	Repaired   bool       `json:"repaired,omitempty"`
 }
 
 // VerifyOptions are the knobs of a verify. The zero value is usable.
@@ -48,12 +55,15 @@ type VerifyReport struct {
 }
 
 // verifier is one run under one epoch.
-type verifier[B comparable, F any] struct {
-	old   store.Old[B, F]
-	new   store.New[B, F]
+type verifier struct {
+	old   store.Old
+	new   store.New
 	fence store.Fence
 	opt   VerifyOptions
 	rep   VerifyReport
+
+	tries   bool           // tell what old lacks from what old can't hold, by trying
+	lacking []store.Record // pending in new, and old lacks them
 }
 
 // Verify streams both databases in order of ids, in constant memory, and says
@@ -62,14 +72,15 @@ type verifier[B comparable, F any] struct {
 // before it counts. The result is kept in new, by epoch.
 //
 // store.ErrFenceMoved: the primary moved meanwhile; nothing was recorded.
-func Verify[B comparable, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], opt VerifyOptions) (VerifyReport, error) {
+func Verify(ctx context.Context, old store.Old, to store.New, opt VerifyOptions) (VerifyReport, error) {
 	v, err := newVerifier(ctx, old, to, to, opt)
 	if err != nil {
 		return VerifyReport{}, err
 	}
-	if _, err := old.Sweep(ctx); err != nil {
+	if _, err := foreignTo(old).Sweep(ctx); err != nil {
 		return VerifyReport{}, err
 	}
+	v.tries = v.fence.Primary == store.PrimaryNew && !v.fence.Closing
 	if err := v.run(ctx); err != nil {
 		return v.rep, err
 	}
@@ -78,7 +89,7 @@ func Verify[B comparable, F any](ctx context.Context, old store.Old[B, F], to st
 
 // Compare is Verify, and only reads: nothing is swept, sent or recorded. A
 // record whose row was removed unseen is compared as it was known.
-func Compare[B comparable, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], opt VerifyOptions) (VerifyReport, error) {
+func Compare(ctx context.Context, old store.Old, to store.New, opt VerifyOptions) (VerifyReport, error) {
 	opt.Repair = false
 	v, err := newVerifier(ctx, old, to, to.Look(), opt)
 	if err != nil {
@@ -88,7 +99,8 @@ func Compare[B comparable, F any](ctx context.Context, old store.Old[B, F], to s
 	return v.rep, err
 }
 
-func newVerifier[B comparable, F any](ctx context.Context, old store.Old[B, F], to store.New[B, F], meta store.NewLook, opt VerifyOptions) (*verifier[B, F], error) {
+func newVerifier(ctx context.Context, old store.Old, to store.New, meta store.NewLook, opt VerifyOptions) (*verifier, error) {
+	old, to = aging(old, to)
 	opt.Batch, opt.Samples = orDefault(opt.Batch, 200), orDefault(opt.Samples, 20)
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -100,25 +112,31 @@ func newVerifier[B comparable, F any](ctx context.Context, old store.Old[B, F], 
 	if err := sameMigration(ctx, fence, meta); err != nil {
 		return nil, err
 	}
-	v := &verifier[B, F]{old: old, new: to, fence: fence, opt: opt}
+	if err := filled(ctx, old); err != nil {
+		return nil, err
+	}
+	v := &verifier{old: old, new: to, fence: fence, opt: opt}
 	v.rep.Epoch, v.rep.Primary, v.rep.At = fence.Epoch, fence.Primary, opt.Now().UTC()
 	return v, nil
 }
 
 // run compares both databases and says what it came to.
-func (v *verifier[B, F]) run(ctx context.Context) error {
+func (v *verifier) run(ctx context.Context) error {
 	if err := v.stream(ctx); err != nil {
+		return err
+	}
+	if err := v.try(ctx); err != nil {
 		return err
 	}
 	return v.conclude(ctx)
 }
 
-func (v *verifier[B, F]) stream(ctx context.Context) error {
+func (v *verifier) stream(ctx context.Context) error {
 	total, err := v.old.Count(ctx)
 	if err != nil {
 		return err
 	}
-	after, done := "", int64(0)
+	after, done := record.ID(""), int64(0)
 	for {
 		olds, news, err := v.page(ctx, after)
 		if err != nil {
@@ -147,7 +165,7 @@ func (v *verifier[B, F]) stream(ctx context.Context) error {
 }
 
 // page reads one page of each, the non-primary first.
-func (v *verifier[B, F]) page(ctx context.Context, after string) (olds, news store.Page[B], err error) {
+func (v *verifier) page(ctx context.Context, after record.ID) (olds, news store.Page, err error) {
 	if v.fence.Primary == store.PrimaryOld {
 		if news, err = v.new.Scan(ctx, after, v.opt.Batch); err != nil {
 			return olds, news, err
@@ -162,7 +180,7 @@ func (v *verifier[B, F]) page(ctx context.Context, after string) (olds, news sto
 	return olds, news, err
 }
 
-func (v *verifier[B, F]) scanOld(ctx context.Context, after string) (store.Page[B], error) {
+func (v *verifier) scanOld(ctx context.Context, after record.ID) (store.Page, error) {
 	page, f, err := v.old.Scan(ctx, after, v.opt.Batch)
 	if err == nil && f.Epoch != v.fence.Epoch {
 		err = fmt.Errorf("%w: epoch %d ended during the verify", store.ErrFenceMoved, v.fence.Epoch)
@@ -171,7 +189,7 @@ func (v *verifier[B, F]) scanOld(ctx context.Context, after string) (store.Page[
 }
 
 // get reads records again, the non-primary first.
-func (v *verifier[B, F]) get(ctx context.Context, ids []string) (o, n map[string]store.Record[B], err error) {
+func (v *verifier) get(ctx context.Context, ids []record.ID) (o, n map[record.ID]store.Record, err error) {
 	if v.fence.Primary == store.PrimaryOld {
 		if n, err = v.new.Get(ctx, ids...); err != nil {
 			return nil, nil, err
@@ -187,11 +205,11 @@ func (v *verifier[B, F]) get(ctx context.Context, ids []string) (o, n map[string
 }
 
 // judge counts a page's records; those that don't agree are read again first.
-func (v *verifier[B, F]) judge(ctx context.Context, ids []string, o, n map[string]store.Record[B]) error {
-	var doubtful []string
+func (v *verifier) judge(ctx context.Context, ids []record.ID, o, n map[record.ID]store.Record) error {
+	var doubtful []record.ID
 	for _, id := range ids {
 		if v.finding(id, o, n) == "" {
-			v.rep.Equal++
+			v.tally(id, "")
 		} else {
 			doubtful = append(doubtful, id)
 		}
@@ -212,14 +230,23 @@ func (v *verifier[B, F]) judge(ctx context.Context, ids []string, o, n map[strin
 			}
 		}
 		v.count(f, id, o, n, repaired)
+		if v.tries && f == FoundBehind && n[id].Pending && len(v.lacking) < togetherMost {
+			v.lacking = append(v.lacking, n[id])
+		}
 	}
 	return nil
 }
 
 // finding is empty when the copies agree.
-func (v *verifier[B, F]) finding(id string, o, n map[string]store.Record[B]) Finding {
+func (v *verifier) finding(id record.ID, o, n map[record.ID]store.Record) Finding {
 	or, inOld := o[id]
 	nr, inNew := n[id]
+	switch {
+	case or.Unfit != "" && (!inNew || or.Newer(nr.Pair)):
+		return FoundUnfit
+	case inNew && nr.Pair == store.Pair{}:
+		return FoundStranger
+	}
 	primary, inP, other, inO := or, inOld, nr, inNew
 	if v.fence.Primary == store.PrimaryNew {
 		primary, inP, other, inO = nr, inNew, or, inOld
@@ -231,7 +258,9 @@ func (v *verifier[B, F]) finding(id string, o, n map[string]store.Record[B]) Fin
 		return FoundDifferent
 	case ahead:
 		// Only a command to new can be late: old refuses one planned under another epoch.
-		if v.fence.Primary == store.PrimaryOld && other.Epoch < v.fence.Epoch {
+		// It was built on what the primary has, so it is one change ahead at the
+		// most; where it is further, the primary has lost something.
+		if v.fence.Primary == store.PrimaryOld && other.Epoch < v.fence.Epoch && other.Rev <= primary.Rev+1 {
 			return FoundLate
 		}
 		if !inP {
@@ -242,33 +271,55 @@ func (v *verifier[B, F]) finding(id string, o, n map[string]store.Record[B]) Fin
 	return ""
 }
 
-func (v *verifier[B, F]) count(f Finding, id string, o, n map[string]store.Record[B], repaired bool) {
+func (v *verifier) count(f Finding, id record.ID, o, n map[record.ID]store.Record, repaired bool) {
 	if repaired {
 		v.rep.Repaired++
 	}
-	switch {
-	case f == "" || repaired:
-		v.rep.Equal++
-	case f == FoundBehind:
-		v.rep.Behind++
-	case f == FoundMissing:
-		v.rep.Missing++
-	case f == FoundStale:
-		v.rep.Stale++
-	case f == FoundLate:
-		v.rep.Late++
-	case f == FoundDifferent:
-		v.rep.Different++
+	if repaired {
+		v.tally(id, "")
+	} else {
+		v.tally(id, f)
 	}
-	if f != "" && f != FoundBehind && len(v.rep.Samples) < v.opt.Samples {
-		v.rep.Samples = append(v.rep.Samples, Mismatch{ID: id, Finding: f, Old: o[id].Pair, New: n[id].Pair, Repaired: repaired})
+	if f != "" && f != FoundBehind && f != FoundUnfit && len(v.rep.Samples) < v.opt.Samples {
+		v.rep.Samples = append(v.rep.Samples, Mismatch{Collection: id.Collection(), ID: id, Finding: f, Old: o[id].Pair, New: n[id].Pair, Repaired: repaired})
 	}
+}
+
+// tally counts a record in its collection and in all.
+func (v *verifier) tally(id record.ID, f Finding) {
+	r := &v.rep.VerifyResult
+	if r.Collections == nil {
+		r.Collections = map[string]store.VerifyCounts{}
+	}
+	c := r.Collections[id.Collection()]
+	all, own := &r.Equal, &c.Equal
+	switch f {
+	case FoundBehind:
+		all, own = &r.Behind, &c.Behind
+	case FoundMissing:
+		all, own = &r.Missing, &c.Missing
+	case FoundStale:
+		all, own = &r.Stale, &c.Stale
+	case FoundLate:
+		all, own = &r.Late, &c.Late
+	case FoundDifferent:
+		all, own = &r.Different, &c.Different
+	case FoundStranger:
+		all, own = &r.Strangers, &c.Strangers
+	case FoundRefused:
+		all, own = &r.Refused, &c.Refused
+	case FoundUnfit:
+		return // the quarantine counts it
+	}
+	*all++
+	*own++
+	r.Collections[id.Collection()] = c
 }
 
 // repair sends the newer copy, with its own epoch, to the primary that lacks
 // it; while old is primary also to new. What old lacks under new is no fault:
 // the relay sends it if the primary ever goes back.
-func (v *verifier[B, F]) repair(ctx context.Context, f Finding, id string, o, n map[string]store.Record[B]) (bool, error) {
+func (v *verifier) repair(ctx context.Context, f Finding, id record.ID, o, n map[record.ID]store.Record) (bool, error) {
 	switch {
 	case f == FoundBehind && v.fence.Primary == store.PrimaryOld:
 		return true, v.new.PutIfNewer(ctx, o[id])
@@ -281,16 +332,21 @@ func (v *verifier[B, F]) repair(ctx context.Context, f Finding, id string, o, n 
 	}
 }
 
-func (v *verifier[B, F]) conclude(ctx context.Context) error {
-	rows, err := v.old.Quarantine(ctx)
-	if err != nil {
+func (v *verifier) conclude(ctx context.Context) error {
+	var err error
+	if v.rep.Quarantine, _, err = undecided(ctx, v.old); err != nil {
 		return err
 	}
-	v.rep.Quarantine = int64(len(rows))
-	if _, v.rep.Converted, err = v.old.Converted(ctx, 0); err != nil {
+	if v.rep.Converted, err = converted(ctx, v.old); err != nil {
 		return err
 	}
-	v.rep.Clean = v.rep.Missing == 0 && v.rep.Stale == 0 && v.rep.Different == 0
+	if err := foreignTo(v.old).Guarded(ctx); errors.Is(err, store.ErrStranger) {
+		v.rep.Unguarded = err.Error()
+	} else if err != nil {
+		return err
+	}
+	r := v.rep.VerifyResult
+	v.rep.Clean = r.Missing == 0 && r.Stale == 0 && r.Different == 0 && r.Strangers == 0 && r.Unguarded == ""
 	now, err := v.old.Fence(ctx)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -19,10 +20,10 @@ func TestVerifyAcrossPages(t *testing.T) {
 		for i := range 300 {
 			id := fmt.Sprintf("r-%03d", i)
 			if i < 60 || i%3 > 0 { // a page of new ends long before one of old
-				w.put(t, store.PrimaryNew, copyOf(id, 2, 2, "x"))
+				w.put(t, store.PrimaryNew, copyOf(record.ID(id), 2, 2, "x"))
 			}
 			if i >= 60 && i%4 > 0 {
-				w.put(t, store.PrimaryOld, copyOf(id, 2, 1, "x"))
+				w.put(t, store.PrimaryOld, copyOf(record.ID(id), 2, 1, "x"))
 			}
 			inNew, inOld := i < 60 || i%3 > 0, i >= 60 && i%4 > 0
 			switch {
@@ -57,24 +58,24 @@ func TestVerifyAcrossPages(t *testing.T) {
 // scannedEarly shows the pages of a time at which a record had not arrived.
 type scannedEarly struct {
 	newStore
-	lacks string
+	lacks record.ID
 }
 
-func (n scannedEarly) Scan(ctx context.Context, after string, limit int) (recordPage, error) {
+func (n scannedEarly) Scan(ctx context.Context, after record.ID, limit int) (recordPage, error) {
 	page, err := n.newStore.Scan(ctx, after, limit)
-	page.Records = slices.DeleteFunc(page.Records, func(r store.Record[journal]) bool { return r.ID == n.lacks })
+	page.Records = slices.DeleteFunc(page.Records, func(r store.Record) bool { return r.ID == n.lacks })
 	return page, err
 }
 
 // scannedEarlyOld is the same of old.
 type scannedEarlyOld struct {
 	oldStore
-	lacks string
+	lacks record.ID
 }
 
-func (o scannedEarlyOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o scannedEarlyOld) Scan(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	page, f, err := o.oldStore.Scan(ctx, after, limit)
-	page.Records = slices.DeleteFunc(page.Records, func(r store.Record[journal]) bool { return r.ID == o.lacks })
+	page.Records = slices.DeleteFunc(page.Records, func(r store.Record) bool { return r.ID == o.lacks })
 	return page, f, err
 }
 
@@ -87,7 +88,7 @@ func TestVerifyLooksTwice(t *testing.T) {
 				step = StopOldWrites
 			}
 			w := raisedTo(t, step, 0)
-			for _, id := range []string{"a", "b"} {
+			for _, id := range []record.ID{"a", "b"} {
 				w.put(t, store.PrimaryOld, copyOf(id, 1, 1, "x"))
 				w.put(t, store.PrimaryNew, copyOf(id, 1, 1, "x"))
 			}
@@ -112,7 +113,7 @@ func TestRepairSends(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		primary  store.Primary
-		old, new *store.Record[journal]
+		old, new *store.Record
 		finding  Finding
 		repaired bool
 	}{
@@ -159,35 +160,6 @@ func TestRepairSends(t *testing.T) {
 	}
 }
 
-// sweeping tells when rows that a program removed unseen become tombstones, and
-// when the fence moves.
-type sweeping struct {
-	oldStore
-	calls *[]string
-}
-
-func (o sweeping) Sweep(ctx context.Context) (int64, error) {
-	*o.calls = append(*o.calls, "sweep")
-	return o.oldStore.Sweep(ctx)
-}
-
-func (o sweeping) MoveFence(ctx context.Context, from, to store.Fence) error {
-	*o.calls = append(*o.calls, "flip")
-	return o.oldStore.MoveFence(ctx, from, to)
-}
-
-// What a program removed unseen becomes a tombstone before the primary moves,
-// or it would come back from new.
-func TestTheSweepComesBeforeTheFlip(t *testing.T) {
-	w := raisedTo(t, NewPrimary, 1)
-	var calls []string
-	w.old = sweeping{w.old, &calls}
-	must(t, w.at(t, NewPrimary).Advance(t.Context()))
-	if !slices.Equal(calls, []string{"sweep", "flip"}) {
-		t.Errorf("an advance calls %v; want the sweep, then the flip", calls)
-	}
-}
-
 // convertedOld has stored some texts in another form.
 type convertedOld struct {
 	oldStore
@@ -220,9 +192,9 @@ func TestTheOrderInWhichVerifyReads(t *testing.T) {
 			f := &failAt{}
 			f.between(w)
 			for _, verify := range []bool{true, false} {
-				run := Compare[journal, any_]
+				run := Compare
 				if verify {
-					run = Verify[journal, any_]
+					run = Verify
 				}
 				f.took()
 				rep, err := run(t.Context(), w.old, w.new, VerifyOptions{})
@@ -262,18 +234,18 @@ type movedOld struct {
 	scan, quarantine func()
 }
 
-func (o *movedOld) Scan(ctx context.Context, after string, limit int) (recordPage, store.Fence, error) {
+func (o *movedOld) Scan(ctx context.Context, after record.ID, limit int) (recordPage, store.Fence, error) {
 	if o.scan != nil {
 		o.scan()
 	}
 	return o.oldStore.Scan(ctx, after, limit)
 }
 
-func (o *movedOld) Quarantine(ctx context.Context) ([]store.Quarantined, error) {
+func (o *movedOld) Quarantine(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
 	if o.quarantine != nil {
 		o.quarantine()
 	}
-	return o.oldStore.Quarantine(ctx)
+	return o.oldStore.Quarantine(ctx, limit)
 }
 
 // A verify during which the primary moves says so and records nothing: what it read

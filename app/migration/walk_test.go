@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -85,7 +86,7 @@ func TestOneRuleAlone(t *testing.T) {
 			run: func(t *testing.T, w *world) {
 				other := w.at(t, WriteBoth)
 				late := once(func() { must(t, w.appendTo(t.Context(), other, w.ids[0], "second")) })
-				w.new = yieldingNew{newStore: w.new, put: func(next func(...store.Record[journal]) error, recs []store.Record[journal]) error {
+				w.new = yieldingNew{newStore: w.new, put: func(next func(...store.Record) error, recs []store.Record) error {
 					return late(func() error { return next(recs...) }, 0)
 				}}
 				must(t, w.appendTo(t.Context(), w.at(t, WriteBoth), w.ids[0], "first"))
@@ -132,7 +133,7 @@ func once(before func()) func(next func() error, epoch int64) error {
 // a reader that believes new by presence.
 type forgetful struct{ oldStore }
 
-func (o forgetful) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], store.Fence, error) {
+func (o forgetful) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, store.Fence, error) {
 	recs, f, err := o.oldStore.Get(ctx, ids...)
 	if f.Primary == store.PrimaryNew {
 		recs = nil
@@ -144,7 +145,7 @@ func (o forgetful) Get(ctx context.Context, ids ...string) (map[string]store.Rec
 // fence it was planned under.
 type epochBlind struct{ oldStore }
 
-func (o epochBlind) CompareAndSwap(ctx context.Context, _ int64, rec store.Record[journal], expect store.Pair) error {
+func (o epochBlind) CompareAndSwap(ctx context.Context, _ int64, rec store.Record, expect store.Pair) error {
 	fence, err := o.Fence(ctx)
 	if err != nil {
 		return err
@@ -155,7 +156,7 @@ func (o epochBlind) CompareAndSwap(ctx context.Context, _ int64, rec store.Recor
 // blindPut is a new store that replicates by overwriting.
 type blindPut struct{ newStore }
 
-func (n blindPut) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n blindPut) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	for _, rec := range recs {
 		for {
 			have, err := n.Get(ctx, rec.ID)

@@ -10,23 +10,32 @@ import (
 	"sync"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 )
 
-// journal is the body of the tests' records: what writers appended to it, so
-// that a lost or forked update shows.
-type journal struct{ Entries string }
-
-type any_ struct{}
-
-func (any_) Match(journal) bool { return true }
-
 type (
-	oldStore = store.Old[journal, any_]
-	newStore = store.New[journal, any_]
-	service  = Service[journal, any_]
+	// oldStore is an old database that offers all that one can offer.
+	oldStore interface {
+		store.Old
+		store.Foreign
+		store.Legacy
+	}
+	newStore = store.New
+	service  = Service
 )
+
+// offering returns an old database of which it is known that it offers all.
+func offering(old store.Old) oldStore {
+	f, _ := store.As[store.Foreign](old)
+	l, _ := store.As[store.Legacy](old)
+	return struct {
+		store.Old
+		store.Foreign
+		store.Legacy
+	}{old, f, l}
+}
 
 // yieldingOld and yieldingNew give way before and after every call that a
 // request makes, so that others run in between. A hook may stand in for a
@@ -43,7 +52,7 @@ func give() {
 	}
 }
 
-func (o yieldingOld) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], store.Fence, error) {
+func (o yieldingOld) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, store.Fence, error) {
 	give()
 	defer give()
 	return o.oldStore.Get(ctx, ids...)
@@ -55,7 +64,7 @@ func (o yieldingOld) Fence(ctx context.Context) (store.Fence, error) {
 	return o.oldStore.Fence(ctx)
 }
 
-func (o yieldingOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[journal], expect store.Pair) error {
+func (o yieldingOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record, expect store.Pair) error {
 	give()
 	defer give()
 	if o.cas != nil {
@@ -64,7 +73,7 @@ func (o yieldingOld) CompareAndSwap(ctx context.Context, epoch int64, rec store.
 	return o.oldStore.CompareAndSwap(ctx, epoch, rec, expect)
 }
 
-func (o yieldingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[journal]) error {
+func (o yieldingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	give()
 	defer give()
 	if o.put != nil {
@@ -75,26 +84,26 @@ func (o yieldingOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.
 
 type yieldingNew struct {
 	newStore
-	put func(next func(...store.Record[journal]) error, recs []store.Record[journal]) error
+	put func(next func(...store.Record) error, recs []store.Record) error
 }
 
-func (n yieldingNew) Get(ctx context.Context, ids ...string) (map[string]store.Record[journal], error) {
+func (n yieldingNew) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, error) {
 	give()
 	defer give()
 	return n.newStore.Get(ctx, ids...)
 }
 
-func (n yieldingNew) CompareAndSwap(ctx context.Context, rec store.Record[journal], expect store.Pair) error {
+func (n yieldingNew) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	give()
 	defer give()
 	return n.newStore.CompareAndSwap(ctx, rec, expect)
 }
 
-func (n yieldingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journal]) error {
+func (n yieldingNew) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	give()
 	defer give()
 	if n.put != nil {
-		return n.put(func(rs ...store.Record[journal]) error { return n.newStore.PutIfNewer(ctx, rs...) }, recs)
+		return n.put(func(rs ...store.Record) error { return n.newStore.PutIfNewer(ctx, rs...) }, recs)
 	}
 	return n.newStore.PutIfNewer(ctx, recs...)
 }
@@ -104,20 +113,20 @@ func (n yieldingNew) PutIfNewer(ctx context.Context, recs ...store.Record[journa
 type world struct {
 	old oldStore
 	new newStore
-	ids []string
+	ids []record.ID
 
 	mu       sync.Mutex
-	acked    map[string][]string // by record, in order of acknowledgement
+	acked    map[record.ID][]string // by record, in order of acknowledgement
 	problems []string
 }
 
 func newWorld(t *testing.T, legacy int) *world {
 	t.Helper()
-	w := &world{old: memory.NewOld[journal, any_]("m"), new: memory.NewNew[journal, any_](), acked: map[string][]string{}}
+	w := &world{old: memory.NewOld("m"), new: memory.NewNew(), acked: map[record.ID][]string{}}
 	for i := range legacy {
-		id := fmt.Sprintf("legacy-%03d", i)
+		id := record.ID(fmt.Sprintf("legacy-%03d", i))
 		w.ids = append(w.ids, id)
-		rec := store.Record[journal]{ID: id, Pair: store.Pair{Rev: 1}, Body: journal{"0;"}}
+		rec := store.Record{ID: id, Pair: store.Pair{Rev: 1}, Body: record.Body("0;")}
 		must(t, w.old.CompareAndSwap(t.Context(), 1, rec, store.Pair{}))
 	}
 	return w
@@ -132,7 +141,7 @@ func must(t *testing.T, err error) {
 
 func (w *world) at(t *testing.T, step Step) *service {
 	t.Helper()
-	cfg := Config[journal, any_]{Step: step, Instance: store.Registration{Instance: fmt.Sprintf("i%d-%p", step, &step)}}
+	cfg := Config{Step: step, Instance: store.Registration{Instance: fmt.Sprintf("i%d-%p", step, &step)}}
 	if step.HasOld() {
 		cfg.Old = w.old
 	}
@@ -151,18 +160,18 @@ func (w *world) problem(format string, args ...any) {
 	w.problems = append(w.problems, fmt.Sprintf(format, args...))
 }
 
-func (w *world) ackedOf(id string) []string {
+func (w *world) ackedOf(id record.ID) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]string(nil), w.acked[id]...)
 }
 
 // appendTo adds a token to a record through a service and notes it if acknowledged.
-func (w *world) appendTo(ctx context.Context, s *service, id, token string) error {
-	_, err := s.Apply(ctx, id, false, func(cur store.Record[journal], found bool) (store.Record[journal], bool, error) {
+func (w *world) appendTo(ctx context.Context, s *service, id record.ID, token string) error {
+	_, err := s.Apply(ctx, id, false, func(cur store.Record, found bool) (store.Record, bool, error) {
 		next := cur
 		next.Deleted = false
-		next.Body.Entries += token + ";"
+		next.Body += record.Body(token + ";")
 		return next, true, nil
 	})
 	if err == nil {
@@ -174,17 +183,17 @@ func (w *world) appendTo(ctx context.Context, s *service, id, token string) erro
 }
 
 // check reads a record and compares it with what was acknowledged before.
-func (w *world) check(ctx context.Context, s *service, id string) error {
+func (w *world) check(ctx context.Context, s *service, id record.ID) error {
 	before := w.ackedOf(id)
 	rec, _, err := s.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	w.holds(rec.Body.Entries, id, before)
+	w.holds(string(rec.Body), id, before)
 	return nil
 }
 
-func (w *world) holds(entries, id string, acked []string) {
+func (w *world) holds(entries string, id record.ID, acked []string) {
 	for _, token := range acked {
 		switch n := strings.Count(";"+entries, ";"+token+";"); {
 		case n == 0:
@@ -246,33 +255,33 @@ func (w *world) busy(t *testing.T, rounds int, services []*service, meanwhile fu
 func (w *world) checkList(ctx context.Context, s *service) error {
 	before := map[string][]string{}
 	for _, id := range w.ids {
-		before[id] = w.ackedOf(id)
+		before[string(id)] = w.ackedOf(id)
 	}
 	got := map[string]string{}
 	after := ""
 	for {
-		page, err := s.List(ctx, any_{}, after, 3)
+		page, err := s.List(ctx, record.Filter{}, record.ID(after), 3)
 		if err != nil {
 			return err
 		}
 		for _, r := range page.Records {
-			if _, twice := got[r.ID]; twice {
+			if _, twice := got[string(r.ID)]; twice {
 				w.problem("step %d: %s is listed twice", s.step, r.ID)
 			}
-			got[r.ID] = r.Body.Entries
+			got[string(r.ID)] = string(r.Body)
 		}
 		if page.End {
 			break
 		}
-		after = page.Next
+		after = string(page.Next)
 	}
 	for _, id := range w.ids {
-		entries, ok := got[id]
+		entries, ok := got[string(id)]
 		if !ok {
 			w.problem("step %d: %s is missing in a list", s.step, id)
 			continue
 		}
-		w.holds(entries, id, before[id])
+		w.holds(string(record.ID(entries)), id, before[string(id)])
 	}
 	return nil
 }

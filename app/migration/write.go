@@ -5,23 +5,26 @@ import (
 	"errors"
 	"fmt"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // Change decides what becomes of a record: found is false if there is none; a
-// tombstone is found. Of next only Body, Deleted and Request matter. With
+// tombstone is found. Where cur.Unfit says why new can't hold the record, its Body
+// may be missing; only a deletion or a whole replacement may be committed then. Of next only Body, Deleted and Request matter. With
 // commit false nothing is written and err is the answer (nil: cur as it is).
 // It may be called several times and must not have effects of its own.
-type Change[B any] func(cur store.Record[B], found bool) (next store.Record[B], commit bool, err error)
+type Change func(cur store.Record, found bool) (next store.Record, commit bool, err error)
 
 // Apply commits a change of one record and returns what is stored then. fresh
 // says that the id was made just now, so that no database can hold it.
 //
-// Errors: whatever change answered; [ErrRefused] and [store.ErrUnavailable]
+// Errors: whatever change answered; [store.ErrQuarantined] where it leaves a
+// record as it is that new can't hold; [ErrRefused] and [store.ErrUnavailable]
 // when nothing was written; [store.ErrUnknown] when the write may or may not
 // have taken effect, which must not be repeated unless it is idempotent.
-func (s *Service[B, F]) Apply(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
-	var rec store.Record[B]
+func (s *Service) Apply(ctx context.Context, id record.ID, fresh bool, change Change) (store.Record, error) {
+	var rec store.Record
 	err := s.persist(ctx, func(ctx context.Context) (err error) {
 		if s.step.ReadsFence() {
 			rec, err = s.applyFenced(ctx, id, fresh, change)
@@ -33,11 +36,11 @@ func (s *Service[B, F]) Apply(ctx context.Context, id string, fresh bool, change
 	return rec, err
 }
 
-func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+func (s *Service) applyFenced(ctx context.Context, id record.ID, fresh bool, change Change) (store.Record, error) {
 	// New comes before the fence: what is built on was there while the fence was
 	// open, so a return drains it, and at most one rev of a late write is ahead
 	// of what old goes on from.
-	var n store.Record[B]
+	var n store.Record
 	inNew, nerr := false, errSkipped
 	if s.step >= ReadBoth && (fresh || s.wasNew.Load()) {
 		n, inNew, nerr = s.lookNew(ctx, id, fresh)
@@ -60,20 +63,22 @@ func (s *Service[B, F]) applyFenced(ctx context.Context, id string, fresh bool, 
 		return s.applyNew(ctx, fence, plan, id, n, inNew, o, inOld, change)
 	case plan.Advance && s.newBreaker.well():
 		err := s.Advance(ctx)
-		if !errors.Is(err, errProbe) {
+		switch {
+		case !errors.Is(err, errHeld):
 			return o, errAgain // whatever became of the fence, the next look tells
+		case errors.Is(err, errProbe):
+			s.newBreaker.failed(err)
 		}
-		s.newBreaker.failed(err)
 	}
 	return s.applyOld(ctx, fence, plan, id, o, inOld, change)
 }
 
 // lookOld reads old's copy and the fence in one transaction; for an id made
 // just now the fence alone.
-func (s *Service[B, F]) lookOld(ctx context.Context, id string, fresh bool) (store.Record[B], bool, store.Fence, error) {
+func (s *Service) lookOld(ctx context.Context, id record.ID, fresh bool) (store.Record, bool, store.Fence, error) {
 	if fresh {
 		fence, err := s.old.Fence(ctx)
-		return store.Record[B]{}, false, fence, err
+		return store.Record{}, false, fence, err
 	}
 	recs, fence, err := s.old.Get(ctx, id)
 	rec, found := recs[id]
@@ -82,8 +87,8 @@ func (s *Service[B, F]) lookOld(ctx context.Context, id string, fresh bool) (sto
 
 // applyOld commits on old and then, best effort, replicates to new: what old
 // has committed is acknowledged whatever follows.
-func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Plan, id string, cur store.Record[B], found bool, change Change[B]) (store.Record[B], error) {
-	next, commit, err := change(cur, found)
+func (s *Service) applyOld(ctx context.Context, fence store.Fence, plan Plan, id record.ID, cur store.Record, found bool, change Change) (store.Record, error) {
+	next, commit, err := decide(change, cur, found)
 	if !commit {
 		return cur, err // record and fence were read in one transaction: the answer stands
 	}
@@ -98,8 +103,8 @@ func (s *Service[B, F]) applyOld(ctx context.Context, fence store.Fence, plan Pl
 }
 
 // replicate sends a commit of old to new. What fails here the relay does later.
-func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
-	if !s.isPrepared() || !s.newBreaker.well() {
+func (s *Service) replicate(ctx context.Context, rec store.Record) {
+	if !s.isPrepared() || !s.filled.Load() || !s.newBreaker.well() {
 		s.relay.nudge()
 		return
 	}
@@ -118,12 +123,12 @@ func (s *Service[B, F]) replicate(ctx context.Context, rec store.Record[B]) {
 
 // applyNew commits on new at steps 4 and 5, and answers only once some look at
 // the fence, later than the commit, shows the same epoch.
-func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Plan, id string, n store.Record[B], inNew bool, o store.Record[B], inOld bool, change Change[B]) (store.Record[B], error) {
+func (s *Service) applyNew(ctx context.Context, fence store.Fence, plan Plan, id record.ID, n store.Record, inNew bool, o store.Record, inOld bool, change Change) (store.Record, error) {
 	if err := s.ours(ctx); err != nil {
 		return o, err
 	}
 	cur, found := choose(fence.Epoch, n, inNew, o, inOld)
-	next, commit, cerr := change(cur, found)
+	next, commit, cerr := decide(change, cur, found)
 	if !commit {
 		if err := s.stillOpen(ctx, fence); err != nil {
 			return cur, err
@@ -141,7 +146,7 @@ func (s *Service[B, F]) applyNew(ctx context.Context, fence store.Fence, plan Pl
 // not moved; where that fails for another reason, or old is known to ail, the
 // fence itself is asked. Else the commit may be left behind by a return of the
 // primary: unknown.
-func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
+func (s *Service) confirm(ctx context.Context, fence store.Fence, rec store.Record) error {
 	bounded, cancel := s.background(ctx)
 	defer cancel()
 	err := errSkipped
@@ -168,7 +173,7 @@ func (s *Service[B, F]) confirm(ctx context.Context, fence store.Fence, rec stor
 	return nil
 }
 
-func (s *Service[B, F]) copyToOld(ctx context.Context, fence store.Fence, rec store.Record[B]) error {
+func (s *Service) copyToOld(ctx context.Context, fence store.Fence, rec store.Record) error {
 	err := s.old.PutIfNewer(ctx, fence.Epoch, rec)
 	s.oldBreaker.note(err)
 	if err == nil && s.new.ClearPending(ctx, rec.Mark()) != nil {
@@ -179,33 +184,36 @@ func (s *Service[B, F]) copyToOld(ctx context.Context, fence store.Fence, rec st
 
 // applyRegistered commits on new at steps 6 to 8, where the registration keeps
 // the primary from returning and no fence needs to be looked at.
-func (s *Service[B, F]) applyRegistered(ctx context.Context, id string, fresh bool, change Change[B]) (store.Record[B], error) {
+func (s *Service) applyRegistered(ctx context.Context, id record.ID, fresh bool, change Change) (store.Record, error) {
 	if !s.commits.begin() {
-		return store.Record[B]{}, fmt.Errorf("%w: this instance has ended, and takes back its registration", ErrRefused)
+		return store.Record{}, fmt.Errorf("%w: this instance has ended, and takes back its registration", ErrRefused)
 	}
 	defer s.commits.end()
 	fence, plan, err := s.view()
 	if err != nil {
-		return store.Record[B]{}, err
+		return store.Record{}, err
 	}
 	cur, found, expect, err := s.currentNew(ctx, fence, id, fresh)
 	if err != nil {
 		return cur, err
 	}
-	next, commit, err := change(cur, found)
+	next, commit, err := decide(change, cur, found)
 	if !commit {
+		if verr := s.vouch(ctx, fence.Epoch); verr != nil {
+			return cur, verr
+		}
 		return cur, err
 	}
 	next = stamp(next, id, cur.Rev+1, fence.Epoch, plan.Outbox)
 	if err := s.new.CompareAndSwap(ctx, next, expect); err != nil {
 		return cur, again(err)
 	}
-	return next, nil
+	return next, s.vouchCommit(ctx, fence.Epoch)
 }
 
 // currentNew returns the copy that counts at steps 6 to 8 and the pair that
 // new itself holds.
-func (s *Service[B, F]) currentNew(ctx context.Context, fence store.Fence, id string, fresh bool) (store.Record[B], bool, store.Pair, error) {
+func (s *Service) currentNew(ctx context.Context, fence store.Fence, id record.ID, fresh bool) (store.Record, bool, store.Pair, error) {
 	allFinal := s.final(fence.Epoch) // before new is read
 	n, inNew, err := s.lookNew(ctx, id, fresh)
 	if err != nil || fresh || allFinal || inNew && n.Epoch == fence.Epoch {
@@ -223,12 +231,12 @@ func (s *Service[B, F]) currentNew(ctx context.Context, fence store.Fence, id st
 	return cur, found, n.Pair, nil
 }
 
-func (s *Service[B, F]) lookNew(ctx context.Context, id string, fresh bool) (store.Record[B], bool, error) {
+func (s *Service) lookNew(ctx context.Context, id record.ID, fresh bool) (store.Record, bool, error) {
 	if fresh {
-		return store.Record[B]{}, false, nil
+		return store.Record{}, false, nil
 	}
 	if err := s.ours(ctx); err != nil {
-		return store.Record[B]{}, false, err
+		return store.Record{}, false, err
 	}
 	recs, err := s.new.Get(ctx, id)
 	rec, found := recs[id]
@@ -237,7 +245,7 @@ func (s *Service[B, F]) lookNew(ctx context.Context, id string, fresh bool) (sto
 
 // stillOpen is the look at the fence that comes last: nil if it still shows
 // this epoch and is open, errAgain if it has moved.
-func (s *Service[B, F]) stillOpen(ctx context.Context, fence store.Fence) error {
+func (s *Service) stillOpen(ctx context.Context, fence store.Fence) error {
 	now, err := s.old.Fence(ctx)
 	switch {
 	case err != nil:
@@ -253,7 +261,7 @@ func (s *Service[B, F]) stillOpen(ctx context.Context, fence store.Fence) error 
 // awaitOpen lets a moving primary move: it looks at nothing but the fence, since
 // the mover needs the new database for itself. A tool that died while it moved
 // the primary has left a deadline, past which any instance reopens the fence.
-func (s *Service[B, F]) awaitOpen(ctx context.Context) error {
+func (s *Service) awaitOpen(ctx context.Context) error {
 	fence, err := s.old.Fence(ctx)
 	if err != nil || !fence.Closing {
 		return err
@@ -265,10 +273,20 @@ func (s *Service[B, F]) awaitOpen(ctx context.Context) error {
 	return errClosing
 }
 
-func stamp[B any](rec store.Record[B], id string, rev, epoch int64, pending bool) store.Record[B] {
-	rec.ID, rec.Rev, rec.Epoch, rec.Pending = id, rev, epoch, pending
+// decide asks what becomes of a record. One that is in quarantine is either
+// decided on by a write, or not answered.
+func decide(change Change, cur store.Record, found bool) (next store.Record, commit bool, err error) {
+	next, commit, err = change(cur, found)
+	if !commit && err == nil && cur.Unfit != "" {
+		err = quarantined(cur)
+	}
+	return next, commit, err
+}
+
+func stamp(rec store.Record, id record.ID, rev, epoch int64, pending bool) store.Record {
+	rec.ID, rec.Rev, rec.Epoch, rec.Pending, rec.Unfit = id, rev, epoch, pending, ""
 	if rec.Deleted {
-		var none B
+		var none record.Body
 		rec.Body = none
 	}
 	return rec

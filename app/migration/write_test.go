@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -35,7 +36,7 @@ func TestWriteIsAcknowledgedWhileNewIsDownAndRelayedLater(t *testing.T) {
 	}
 	got, err := w.new.Get(t.Context(), w.ids[0])
 	must(t, err)
-	if e := got[w.ids[0]].Body.Entries; e != "0;0;1;2;3;4;" {
+	if e := got[w.ids[0]].Body; e != "0;0;1;2;3;4;" {
 		t.Errorf("new has %q", e)
 	}
 }
@@ -163,7 +164,7 @@ func TestWritesUnderNewDoNotWaitForOld(t *testing.T) {
 	page, _, err := w.old.Scan(t.Context(), "", 10)
 	must(t, err)
 	got := page.Records
-	if len(got) != 1 || got[0].Body.Entries != "0;w0;w1;w2;w3;w4;w5;w6;" {
+	if len(got) != 1 || got[0].Body != "0;w0;w1;w2;w3;w4;w5;w6;" {
 		t.Errorf("old has %+v", got)
 	}
 }
@@ -181,7 +182,7 @@ func TestClosingIsWaitedForAndReopened(t *testing.T) {
 	s.cfg.Patience = 30 * time.Millisecond
 	for name, try := range map[string]func() error{
 		"read":  func() error { _, _, err := s.Get(t.Context(), w.ids[0]); return err },
-		"list":  func() error { _, err := s.List(t.Context(), any_{}, "", 10); return err },
+		"list":  func() error { _, err := s.List(t.Context(), record.Filter{}, "", 10); return err },
 		"write": func() error { return w.appendTo(t.Context(), s, w.ids[0], "x") },
 	} {
 		if err := try(); !errors.Is(err, store.ErrUnavailable) {

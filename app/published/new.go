@@ -9,7 +9,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/app/store"
 	"migrate/app/task"
 )
 
@@ -32,7 +31,7 @@ func documentOf(r record) document {
 }
 
 func (d document) record() record {
-	return record{ID: d.ID, Pair: store.Pair{Rev: d.Rev},
+	return record{ID: d.ID, Rev: d.Rev,
 		Body: task.Task{Assignee: d.Assignee, Description: d.Description, Done: d.Done}}
 }
 

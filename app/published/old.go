@@ -9,11 +9,11 @@ import (
 
 	_ "modernc.org/sqlite" // the driver
 
-	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
-type record = store.Record[task.Task]
+type record = todo.Record
 
 // oldTasks is the data access object on SQLite.
 type oldTasks struct{ db *sql.DB }

@@ -21,6 +21,7 @@ import (
 	"migrate/app/migration"
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 	"migrate/app/web"
 )
 
@@ -114,18 +115,25 @@ func (t *Tasks) read(ctx context.Context, id string) (record, bool, error) {
 }
 
 // List merges what the databases list; where both have an id, the first is believed.
-func (t *Tasks) List(ctx context.Context, f task.Filter, after string, limit int) (store.Page[task.Task], error) {
+func (t *Tasks) List(ctx context.Context, f task.Filter, after *string, limit int) (todo.Page, error) {
 	var merged []record
+	from := "" // before every id that the original makes
+	if after != nil {
+		from = *after
+	}
 	for _, db := range t.reads() {
-		list, err := db.list(ctx, f, after, limit)
+		list, err := db.list(ctx, f, from, limit)
 		if err != nil {
-			return store.Page[task.Task]{}, err
+			return todo.Page{}, err
 		}
 		merged = append(merged, list...)
 	}
 	slices.SortStableFunc(merged, func(a, b record) int { return strings.Compare(a.ID, b.ID) })
 	merged = slices.CompactFunc(merged, func(a, b record) bool { return a.ID == b.ID })
-	return store.PageOf(merged[:min(limit, len(merged))], limit), nil
+	if len(merged) < limit {
+		return todo.Page{Records: merged, End: true}, nil
+	}
+	return todo.Page{Records: merged[:limit], Next: merged[limit-1].ID}, nil
 }
 
 // Backfill copies what the new database lacks, and returns how many those were.

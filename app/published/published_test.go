@@ -12,9 +12,9 @@ import (
 	"migrate/app"
 	"migrate/app/migration"
 	"migrate/app/published"
-	"migrate/app/store"
 	"migrate/app/store/embeddedmongo"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // databases returns an original's file with no tasks and an embedded server.
@@ -38,7 +38,7 @@ func databases(t *testing.T) app.Databases {
 			t.Error(err)
 		}
 	})
-	return app.Databases{SQLite: path, MongoURI: server.URI(), MongoDB: "todo"}
+	return app.Databases{Old: "sqlite:" + path, New: server.URI(), Name: "todo"}
 }
 
 func at(t *testing.T, db app.Databases, step migration.Step) *published.Tasks {
@@ -55,7 +55,7 @@ func at(t *testing.T, db app.Databases, step migration.Step) *published.Tasks {
 	return tasks
 }
 
-type record = store.Record[task.Task]
+type record = todo.Record
 
 func put(t *testing.T, tasks *published.Tasks, id string, body task.Task) {
 	t.Helper()
@@ -84,7 +84,7 @@ func found(t *testing.T, tasks *published.Tasks, id, assignee string) (alone, li
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, "", 10)
+	page, err := tasks.List(t.Context(), task.Filter{Assignee: &assignee, Done: new(false)}, nil, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

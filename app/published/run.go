@@ -18,12 +18,12 @@ func Open(ctx context.Context, db app.Databases, step migration.Step, log *slog.
 	t := &Tasks{step: step, log: log}
 	var err error
 	if step < migration.RemoveOld {
-		if t.old, err = openOld(ctx, db.SQLite); err != nil {
+		if t.old, err = openOld(ctx, db.OldPlace().Where); err != nil {
 			return nil, err
 		}
 	}
 	if step > migration.AddDAO {
-		if t.new, err = openNew(db.MongoURI, db.MongoDB); err != nil {
+		if t.new, err = openNew(db.New, db.Name); err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
 	}
@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg app.Config) error {
 	server, err := web.New(web.Config{
 		Host: cfg.Host, Port: cfg.Port, AdminSocket: cfg.AdminSocket, Step: cfg.Step,
 		Instance: uuid.NewString(), Build: cfg.Build, Log: cfg.Log,
-		SQLitePath: cfg.SQLite, MongoURI: cfg.MongoURI, MongoDB: cfg.MongoDB,
+		Old: cfg.OldPlace(), New: cfg.NewPlace(),
 	}, t)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Declaration says what a migration moves, and between which databases.
@@ -43,6 +42,11 @@ type Field struct {
 	// Stored says how the old database stores a Timestamp where it has no type
 	// for it: s, ms or us since 1970, or a layout of Go's package time.
 	Stored string `json:"stored,omitempty"`
+	// Loose reads the old database's column as a program does that does not look
+	// at types: NULL is the empty text and false, a text is one however it is
+	// stored, a Bool is false where the column equals 0 and true elsewhere. It is
+	// for a Text and for a Bool. Such a field is never NULL.
+	Loose bool `json:"loose,omitempty"`
 }
 
 // Forms returns the values of [Field.As] for a type, the first one being the
@@ -72,7 +76,7 @@ func (c *Collection) fill() {
 		if forms := Forms(f.Type); f.As == "" && forms != nil {
 			f.As = forms[0]
 		}
-		f.NotNull = f.NotNull || slices.Contains(c.ID, f.Name)
+		f.NotNull = f.NotNull || f.Loose || slices.Contains(c.ID, f.Name)
 	}
 }
 
@@ -102,27 +106,18 @@ func (c Collection) Body() []Field {
 	return slices.DeleteFunc(slices.Clone(c.Fields), func(f Field) bool { return slices.Contains(c.ID, f.Name) })
 }
 
-// ParseID returns the id with this text; see [ID.String].
-func (c Collection) ParseID(s string) (ID, error) {
-	var types []Type
-	for _, f := range c.Key() {
-		types = append(types, f.Type)
-	}
-	return parseID(types, s)
-}
-
 // Check returns an error that wraps [ErrUnfit] and names the field if the
 // record does not fit the collection.
 func (c Collection) Check(id ID, body Body) error {
 	key, fields := c.Key(), c.Body()
-	values := id.Values()
-	if len(values) != len(key) {
-		return fmt.Errorf("%w: collection %s: the id has %d columns, not %d", ErrUnfit, c.Name, len(values), len(key))
+	values, rest := id.Values(), body.Values()
+	if id.Collection() != c.Name || len(values) != len(key) {
+		return fmt.Errorf("%w: collection %s: %q of %q is no id here", ErrUnfit, c.Name, shorten(id.String()), id.Collection())
 	}
-	if len(body) != len(fields) {
-		return fmt.Errorf("%w: collection %s: the body has %d fields, not %d", ErrUnfit, c.Name, len(body), len(fields))
+	if len(rest) != len(fields) {
+		return fmt.Errorf("%w: collection %s: the body has %d fields, not %d", ErrUnfit, c.Name, len(rest), len(fields))
 	}
-	for n, v := range slices.Concat(values, body) {
+	for n, v := range slices.Concat(values, rest) {
 		f := slices.Concat(key, fields)[n]
 		switch {
 		case v.IsNull() && f.NotNull:
@@ -143,16 +138,9 @@ func (f Field) MarshalJSON() ([]byte, error) {
 	}{plain(f), f.Type.String()})
 }
 
-// Digest tells one declaration from another. The order of collections and the
-// URIs of the databases are no part of it.
+// Digest tells one declaration from another, see [Declaration.Canonical].
 func (d Declaration) Digest() string {
-	collections := slices.Clone(d.Collections)
-	slices.SortFunc(collections, func(a, b Collection) int { return strings.Compare(a.Name, b.Name) })
-	text, err := json.Marshal(collections)
-	if err != nil {
-		panic(fmt.Sprintf("record: write a declaration: %v", err)) // it holds nothing that JSON lacks
-	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256([]byte(d.Canonical()))
 	return hex.EncodeToString(sum[:16])
 }
 

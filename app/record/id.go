@@ -10,36 +10,45 @@ import (
 	"github.com/google/uuid"
 )
 
-// ID names a record of a collection: the values of its id columns, none of
-// them NULL. IDs compare by == and by [ID.Compare]. The zero ID is no id: where
-// a position is meant, it is the beginning.
-type ID struct {
-	// The values in an encoding whose bytewise order is the order of the
-	// values, column by column: text bytewise, int by number, uuid bytewise.
-	key string
-}
+// ID names a record: its collection, and the values of its id columns, none of
+// them NULL.
+//
+// It is an encoding whose bytewise order is the order of ids: by collection,
+// then column by column, a text bytewise, an int by its number, a uuid bytewise.
+// So IDs compare by == and <, and a position in one order of all records of all
+// collections is an ID, too. The zero ID is no id: where a position is meant, it
+// is the beginning.
+type ID string
 
-// An encoded text ends with terminator; a zero byte in it is followed by
-// escaped, which is greater, so that the order of texts is kept.
+// A text is encoded with a terminator; a zero byte in it is followed by escaped,
+// which is greater, so that the order of texts is kept. The position behind a
+// collection ends with beyond, which is between the two.
 const (
 	terminator = 0x01
+	beyond     = 0x02
 	escaped    = 0xff
+
+	escapedZero = "\x00\xff"
 )
 
 // NewID returns the id with these values, in the order of the id's columns. A
 // NULL, and a value of a type that can't be part of an id, is unfit.
-func NewID(values ...Value) (ID, error) {
+func NewID(collection string, values ...Value) (ID, error) {
 	if len(values) == 0 {
-		return ID{}, fmt.Errorf("%w: an id has at least one column", ErrUnfit)
+		return "", fmt.Errorf("%w: an id has at least one column", ErrUnfit)
 	}
-	var key []byte
+	size := len(collection) + 2
+	for _, v := range values {
+		size += 1 + 8 + len(v.text)
+	}
+	key := appendText(make([]byte, 0, size), collection, terminator)
 	for n, v := range values {
 		if !v.typ.Identifies() {
 			what := v.typ.String()
 			if v.IsNull() {
 				what = "NULL"
 			}
-			return ID{}, fmt.Errorf("%w: column %d of an id is %s", ErrUnfit, n+1, what)
+			return "", fmt.Errorf("%w: column %d of an id is %s", ErrUnfit, n+1, what)
 		}
 		key = append(key, byte(v.typ))
 		switch v.typ {
@@ -48,112 +57,152 @@ func NewID(values ...Value) (ID, error) {
 		case UUID:
 			key = append(key, v.text...)
 		case Text:
-			key = append(key, strings.ReplaceAll(v.text, "\x00", "\x00\xff")...)
-			key = append(key, 0, terminator)
+			key = appendText(key, v.text, terminator)
 		}
 	}
-	return ID{string(key)}, nil
+	return ID(key), nil
 }
 
-// TextID returns the id of a collection whose id is one text.
-func TextID(s string) (ID, error) {
-	v, err := OfText(s)
-	if err != nil {
-		return ID{}, err
-	}
-	return NewID(v)
+func appendText(key []byte, text string, end byte) []byte {
+	key = append(key, strings.ReplaceAll(text, "\x00", escapedZero)...)
+	return append(key, 0, end)
 }
+
+// Start returns the position before every id of a collection.
+func Start(collection string) ID { return ID(appendText(nil, collection, terminator)) }
+
+// End returns the position after every id of a collection.
+func End(collection string) ID { return ID(appendText(nil, collection, beyond)) }
 
 // IsZero reports whether there is no id.
-func (id ID) IsZero() bool { return id.key == "" }
+func (id ID) IsZero() bool { return id == "" }
 
-// Compare returns -1, 0 or 1 as id is less than, equal to or greater than
-// other. No id is less than any.
-func (id ID) Compare(other ID) int { return strings.Compare(id.key, other.key) }
+// Collection returns the name of the collection; empty for the zero ID.
+func (id ID) Collection() string {
+	name, _, _ := id.split()
+	return name
+}
 
-// Values returns the values of the id's columns; none for the zero ID.
+// Values returns the values of the id's columns; none for a position that names
+// no record.
 func (id ID) Values() []Value {
-	var values []Value
-	for key := []byte(id.key); len(key) > 0; {
-		t := Type(key[0])
-		key = key[1:]
-		v := Value{typ: t}
-		switch t {
-		case Int:
-			v.num = int64(binary.BigEndian.Uint64(key) ^ 1<<63)
-			key = key[8:]
-		case UUID:
-			v.text = string(key[:len(uuid.UUID{})])
-			key = key[len(uuid.UUID{}):]
-		case Text:
-			v.text, key = cutText(key)
-		}
-		values = append(values, v)
-	}
+	_, values, _ := id.split()
 	return values
 }
 
+// split reads the encoding. ok is false for what no function here has made.
+func (id ID) split() (collection string, values []Value, ok bool) {
+	collection, key, end, ok := cutText([]byte(id))
+	if !ok || end == beyond {
+		return collection, nil, ok
+	}
+	for len(key) > 0 {
+		v := Value{typ: Type(key[0])}
+		key = key[1:]
+		switch {
+		case v.typ == Int && len(key) >= 8:
+			v.num = int64(binary.BigEndian.Uint64(key) ^ 1<<63)
+			key = key[8:]
+		case v.typ == UUID && len(key) >= len(uuid.UUID{}):
+			v.text = string(key[:len(uuid.UUID{})])
+			key = key[len(uuid.UUID{}):]
+		case v.typ == Text:
+			if v.text, key, end, ok = cutText(key); !ok || end != terminator {
+				return "", nil, false
+			}
+		default:
+			return "", nil, false
+		}
+		values = append(values, v)
+	}
+	return collection, values, true
+}
+
 // cutText takes the text from the beginning of an encoded key.
-func cutText(key []byte) (text string, rest []byte) {
+func cutText(key []byte) (text string, rest []byte, end byte, ok bool) {
 	var b []byte
 	for {
 		zero := bytes.IndexByte(key, 0)
-		b = append(b, key[:zero]...)
-		end := key[zero+1] == terminator
-		key = key[zero+2:]
-		if end {
-			return string(b), key
+		if zero < 0 || zero+1 == len(key) {
+			return "", nil, 0, false
 		}
-		b = append(b, 0)
+		b, end = append(b, key[:zero]...), key[zero+1]
+		key = key[zero+2:]
+		switch end {
+		case terminator, beyond:
+			return string(b), key, end, true
+		case escaped:
+			b = append(b, 0)
+		default:
+			return "", nil, 0, false
+		}
 	}
 }
 
 // String returns the id's text: the text of its one value, or a JSON array of
-// the texts of several. It is empty for the zero ID, and for an empty text.
+// the texts of several. It is empty for the zero ID, and for an empty text. It
+// leaves the collection out: see [ID.Collection].
 func (id ID) String() string {
-	values := id.Values()
-	if len(values) == 1 {
+	_, values, ok := id.split()
+	switch {
+	case !ok:
+		return string(id)
+	case len(values) == 0:
+		return ""
+	case len(values) == 1:
 		return values[0].String()
 	}
-	texts := make([]string, len(values))
-	for n, v := range values {
-		texts[n] = v.String()
-	}
-	if len(texts) == 0 {
-		return ""
-	}
 	b := []byte{'['}
-	for n, text := range texts {
+	for n, v := range values {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, text)
+		b = appendString(b, v.String())
 	}
 	return string(append(b, ']'))
 }
 
-// parseID is the inverse of [ID.String] for columns of these types.
-func parseID(types []Type, s string) (ID, error) {
+// MarshalText writes the id's text, for people; [Collection.ParseID] reads it.
+func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// MakeID returns the id of a record of the collection, if the values are those of
+// its id columns.
+func (c Collection) MakeID(values ...Value) (ID, error) {
+	key := c.Key()
+	if len(values) != len(key) {
+		return "", fmt.Errorf("%w: an id of %s has %d columns, not %d", ErrUnfit, c.Name, len(key), len(values))
+	}
+	for n, v := range values {
+		if !v.IsNull() && v.typ != key[n].Type {
+			return "", fmt.Errorf("%w: the id of %s: %s is %s, not %s", ErrUnfit, c.Name, key[n].Name, v.typ, key[n].Type)
+		}
+	}
+	return NewID(c.Name, values...)
+}
+
+// ParseID returns the id with this text; see [ID.String].
+func (c Collection) ParseID(s string) (ID, error) {
+	key := c.Key()
 	texts := []string{s}
-	if len(types) > 1 {
+	if len(key) > 1 {
 		texts = nil
-		if err := json.Unmarshal([]byte(s), &texts); err != nil || len(texts) != len(types) {
-			return ID{}, fmt.Errorf("%w: the id %q is not a JSON array of %d texts", ErrUnfit, shorten(s), len(types))
+		if err := json.Unmarshal([]byte(s), &texts); err != nil || len(texts) != len(key) {
+			return "", fmt.Errorf("%w: the id %q is not a JSON array of %d texts", ErrUnfit, shorten(s), len(key))
 		}
 	}
-	values := make([]Value, len(types))
-	for n, t := range types {
+	values := make([]Value, len(key))
+	for n, f := range key {
 		var err error
-		if values[n], err = Parse(t, texts[n]); err != nil {
-			return ID{}, fmt.Errorf("the id %q: %w", shorten(s), err)
+		if values[n], err = Parse(f.Type, texts[n]); err != nil {
+			return "", fmt.Errorf("the id %q: %w", shorten(s), err)
 		}
 	}
-	return NewID(values...)
+	return NewID(c.Name, values...)
 }
 
 // AppendCanonical appends the id's canonical encoding: its length, then the
 // bytes by whose order ids are ordered.
 func (id ID) AppendCanonical(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(id.key)))
-	return append(b, id.key...)
+	b = binary.AppendUvarint(b, uint64(len(id)))
+	return append(b, id...)
 }

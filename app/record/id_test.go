@@ -45,7 +45,11 @@ func TestIDsAreOrderedByTheirValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		types := rapid.SliceOfN(rapid.SampledFrom(idTypes), 1, 3).Draw(t, "types")
 		var a, b []record.Value
-		want := 0
+		ca, cb := drawText(t).String(), drawText(t).String()
+		if rapid.Bool().Draw(t, "one collection") {
+			cb = ca
+		}
+		want := strings.Compare(ca, cb)
 		for _, of := range types {
 			x, y := drawPart(t, of), drawPart(t, of)
 			if rapid.Bool().Draw(t, "same") {
@@ -56,15 +60,15 @@ func TestIDsAreOrderedByTheirValues(t *testing.T) {
 				want = order(x, y)
 			}
 		}
-		x, err := record.NewID(a...)
+		x, err := record.NewID(ca, a...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		y, err := record.NewID(b...)
+		y, err := record.NewID(cb, b...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := x.Compare(y); got != want || (x == y) != (want == 0) {
+		if got := cmp.Compare(x, y); got != want || (x == y) != (want == 0) {
 			t.Errorf("%s and %s: %d, want %d", x, y, got, want)
 		}
 		for n, v := range x.Values() {
@@ -78,7 +82,7 @@ func TestIDsAreOrderedByTheirValues(t *testing.T) {
 func TestIDsComeBackFromTheirText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		types := rapid.SliceOfN(rapid.SampledFrom(idTypes), 1, 3).Draw(t, "types")
-		var c record.Collection
+		c := record.Collection{Name: "things"}
 		var values []record.Value
 		for n, of := range types {
 			name := string(rune('a' + n))
@@ -86,7 +90,7 @@ func TestIDsComeBackFromTheirText(t *testing.T) {
 			c.Fields = append(c.Fields, record.Field{Name: name, Type: of})
 			values = append(values, drawPart(t, of))
 		}
-		id, err := record.NewID(values...)
+		id, err := c.MakeID(values...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,16 +103,20 @@ func TestIDsComeBackFromTheirText(t *testing.T) {
 // The zero ID is the beginning: less than every id, also than those whose value
 // is a zero value.
 func TestNoIDIsTheBeginning(t *testing.T) {
-	empty, err := record.TextID("")
+	text, err := record.OfText("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	least, err := record.NewID(record.OfInt(-1 << 63))
+	empty, err := record.NewID("c", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	least, err := record.NewID("c", record.OfInt(-1<<63))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []record.ID{empty, least} {
-		if none := (record.ID{}); id.IsZero() || !none.IsZero() || none.Compare(id) >= 0 || none == id {
+		if none := record.ID(""); id.IsZero() || !none.IsZero() || none >= id || record.Start("c") >= id || id >= record.End("c") {
 			t.Errorf("%q is not after the beginning", id)
 		}
 	}
@@ -118,12 +126,9 @@ func TestWhatIsNoID(t *testing.T) {
 	float := record.OfFloat(1)
 	text, _ := record.OfText("a")
 	for _, values := range [][]record.Value{nil, {{}}, {text, {}}, {float}, {record.OfBool(true)}} {
-		if id, err := record.NewID(values...); !errors.Is(err, record.ErrUnfit) {
+		if id, err := record.NewID("c", values...); !errors.Is(err, record.ErrUnfit) {
 			t.Errorf("%v became %q, %v", values, id, err)
 		}
-	}
-	if _, err := record.TextID("\xff"); !errors.Is(err, record.ErrUnfit) {
-		t.Errorf("invalid UTF-8: %v", err)
 	}
 	two := record.Collection{ID: []string{"a", "b"}, Fields: []record.Field{{Name: "a", Type: record.Text}, {Name: "b", Type: record.Int}}}
 	for _, s := range []string{"", "a", `["a"]`, `["a","1","2"]`, `["a",1]`, `["a","x"]`, `{"a":"1"}`} {
@@ -131,4 +136,41 @@ func TestWhatIsNoID(t *testing.T) {
 			t.Errorf("%s became %q, %v", s, id, err)
 		}
 	}
+}
+
+// Positions of a collection are around its ids, and outside those of every other.
+func TestPositionsOfACollection(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawText(t).String(), drawText(t).String()
+		id, err := record.NewID(b, drawPart(t, rapid.SampledFrom(idTypes).Draw(t, "type")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch inside := record.Start(a) < id && id < record.End(a); {
+		case inside != (a == b):
+			t.Errorf("%q of %q is inside %q: %v", id, b, a, inside)
+		case id.Collection() != b, record.Start(b).Collection() != b, record.End(b).Collection() != b:
+			t.Errorf("%q is of %q", id, id.Collection())
+		}
+		if len(record.Start(a).Values())+len(record.End(a).Values()) != 0 || record.End(a).String() != "" {
+			t.Error("a position names a record")
+		}
+	})
+}
+
+// What no function here has made names nothing, and is shown as it is.
+func TestBrokenEncodings(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 2, 9, 'a', 0xff}), 0, 12).Draw(t, "bytes")
+		id := record.ID(text)
+		if values := id.Values(); len(values) > 0 {
+			if again, err := record.NewID(id.Collection(), values...); err != nil || again != id {
+				t.Errorf("%q is read as %v of %q", text, values, id.Collection())
+			}
+		}
+		body := record.Body(text)
+		if values := body.Values(); len(values) > 0 && record.NewBody(values...) != body {
+			t.Errorf("%q is read as %v", text, values)
+		}
+	})
 }

@@ -117,6 +117,9 @@ func (v *validation) field(f Field, key bool, at []string) {
 	}
 	v.words(f, at)
 	v.stored(f, at)
+	if f.Loose && (key || f.Type != Text && f.Type != Bool) {
+		v.add("only a text and a bool that are no part of the id are read loosely", append(at, "loose")...)
+	}
 }
 
 func (v *validation) words(f Field, at []string) {

@@ -12,8 +12,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrUnfit is wrapped by every error about a value that its type can't hold.
-var ErrUnfit = errors.New("value does not fit its type")
+// ErrUnfit is wrapped by every error about a value that its type, or a database,
+// can't hold as it is.
+var ErrUnfit = errors.New("can't be held exactly")
 
 // Value is one value of a field, or NULL. The zero Value is NULL. A Value is
 // never changed. Compare values with [Value.Equal].
@@ -55,6 +56,10 @@ func OfFloat(f float64) Value {
 	}
 	return Value{typ: Float, num: int64(math.Float64bits(f))}
 }
+
+// UncheckedText returns a text that may not be valid UTF-8, as a database has
+// it: the record that holds it is unfit for one that wants UTF-8.
+func UncheckedText(s string) Value { return Value{typ: Text, text: s} }
 
 // OfDecimal returns the decimal number that the text spells, such as "-12.50".
 // Its scale is kept. A spelling that formatting would not give back, such as
@@ -245,7 +250,7 @@ func (v Value) AppendCanonical(b []byte) []byte {
 }
 
 func unfit(t Type, format string, args ...any) error {
-	return fmt.Errorf("%w %s: %s", ErrUnfit, t, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w as %s: %s", ErrUnfit, t, fmt.Sprintf(format, args...))
 }
 
 // shorten keeps a message readable whatever the value is.

@@ -155,6 +155,7 @@ func (r *reader) field(f *Field, node ast.Node, at []string) {
 		"true":   func(n ast.Node, at []string) { f.True = r.text(n, at) },
 		"false":  func(n ast.Node, at []string) { f.False = r.text(n, at) },
 		"stored": func(n ast.Node, at []string) { f.Stored = r.text(n, at) },
+		"loose":  func(n ast.Node, at []string) { f.Loose = r.boolean(n, at) },
 	})
 }
 

@@ -94,7 +94,7 @@ func TestReadYAMLRefuses(t *testing.T) {
 		{"reserved name", "name: text", "_migrate: text", `collections.customers.fields._migrate: _migrate is a name of the new database's own, or of the protocol`},
 		{"name with a dot", "name: text", "na.me: text", `collections.customers.fields.na.me: MongoDB has no names that begin with $ or contain a dot; name the column apart: {column: "na.me", …}`},
 		{"empty text", "old: sqlite:./shop.sqlite", `old: ""`, `migrate.yaml:2:6: old: is empty; leave the key out for the default`},
-		{"alias", "name: text", "name: &a text", `collections.customers.fields.name: want a mapping, each key one of the keys as, column, false, null, stored, true, type, not an anchor or alias`},
+		{"alias", "name: text", "name: &a text", `collections.customers.fields.name: want a mapping, each key one of the keys as, column, false, loose, null, stored, true, type, not an anchor or alias`},
 		{"tag", "id: key", "id: !!str key", `collections.customers.id: want a list, not a tag, which this file can't have`},
 		{"nothing where a mapping is wanted", "    fields:\n      key: uuid\n      name: text\n", "    fields:\n", `collections.customers.fields: want a mapping, each key the name of a field, not nothing`},
 		{"not YAML", "id: key", "id: [key", `migrate.yaml:17:5: `},

@@ -7,14 +7,16 @@
 // being moved to; it holds the fence's mirror, the registrations of instances
 // that no longer read the fence, and the progress of the migration.
 //
-// B is the body of a record and F a filter over bodies; nothing here knows
-// what is in them. The suite that every implementation passes is storetest.
+// A store holds the records of every collection of one declaration, in one order
+// of ids: by collection, then by id. The suite that every implementation passes
+// is storetest.
 package store
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"migrate/app/record"
 	"time"
 )
 
@@ -32,7 +34,14 @@ var (
 	// never fall through to the other database.
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrUnfit: the database can't hold this record, now or ever. Nothing changed.
-	ErrUnfit = errors.New("record can't be held")
+	ErrUnfit = record.ErrUnfit
+	// ErrRule: a rule of the database about more than this record, such as a unique
+	// column, refuses it as things are; another time it may not. Nothing changed.
+	ErrRule = errors.New("a rule of the database refuses the record")
+	// ErrQuarantined: the old database holds the record, and the new one can't: see
+	// [Record.Unfit]. Nothing changed. Only a whole replacement or a deletion
+	// decides on it.
+	ErrQuarantined = errors.New("the record is in quarantine")
 	// ErrStranger: the database belongs to another migration, or to none where
 	// one is expected.
 	ErrStranger = errors.New("not a database of this migration")
@@ -55,23 +64,36 @@ func (p Pair) String() string { return fmt.Sprintf("(%d,%d)", p.Rev, p.Epoch) }
 
 // Record is one copy of a record. A deleted one is a tombstone: it keeps its
 // place in the order, and its body is the zero value.
-type Record[B any] struct {
-	ID string
+type Record struct {
+	ID record.ID
 	Pair
 	Deleted bool
 	Pending bool   // the other database still lacks this commit; never copied
 	Request string // hash of the body that created it, empty when unknown; tombstones keep it
-	Body    B
+	Unfit   string // of old alone: why new can't hold this copy, which is never sent there; its Body may be missing
+	Body    record.Body
 }
+
+// Refusal names the record that a store refuses, in calls that take several. It
+// wraps [ErrRule] or [ErrUnfit].
+type Refusal struct {
+	ID  record.ID
+	Err error // names the rule
+}
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap returns what was refused.
+func (r *Refusal) Unwrap() error { return r.Err }
 
 // Mark names one copy of one record, for [Old.ClearPending] and its twin.
 type Mark struct {
-	ID string
+	ID record.ID
 	Pair
 }
 
 // Mark returns the record's name and pair.
-func (r Record[B]) Mark() Mark { return Mark{r.ID, r.Pair} }
+func (r Record) Mark() Mark { return Mark{r.ID, r.Pair} }
 
 // Primary says which database decides.
 type Primary string
@@ -119,11 +141,12 @@ type Registration struct {
 // the new database.
 type Progress struct {
 	Epoch    int64
-	After    string // backfill: the last id that was copied
-	Copied   int64  // backfill: records scanned so far
-	Complete bool   // backfill: every page of old was read under this epoch of "new"
+	After    record.ID // backfill: the last id that was copied
+	Copied   int64     // backfill: records scanned so far
+	Complete bool      // backfill: every page of old was read under this epoch of "new"
 	Verify   *VerifyResult
-	Compared Compared // summed over the instances that reported
+	// Compared is summed over the instances that reported, by collection.
+	Compared map[string]Compared
 }
 
 // VerifyResult is the outcome of the last verify under an epoch.
@@ -136,9 +159,26 @@ type VerifyResult struct {
 	Stale      int64     `json:"stale"`
 	Late       int64     `json:"late"`
 	Different  int64     `json:"different"`
-	Quarantine int64     `json:"quarantine"` // rows on which nobody has decided
-	Converted  int64     `json:"converted"`  // rows read other than they are stored (done as text, NULL)
+	Refused    int64     `json:"refused"`             // of those behind: the old database can't hold them as things are
+	Strangers  int64     `json:"strangers"`           // rows and documents in new that nobody put there by the protocol
+	Quarantine int64     `json:"quarantine"`          // rows on which nobody has decided
+	Converted  int64     `json:"converted"`           // rows read other than they are stored (done as text, NULL)
+	Unguarded  string    `json:"unguarded,omitempty"` // why programs that know nothing of us are not held inside the protocol
 	Clean      bool      `json:"clean"`
+	// Collections are the same counts, by collection.
+	Collections map[string]VerifyCounts `json:"collections,omitempty"`
+}
+
+// VerifyCounts are the counts of one collection in a [VerifyResult].
+type VerifyCounts struct {
+	Equal     int64 `json:"equal"`
+	Behind    int64 `json:"behind"`
+	Missing   int64 `json:"missing"`
+	Stale     int64 `json:"stale"`
+	Late      int64 `json:"late"`
+	Different int64 `json:"different"`
+	Refused   int64 `json:"refused"`
+	Strangers int64 `json:"strangers"`
 }
 
 // Compared counts the reads of step 4 that looked at both databases, and how
@@ -153,38 +193,31 @@ type Compared struct {
 	NewP99    int64 `json:"new_p99_us"`
 }
 
-// Quarantined is a legacy row that has no place in the protocol.
-type Quarantined struct {
-	N      int64  `json:"n"` // its number in the quarantine
-	Reason string `json:"reason"`
-	ID     string `json:"id"`  // as text, for people
-	Row    string `json:"row"` // the whole row as SQL literals, for people
-}
-
 // New is the database that is being moved to.
-type New[B, F any] interface {
+type New interface {
 	// Get returns the records that exist, tombstones too, by id.
-	Get(ctx context.Context, ids ...string) (map[string]Record[B], error)
+	// What somebody put there past the protocol has the zero Pair.
+	Get(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error)
 	// CompareAndSwap commits rec, as it is, if the stored pair is expect (the
 	// zero Pair: no record, not even a tombstone); else ErrConflict.
-	CompareAndSwap(ctx context.Context, rec Record[B], expect Pair) error
+	CompareAndSwap(ctx context.Context, rec Record, expect Pair) error
 	// PutIfNewer applies each record that is newer than the stored one, with
 	// pending unset. Idempotent and commutative. An ErrUnfit concerns one
 	// record and says which; the others may or may not have been applied.
-	PutIfNewer(ctx context.Context, recs ...Record[B]) error
+	PutIfNewer(ctx context.Context, recs ...Record) error
 	// List returns up to limit records, at least 1, that match and whose id is
 	// greater than after, in bytewise order of ids, tombstones left out.
-	List(ctx context.Context, filter F, after string, limit int) (Page[B], error)
+	List(ctx context.Context, filter record.Filter, after record.ID, limit int) (Page, error)
 	// Pending returns up to limit records with Pending set and an id greater
 	// than after, in order of ids.
-	Pending(ctx context.Context, after string, limit int) (Page[B], error)
+	Pending(ctx context.Context, after record.ID, limit int) (Page, error)
 	// CountPending returns how many records have Pending set.
 	CountPending(ctx context.Context) (int64, error)
 	// ClearPending unsets Pending on each copy that is still the stored one.
 	ClearPending(ctx context.Context, marks ...Mark) error
 	// Scan returns up to limit records, tombstones too, with an id greater than
 	// after, in order of ids.
-	Scan(ctx context.Context, after string, limit int) (Page[B], error)
+	Scan(ctx context.Context, after record.ID, limit int) (Page, error)
 	// Count returns how many records there are, tombstones included; it may be
 	// an estimate, for progress bars only.
 	Count(ctx context.Context) (int64, error)
@@ -231,26 +264,26 @@ type NewMeta interface {
 	Registrations(ctx context.Context) ([]Registration, error)
 
 	Progress(ctx context.Context, epoch int64) (Progress, error)
-	SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error
+	SaveCheckpoint(ctx context.Context, epoch int64, after record.ID, copied int64) error
 	MarkComplete(ctx context.Context, epoch int64) error
 	SaveVerify(ctx context.Context, epoch int64, result VerifyResult) error
 	// SaveCompared replaces what the instance reported before for this epoch.
-	SaveCompared(ctx context.Context, epoch int64, instance string, c Compared) error
+	SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]Compared) error
 }
 
 // Old is the database that is being left. Every call runs in one transaction
 // that reads the fence too; reads return it. CompareAndSwap and PutIfNewer
 // take the epoch that they were planned under and fail with ErrFenceMoved,
 // changing nothing, when the fence has another.
-type Old[B, F any] interface {
-	Get(ctx context.Context, ids ...string) (map[string]Record[B], Fence, error)
-	CompareAndSwap(ctx context.Context, epoch int64, rec Record[B], expect Pair) error
-	PutIfNewer(ctx context.Context, epoch int64, recs ...Record[B]) error
-	List(ctx context.Context, filter F, after string, limit int) (Page[B], Fence, error)
-	Pending(ctx context.Context, after string, limit int) (Page[B], Fence, error)
+type Old interface {
+	Get(ctx context.Context, ids ...record.ID) (map[record.ID]Record, Fence, error)
+	CompareAndSwap(ctx context.Context, epoch int64, rec Record, expect Pair) error
+	PutIfNewer(ctx context.Context, epoch int64, recs ...Record) error
+	List(ctx context.Context, filter record.Filter, after record.ID, limit int) (Page, Fence, error)
+	Pending(ctx context.Context, after record.ID, limit int) (Page, Fence, error)
 	CountPending(ctx context.Context) (int64, error)
 	ClearPending(ctx context.Context, marks ...Mark) error
-	Scan(ctx context.Context, after string, limit int) (Page[B], Fence, error)
+	Scan(ctx context.Context, after record.ID, limit int) (Page, Fence, error)
 	Count(ctx context.Context) (int64, error)
 
 	Fence(ctx context.Context) (Fence, error)
@@ -259,21 +292,16 @@ type Old[B, F any] interface {
 	MoveFence(ctx context.Context, from, to Fence) error
 	// Writable returns nil if a write could begin now, else why not. It changes nothing.
 	Writable(ctx context.Context) error
-	// Guarded returns nil if writers that know nothing of the protocol are held
-	// inside it (the triggers are in place), else an error that says what is missing.
-	Guarded(ctx context.Context) error
-	// Sweep turns records whose row a foreign writer removed unseen into
-	// tombstones and returns how many; only while old is primary and open, else 0.
-	Sweep(ctx context.Context) (int64, error)
-	// Isolate moves a record that the new database can't hold to quarantine,
-	// leaving a tombstone, if mark is still the stored copy and the fence is at epoch.
+	// PutTogether is PutIfNewer of records that a rule of the database has refused
+	// one by one: in one transaction their rows are taken out, then put in, in the
+	// order in which they are given, so that neither their order nor a swap of
+	// values among them matters. ErrRule if a rule refuses what comes of it; then
+	// nothing has changed. A [Refusal] says which record could not be put in.
+	PutTogether(ctx context.Context, epoch int64, recs ...Record) error
+	// Isolate marks a record that the new database can't hold as unfit, for this
+	// reason, if mark is still the stored copy and the fence is at epoch; else
+	// ErrConflict. The row stays as it is. Its pair stays, too: nothing was written.
+	// It is no longer pending. A later write lifts the mark.
 	Isolate(ctx context.Context, epoch int64, mark Mark, reason string) error
-	Quarantine(ctx context.Context) ([]Quarantined, error)
-	// Drop decides on quarantined rows with this id by removing them for good
-	// and returns how many.
-	Drop(ctx context.Context, id string) (int64, error)
-	// Converted returns up to limit ids of rows that are read other than they
-	// are stored, with the reason, and how many there are.
-	Converted(ctx context.Context, limit int) ([]Quarantined, int64, error)
 	Close() error
 }

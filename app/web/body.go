@@ -162,6 +162,9 @@ func newPatch(w http.ResponseWriter, r *http.Request) (patch, error) {
 	return p, cmp.Or(err1, err2, err3)
 }
 
+// whole reports whether the patch sets every field.
+func (p patch) whole() bool { return p.assignee != nil && p.description != nil && p.done != nil }
+
 func (p patch) apply(t task.Task) task.Task {
 	if p.assignee != nil {
 		t.Assignee = *p.assignee

@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"migrate/app/migration"
-	"migrate/app/redact"
 	"migrate/app/store"
 )
 
@@ -17,6 +16,8 @@ type configView struct {
 	SQLitePath string        `json:"sqlite_file_path"`
 	MongoURI   string        `json:"mongodb_connection_uri"`
 	MongoDB    string        `json:"mongodb_database_name"`
+	Old        store.Place   `json:"old"`
+	New        store.Place   `json:"new"`
 	Primary    store.Primary `json:"primary"`
 	Epoch      int64         `json:"epoch"`
 	Instance   string        `json:"instance"`
@@ -29,9 +30,11 @@ func (s *Server) getConfig(w http.ResponseWriter, r *http.Request) {
 		Repository: repository(s.cfg.Step),
 		Step:       int(s.cfg.Step),
 		Port:       s.Port(),
-		SQLitePath: s.cfg.SQLitePath,
-		MongoURI:   redact.URI(s.cfg.MongoURI),
-		MongoDB:    s.cfg.MongoDB,
+		SQLitePath: s.cfg.Old.Where,
+		MongoURI:   s.cfg.New.Where,
+		MongoDB:    s.cfg.New.Name,
+		Old:        s.cfg.Old,
+		New:        s.cfg.New,
 		Primary:    primary,
 		Epoch:      epoch,
 		Instance:   s.cfg.Instance,

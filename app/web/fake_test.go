@@ -15,6 +15,7 @@ import (
 	"migrate/app/migration"
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // mapTasks is the smallest thing that keeps the promises of [Tasks].
@@ -33,7 +34,7 @@ func newMapTasks() *mapTasks {
 	return &mapTasks{
 		recs:  map[string]record{},
 		ready: true,
-		state: migration.Status{Step: 4, Primary: store.PrimaryOld, Epoch: 1, Pending: 3},
+		state: migration.Status{Step: 4, Primary: store.PrimaryOld, Epoch: 1, Pending: 3, Compared: map[string]store.Compared{"tasks": {}}},
 	}
 }
 
@@ -52,7 +53,7 @@ func (m *mapTasks) Apply(ctx context.Context, id string, fresh bool, change Chan
 	if err != nil || !commit {
 		return cur, err
 	}
-	next.ID, next.Pair = id, store.Pair{Rev: cur.Rev + 1, Epoch: 1}
+	next.ID, next.Rev = id, cur.Rev+1
 	m.recs[id] = next
 	m.commits++
 	return next, nil
@@ -69,17 +70,20 @@ func (m *mapTasks) Get(ctx context.Context, id string) (record, bool, error) {
 	return r, ok, m.err
 }
 
-func (m *mapTasks) List(ctx context.Context, f task.Filter, after string, limit int) (store.Page[task.Task], error) {
+func (m *mapTasks) List(ctx context.Context, f task.Filter, after *string, limit int) (todo.Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []record
 	for _, r := range m.recs {
-		if !r.Deleted && r.ID > after && f.Match(r.Body) {
+		if !r.Deleted && (after == nil || r.ID > *after) && f.Match(r.Body) {
 			out = append(out, r)
 		}
 	}
 	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.ID, b.ID) })
-	return store.PageOf(out[:min(limit, len(out))], limit), m.err
+	if len(out) < limit {
+		return todo.Page{Records: out, End: true}, m.err
+	}
+	return todo.Page{Records: out[:limit], Next: out[limit-1].ID}, m.err
 }
 
 func (m *mapTasks) Known(context.Context) (store.Primary, int64) {
@@ -110,7 +114,7 @@ func (m *mapTasks) Advance(context.Context) error { return m.err }
 func (m *mapTasks) Flush(context.Context) error   { return m.err }
 
 func (m *mapTasks) put(id string, t task.Task, rev int64) {
-	m.recs[id] = record{ID: id, Pair: store.Pair{Rev: rev, Epoch: 1}, Body: t}
+	m.recs[id] = record{ID: id, Rev: rev, Body: t}
 }
 
 func newServer(t *testing.T, tasks *mapTasks, cfg Config) *Server {

@@ -8,8 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // Sizes of pages of a list.
@@ -73,7 +72,7 @@ func (s *Server) listAll(w http.ResponseWriter, r *http.Request, q listQuery) {
 		if err = out.add(page.Records); err != nil || page.End {
 			break
 		}
-		q.after = page.Next
+		q.after = &page.Next
 		keepOpen(w)
 		if page, err = s.readPage(r, q, chunk); err != nil {
 			break
@@ -103,12 +102,12 @@ func (s *Server) readTasks(r *http.Request, q listQuery) (tasks []record, more b
 		case page.End:
 			return tasks, false, nil
 		}
-		q.after = page.Next
+		q.after = &page.Next
 	}
 }
 
 // readPage reads a page of up to limit tasks after q.after.
-func (s *Server) readPage(r *http.Request, q listQuery, limit int) (store.Page[task.Task], error) {
+func (s *Server) readPage(r *http.Request, q listQuery, limit int) (todo.Page, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	return s.tasks.List(ctx, q.filter, q.after, limit)

@@ -14,6 +14,7 @@ import (
 
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // pagedTasks is many tasks that no memory holds: a page is made when it is
@@ -26,10 +27,10 @@ type pagedTasks struct {
 	asked int
 }
 
-func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after string, limit int) (page store.Page[task.Task], err error) {
+func (p *pagedTasks) List(ctx context.Context, _ task.Filter, after *string, limit int) (page todo.Page, err error) {
 	var n int
-	if after != "" {
-		if _, err := fmt.Sscanf(after, "%d", &n); err != nil {
+	if after != nil {
+		if _, err := fmt.Sscanf(*after, "%d", &n); err != nil {
 			return page, err
 		}
 	}

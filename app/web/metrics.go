@@ -101,7 +101,7 @@ func newStatusCollector(m *metrics) *statusCollector {
 		primary:  desc("migrate_primary", "1 for the database that decides.", "store"),
 		pending:  desc("migrate_pending_records", "Records of the primary that the other database still lacks.", "store"),
 		age:      desc("migrate_pending_age_seconds", "How long some record has been pending without a break, as the instance saw it.", "store"),
-		compared: desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "result"),
+		compared: desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "collection", "result"),
 		backfill: desc("migrate_backfill_records_total", "Records scanned by the backfill under the present epoch."),
 	}
 }
@@ -133,11 +133,13 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.pending, float64(s.Pending), string(s.Primary))
 		gauge(c.age, float64(s.PendingAge)/1000, string(s.Primary))
 	}
-	counter(c.compared, s.Compared.Equal, "equal")
-	counter(c.compared, s.Compared.Behind, "behind")
-	counter(c.compared, s.Compared.Late, "late")
-	counter(c.compared, s.Compared.Different, "different")
-	counter(c.compared, s.Compared.Errors, "error")
+	for collection, found := range s.Compared {
+		counter(c.compared, found.Equal, collection, "equal")
+		counter(c.compared, found.Behind, collection, "behind")
+		counter(c.compared, found.Late, collection, "late")
+		counter(c.compared, found.Different, collection, "different")
+		counter(c.compared, found.Errors, collection, "error")
+	}
 	if s.Progress != nil {
 		counter(c.backfill, s.Progress.Copied)
 	}

@@ -128,7 +128,8 @@ func TestProbes(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	s := newServer(t, newMapTasks(), Config{
-		Port: 8003, SQLitePath: "/d/tasks.db", MongoURI: "mongodb://ann:s3cret@db1:27017,db2:27017/?replicaSet=r", MongoDB: "todo",
+		Port: 8003, Old: store.Place{Scheme: "sqlite", Where: "/d/tasks.db"},
+		New: store.Place{Scheme: "mongodb", Where: "mongodb://ann:xxxxx@db1:27017,db2:27017/?replicaSet=r", Name: "todo"},
 	})
 	res, body := ask(t, s.Public(), "GET", "/config", "")
 	var got map[string]any
@@ -138,6 +139,8 @@ func TestConfig(t *testing.T) {
 	want := map[string]any{
 		"repository": "migrate_from_sqlite_to_mongodb", "migration_step": 4.0, "port": 8003.0, "sqlite_file_path": "/d/tasks.db",
 		"mongodb_connection_uri": "mongodb://ann:xxxxx@db1:27017,db2:27017/?replicaSet=r", "mongodb_database_name": "todo",
+		"old":     map[string]any{"scheme": "sqlite", "where": "/d/tasks.db"},
+		"new":     map[string]any{"scheme": "mongodb", "where": "mongodb://ann:xxxxx@db1:27017,db2:27017/?replicaSet=r", "name": "todo"},
 		"primary": "old", "epoch": 1.0, "instance": "i-1", "version": "v1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || res.StatusCode != 200 {
@@ -171,7 +174,7 @@ func TestMetrics(t *testing.T) {
 		`migrate_http_in_flight 0`,
 		`migrate_step 4`, `migrate_fence_epoch 1`, `migrate_primary{store="old"} 1`, `migrate_primary{store="new"} 0`,
 		`migrate_pending_records{store="old"} 3`, `migrate_pending_age_seconds{store="old"} 1.25`,
-		`migrate_compared_reads_total{result="different"} 0`,
+		`migrate_compared_reads_total{collection="tasks",result="different"} 0`,
 		`migrate_store_operations_total 0`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

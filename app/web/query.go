@@ -21,8 +21,8 @@ func parsePairs(raw string) (url.Values, error) {
 // listQuery is what GET /tasks asks for.
 type listQuery struct {
 	filter task.Filter
-	after  string // list what comes after this id
-	limit  int    // tasks on a page; 0: everything at once
+	after  *string // list what comes after this id; nil: from the beginning
+	limit  int     // tasks on a page; 0: everything at once
 
 	pairs url.Values // as they were sent
 }
@@ -47,7 +47,9 @@ func readListQuery(r *http.Request) (q listQuery, err error) {
 	if q.pairs.Has("assignee") {
 		q.filter.Assignee = new(q.pairs.Get("assignee"))
 	}
-	q.after = q.pairs.Get("after")
+	if q.pairs.Has("after") {
+		q.after = new(q.pairs.Get("after"))
+	}
 	if q.filter.Done, err = readDone(q.pairs); err != nil {
 		return q, err
 	}

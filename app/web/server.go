@@ -20,12 +20,13 @@ import (
 	"migrate/app/migration"
 	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 // Change decides what becomes of a record: next is what to commit (only its
 // Body, Deleted and Request matter), commit false writes nothing, and err is
 // the answer of [Tasks.Apply]. It may be called several times.
-type Change = migration.Change[task.Task]
+type Change = todo.Change
 
 // Tasks is the store that walks through the migration.
 //
@@ -38,12 +39,12 @@ type Tasks interface {
 	// found, with Deleted set. fresh says that the id was just made here and
 	// nobody else can know it. It returns the record as it is now stored: the
 	// committed one, or the one that change saw last.
-	Apply(ctx context.Context, id string, fresh bool, change Change) (store.Record[task.Task], error)
+	Apply(ctx context.Context, id string, fresh bool, change Change) (todo.Record, error)
 	// Get returns a record; a tombstone is found, with Deleted set.
-	Get(ctx context.Context, id string) (rec store.Record[task.Task], found bool, err error)
-	// List returns a page of up to limit records with ids greater than after, in
-	// bytewise order of ids, tombstones left out.
-	List(ctx context.Context, filter task.Filter, after string, limit int) (store.Page[task.Task], error)
+	Get(ctx context.Context, id string) (rec todo.Record, found bool, err error)
+	// List returns a page of up to limit records with ids greater than after, nil
+	// for the beginning, in bytewise order of ids, tombstones left out.
+	List(ctx context.Context, filter task.Filter, after *string, limit int) (todo.Page, error)
 
 	// Known is the primary and the epoch as they were seen last.
 	Known(ctx context.Context) (store.Primary, int64)
@@ -69,9 +70,7 @@ type Config struct {
 	Instance    string // the instance's id, unique to this process
 	Build       string // version of the program
 
-	SQLitePath string
-	MongoURI   string // its password is never shown
-	MongoDB    string // name of the database
+	Old, New store.Place // where the databases are
 
 	FirstContact *FirstContact // for the admin socket; nil unless this instance made it
 

@@ -12,11 +12,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/store"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
-type record = store.Record[task.Task]
+type record = todo.Record
 
 // view is a task as clients see it.
 type view struct {
@@ -132,7 +132,7 @@ func (s *Server) finishTask(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.change(w, r, func(t task.Task) task.Task {
+	s.change(w, r, false, func(t task.Task) task.Task {
 		t.Done = true
 		return t
 	})
@@ -144,11 +144,13 @@ func (s *Server) patchTask(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.change(w, r, p.apply)
+	s.change(w, r, p.whole(), p.apply)
 }
 
 // change commits what edit makes of a task, unless that is what it is already.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, edit func(task.Task) task.Task) {
+// whole says that nothing is left of what was there: then it decides on a task
+// that is in quarantine.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, whole bool, edit func(task.Task) task.Task) {
 	rec, err := s.apply(r, func(cur record, found bool) (record, bool, error) {
 		if !found || cur.Deleted {
 			return cur, false, noTask(cur.ID)
@@ -157,8 +159,8 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, edit func(task.T
 			return cur, false, err
 		}
 		next := cur
-		next.Body = edit(cur.Body)
-		return next, next.Body != cur.Body, nil
+		next.Body, next.Whole = edit(cur.Body), whole
+		return next, next.Body != cur.Body || cur.Unfit != "", nil
 	})
 	if err != nil {
 		s.fail(w, r, err)
@@ -209,13 +211,15 @@ func (s *Server) writing(r *http.Request) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.RequestTimeout)
 }
 
-// etag is a strong tag: the rev, and 128 bits of SHA-256 over the task's JSON
-// as it is answered, without the line end. Two contents can share a rev. The
-// epoch is left out: a backfill raises it and changes nothing.
+// etag is a strong tag: the rev, and the digest of the canonical body. Two
+// contents can share a rev. The epoch is left out: a backfill raises it and
+// changes nothing.
 func etag(r record) string {
-	body, _ := json.Marshal(viewOf(r)) // strings and a boolean always can be
-	sum := sha256.Sum256(body)
-	return fmt.Sprintf(`"%d-%x"`, r.Rev, sum[:16])
+	body, err := todo.Body(r.Body)
+	if err != nil {
+		body = "" // a task that is stored is not of that kind
+	}
+	return fmt.Sprintf(`"%d-%x"`, r.Rev, body.Digest())
 }
 
 func precondition(r *http.Request, rec record) error {

@@ -22,6 +22,7 @@ type advanceOptions struct {
 
 func newAdvanceCmd(g *globals) *cobra.Command {
 	var o advanceOptions
+	var accept []string
 	wk := walker{g: g}
 	cmd := &cobra.Command{
 		Use:   "advance [--until STEP] [-- COMMAND…]",
@@ -42,6 +43,10 @@ which runs both when they are asked for.`,
 			if o.until < 0 || o.until > lastStep {
 				return badUsage(cmd, "--until %d: there are steps 1 to %d", o.until, lastStep)
 			}
+			var err error
+			if wk.accepted, err = accepts(cmd, accept); err != nil {
+				return err
+			}
 			wk.command, wk.typed = args, typed(cmd)
 			g.warnOfCommand(args)
 			return runAdvance(cmd.Context(), &wk, o)
@@ -50,6 +55,7 @@ which runs both when they are asked for.`,
 	f := cmd.Flags()
 	f.IntVar(&o.until, "until", 0, "go on until this `step` (default: the next one)")
 	f.BoolVar(&wk.backfill, "backfill", false, "run backfill and verify where a gate asks for them")
+	f.StringArrayVar(&accept, "accept", nil, "a `rule` that the first spawn's take-over goes on without; on the way to step 5, quarantine:N: the primary may move although N rows are in quarantine")
 	wk.flags(cmd, &o.dryRun)
 	g.mayCreate(cmd)
 	g.complete(cmd, "until", laterSteps)

@@ -5,9 +5,9 @@ import (
 	"reflect"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
-	"migrate/app/task"
 )
 
 func TestPlanOfABackfill(t *testing.T) {
@@ -32,7 +32,7 @@ func TestPlanOfABackfill(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ctx := t.Context()
-			old, to := memory.NewOld[task.Task, task.Filter]("m"), memory.NewNew[task.Task, task.Filter]()
+			old, to := memory.NewOld("m"), memory.NewNew()
 			must := func(err error) {
 				t.Helper()
 				if err != nil {
@@ -42,8 +42,8 @@ func TestPlanOfABackfill(t *testing.T) {
 			must(to.Prepare(ctx, "m"))
 			before, err := old.Fence(ctx)
 			must(err)
-			for _, id := range []string{"a", "b", "c"} {
-				must(old.CompareAndSwap(ctx, before.Epoch, store.Record[task.Task]{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}}, store.Pair{}))
+			for _, id := range []record.ID{"a", "b", "c"} {
+				must(old.CompareAndSwap(ctx, before.Epoch, store.Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}}, store.Pair{}))
 			}
 			if c.primary == store.PrimaryNew {
 				after := before
@@ -51,7 +51,7 @@ func TestPlanOfABackfill(t *testing.T) {
 				must(old.MoveFence(ctx, before, after))
 			}
 			if c.after != "" {
-				must(to.SaveCheckpoint(ctx, epoch, c.after, 2))
+				must(to.SaveCheckpoint(ctx, epoch, record.ID(c.after), 2))
 			}
 			if c.complete {
 				must(to.MarkComplete(ctx, epoch))
@@ -82,7 +82,7 @@ func TestPlanOfABackfill(t *testing.T) {
 }
 
 func TestNoPlanAcrossMigrations(t *testing.T) {
-	s := &stores{old: memory.NewOld[task.Task, task.Filter]("m"), new: memory.NewNew[task.Task, task.Filter]()}
+	s := &stores{old: memory.NewOld("m"), new: memory.NewNew()}
 	if err := s.new.Prepare(t.Context(), "other"); err != nil {
 		t.Fatal(err)
 	}

@@ -98,10 +98,10 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 	}
 	orch := cfg.Orchestrator
 	mongo := o.mongoListen
-	if g.MongoURI != "" {
+	if g.New != "" {
 		mongo = ""
 	} else {
-		g.MongoURI = "mongodb://" + mongo + "/"
+		g.New = "mongodb://" + mongo + "/"
 		cfg.StartMongo = func(ctx context.Context) error {
 			_, err := g.startMongo(ctx, orch, mongo)
 			return err
@@ -138,7 +138,7 @@ func (g *globals) stage(cfg *demo.Config, proxy *nginx.Server, asPublished bool)
 	}
 	cfg.URL, cfg.FirstPort = traffic.URL(), proxy.Config().FirstPort
 	cfg.Orchestrator, err = orchestrator.Open(orchestrator.Config{
-		Dir: g.Dir, Traffic: traffic, FirstPort: cfg.FirstPort, Ports: ports, LockWait: g.LockWait,
+		Dir: g.Dir, Traffic: traffic, FirstPort: cfg.FirstPort, Ports: ports, LockWait: g.LockWait, Earlier: earlierDatabases,
 		Progress: func(e orchestrator.Event) {
 			cfg.Scene.Event(e)
 			g.progress(e)

@@ -51,7 +51,7 @@ func (g *globals) examine(ctx context.Context, cfg doctor.Config) ([]doctor.Chec
 		return nil, err
 	}
 	cfg.Remembered = kept != nil
-	cfg.Named = g.SQLite != "" || g.MongoURI != ""
+	cfg.Named = g.Old != "" || g.New != ""
 	if cfg.Databases, err = g.databases(cfg.Orchestrator); err != nil {
 		return nil, err
 	}
@@ -61,10 +61,10 @@ func (g *globals) examine(ctx context.Context, cfg doctor.Config) ([]doctor.Chec
 	}
 	// One that was stopped is known by its files alone.
 	_, err = os.Stat(filepath.Join(cfg.Orchestrator.Dir(), "data", mongoDaemon))
-	if address, ok := localAddress(cfg.Databases.MongoURI); ok && (address == embedded || err == nil) {
+	if address, ok := localAddress(cfg.Databases.New); ok && (address == embedded || err == nil) {
 		cfg.Embedded = address
 	}
-	cfg.Remedy = knownRemedy
+	cfg.Remedy = func(text string) string { return knownRemedy(text, cfg.Databases.New) }
 	return doctor.Run(ctx, cfg)
 }
 

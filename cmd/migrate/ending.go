@@ -131,11 +131,11 @@ func ending(o *orchestrator.Orchestrator, st orchestrator.Status, own []string) 
 			steps = append(steps, fmt.Sprintf("migrate stop %d", i.Port))
 		}
 	}
-	if kept != nil && missing(kept.SQLite) {
+	if kept != nil && oldMissing(kept) {
 		return strings.Join(steps, ", then "), nil
 	}
 	if kept != nil {
-		steps = append(steps, "archive "+kept.SQLite)
+		steps = append(steps, "archive "+oldPlace(*kept).String())
 	}
 	if len(steps) == 0 {
 		return "", nil

@@ -130,6 +130,8 @@ func kind(f *pflag.Flag) string {
 		return "true or false"
 	case "duration":
 		return "a duration such as 30s or 2m"
+	case "stringSlice":
+		return `a list with commas between; a value with a comma or a quote in it stands in quotes, each of its own twice: '"/a""b"'`
 	}
 	return "a " + f.Value.Type()
 }

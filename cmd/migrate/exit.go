@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
 	"migrate/app/load"
 	"migrate/app/store"
 	"migrate/cmd/migrate/demo"
@@ -34,7 +33,7 @@ const (
 var errDiffers = errors.New("data differs")
 
 // belongTogether is the remedy when one database is not of the other's migration.
-const belongTogether = "leave the database flags out, or give the --sqlite, --mongo-uri, --mongo-db and --dir that belong together"
+const belongTogether = "leave the database flags out, or give the --old, --new and --dir that belong together"
 
 // usageError is a command line that can't be understood.
 type usageError struct{ error }
@@ -115,7 +114,7 @@ func (g *globals) report(err error) {
 	if errors.As(err, &p) {
 		state, next = p.State, p.Next
 	}
-	if next == "" && errors.Is(err, app.ErrUnsuited) {
+	if next == "" && errors.Is(err, store.ErrUnsuited) {
 		next = "give an SQLite file with a table tasks(id text, assignee text, description text, done boolean) in UTF-8"
 	}
 	if next == "" && errors.Is(err, store.ErrStranger) {

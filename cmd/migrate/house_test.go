@@ -1,7 +1,13 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,14 +28,59 @@ var house = []struct {
 	{"migrate/scripts/...", nil}, // tools of the tests: no part of the product
 	{"migrate/app/load", nil},    // knows a service by its HTTP face alone
 	{"migrate/app/task", nil},
-	{"migrate/app/record", nil}, // knows no database
-	{"migrate/app/redact", nil}, // what every side may use
-	{"migrate/app/store", nil},  // generic over the record, as what stands on it is
-	{"migrate/app/store/...", []string{"migrate/app/store/...", "migrate/app/task", "migrate/app/redact"}},
-	{"migrate/app/migration", []string{"migrate/app/store"}},
-	{"migrate/app/web", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/task", "migrate/app/redact", "migrate/static"}},
-	{"migrate/app", []string{"migrate/app/web", "migrate/app/migration", "migrate/app/store/...", "migrate/app/task", "migrate/static"}},
-	{"migrate/app/published", []string{"migrate/app", "migrate/app/web", "migrate/app/migration", "migrate/app/store/...", "migrate/app/task"}},
+	{"migrate/app/record", nil},                           // knows no database
+	{"migrate/app/redact", nil},                           // what every side may use
+	{"migrate/app/store", []string{"migrate/app/record"}}, // knows no service and no database
+	{"migrate/app/store/...", []string{"migrate/app/store/...", "migrate/app/record", "migrate/app/task", "migrate/app/redact"}},
+	{"migrate/app/driver", []string{"migrate/app/store", "migrate/app/store/sqlite", "migrate/app/store/mongo", "migrate/app/record", "migrate/app/redact"}}, // all that knows which products there are
+	{"migrate/app/migration", []string{"migrate/app/store", "migrate/app/record"}},
+	{"migrate/app/todo", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/record", "migrate/app/task"}},
+	{"migrate/app/web", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/task", "migrate/app/todo", "migrate/app/redact", "migrate/static"}},
+	{"migrate/app", []string{"migrate/app/web", "migrate/app/migration", "migrate/app/driver", "migrate/app/store", "migrate/app/record", "migrate/app/task", "migrate/app/todo", "migrate/static"}},
+	{"migrate/app/published", []string{"migrate/app", "migrate/app/web", "migrate/app/migration", "migrate/app/store/...", "migrate/app/task", "migrate/app/todo"}},
+}
+
+// products are what only a driver may name, and the commands that start, show or
+// demonstrate one by name.
+var products = regexp.MustCompile(`(?i)sqlite|mongo|postgres|--mongo-uri`)
+
+// What stands above a driver names no product: neither the protocol nor the
+// orchestrator, in no text and no name. Comments may.
+func TestNoProductAboveADriver(t *testing.T) {
+	looked := 0
+	for _, folder := range []string{"../../app/migration", "../../orchestrator", "../../app/store/store.go", "../../app/store/legacy.go"} {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			looked++
+			set := token.NewFileSet()
+			file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				text := ""
+				switch n := n.(type) {
+				case *ast.BasicLit:
+					text = n.Value
+				case *ast.Ident:
+					text = n.Name
+				}
+				if products.MatchString(text) {
+					t.Errorf("%s: %s", set.Position(n.Pos()), text)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looked < 30 {
+		t.Errorf("only %d files were looked at", looked)
+	}
 }
 
 // mayImport reports whether one of our packages may import another; known is
@@ -82,7 +133,13 @@ func TestTheRuleOfImports(t *testing.T) {
 		{"migrate/cmd/migrate", "migrate/orchestrator", true},
 		{"migrate/orchestrator", "migrate/nginx", true},
 		{"migrate/app", "migrate/app/web", true},
-		{"migrate/app", "migrate/app/store/sqlite", true},
+		{"migrate/app", "migrate/app/driver", true},
+		{"migrate/app/driver", "migrate/app/store/sqlite", true},
+		{"migrate/app", "migrate/app/store/sqlite", false},
+		{"migrate/app/migration", "migrate/app/driver", false},
+		{"migrate/app/web", "migrate/app/driver", false},
+		{"migrate/orchestrator", "migrate/app/driver", false},
+		{"migrate/app/store/sqlite", "migrate/app/driver", false},
 		{"migrate/app/web", "migrate/app/migration", true},
 		{"migrate/app/migration", "migrate/app/store", true},
 		{"migrate/app/store/sqlite", "migrate/app/task", true},
@@ -96,7 +153,12 @@ func TestTheRuleOfImports(t *testing.T) {
 		{"migrate/app/store", "migrate/app/task", false},
 		{"migrate/app/store", "migrate/app/store/sqlite", false},
 		{"migrate/app/task", "migrate/app/store", false},
-		{"migrate/app/migration", "migrate/app/task", false}, // generic over the record
+		{"migrate/app/record", "migrate/app/store", false},
+		{"migrate/app/store", "migrate/app/record", true},
+		{"migrate/app/todo", "migrate/app/migration", true},
+		{"migrate/app/migration", "migrate/app/todo", false},
+		{"migrate/app/todo", "migrate/app/web", false},
+		{"migrate/app/migration", "migrate/app/task", false}, // knows no service
 		{"migrate/app/migration", "migrate/app/store/sqlite", false},
 		{"migrate/app/migration", "migrate/app/web", false},
 		{"migrate/orchestrator", "migrate/app/redact", true},

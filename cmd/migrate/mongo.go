@@ -35,7 +35,7 @@ func newMongoCmd(g *globals) *cobra.Command {
 		Short: "The embedded MongoDB-compatible server, to try things out",
 		Long: `The embedded MongoDB-compatible server, for trying things out: FerretDB over
 SQLite files, one command at a time. It outlives the command that starts it. For
-anything else use a real MongoDB and say where it is with --mongo-uri.`,
+anything else use a real MongoDB and say where it is with --new.`,
 	})
 	var listen, serveOn string
 	var dryRun, yes bool
@@ -163,7 +163,7 @@ func rememberedListen(o *orchestrator.Orchestrator) (string, error) {
 	if err != nil || kept == nil {
 		return embeddedAddress(o)
 	}
-	if address, ok := localAddress(kept.MongoURI); ok {
+	if address, ok := localAddress(kept.New); ok {
 		return address, nil
 	}
 	return embeddedAddress(o)
@@ -218,7 +218,7 @@ func (g *globals) startMongo(ctx context.Context, o *orchestrator.Orchestrator, 
 // mustAnswer refuses to call an embedded server running that answers nobody: one that
 // was stopped by a signal still takes connections.
 func mustAnswer(ctx context.Context, d orchestrator.Daemon) error {
-	err := app.CheckNew(ctx, app.Databases{MongoURI: "mongodb://" + listenOf(d) + "/", MongoDB: defaultDatabase})
+	err := app.CheckNew(ctx, app.Databases{New: "mongodb://" + listenOf(d) + "/", Name: defaultDatabase})
 	if err == nil {
 		return nil
 	}
@@ -323,7 +323,7 @@ func dispensable(ctx context.Context, o *orchestrator.Orchestrator, listen strin
 	switch {
 	case kept == nil: // a service of one's own, which may have any
 		return nil
-	case !mayBe(kept.MongoURI, listen):
+	case !mayBe(kept.New, listen):
 		return nil
 	case served.Step < either, served.Step == either && served.Told != nil && served.Told.Primary == string(store.PrimaryOld):
 		return nil

@@ -13,39 +13,41 @@ import (
 
 	"migrate/app/migration"
 	"migrate/app/store"
-	"migrate/orchestrator"
 	"migrate/orchestrator/process"
 )
 
 // returnPrimary makes the old database primary again, which only going from
 // step 4 to 3 needs. Instances above 4 must have been ended. goneHosts are
 // hosts that are no more, on the operator's word.
-func (g *globals) returnPrimary(ctx context.Context, o *orchestrator.Orchestrator, goneHosts []string) (migration.ReturnResult, error) {
-	var res migration.ReturnResult
-	s, err := g.stores(ctx)
-	if err != nil {
-		return res, err
-	}
-	defer s.close()
+func (g *globals) returnPrimary(ctx context.Context, s *stores, goneHosts []string) (res migration.ReturnResult, err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return res, fmt.Errorf("name this host: %w", err)
 	}
-	err = o.Exclusive(ctx, "return the primary", func(ctx context.Context) error {
+	err = s.orch.Exclusive(ctx, "return the primary", func(ctx context.Context) error {
 		res, err = migration.ReturnPrimary(ctx, s.old, s.new, migration.ReturnOptions{
-			Gone: processGone(host, goneHosts), Token: uuid.NewString(), Progress: g.say,
+			Gone: processGone(host, goneHosts), OnWord: onWord(goneHosts), Token: uuid.NewString(), Progress: g.say,
 		})
 		return err
 	})
 	switch {
 	case errors.Is(err, migration.ErrLiving):
 		return res, next(err, "the new database is primary, as before", "migrate stop PORT for that instance; if it has ended for certain: migrate rollback --gone-host HOST, on your word")
+	case errors.Is(err, migration.ErrOldRefuses):
+		return res, next(err, "the new database is primary, as before; it keeps these records, and nothing is lost",
+			"change or delete each of them through the service, then migrate rollback; migrate status lists what is left")
 	case errors.Is(err, migration.ErrGaveUp):
 		return res, next(err, "the new database is primary, as before", "migrate rollback, once more")
 	case err != nil:
 		return res, next(err, "if writes wait, an instance at step 4 or 5 lets them go on once 5 s are over and the old database takes a write", "migrate status, then migrate rollback")
 	}
 	return res, nil
+}
+
+// onWord reports whether a registration may count as one of an ended process on
+// the operator's word alone.
+func onWord(goneHosts []string) func(store.Registration) bool {
+	return func(r store.Registration) bool { return slices.Contains(goneHosts, cmp.Or(r.Host, noHost)) }
 }
 
 // noHost is what --gone-host calls a registration that names no host.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 func newRollbackCmd(g *globals) *cobra.Command {
 	var dryRun bool
 	var goneHosts []string
-	wk := walker{g: g}
+	wk := walker{g: g, accepted: accepted{rows: -1}}
 	cmd := &cobra.Command{
 		Use:   "rollback [-- COMMAND…]",
 		Short: "Move traffic back: to the one standing by, or a step below",
@@ -102,16 +103,37 @@ func (wk *walker) answerRollback(answer walked, r orchestrator.SwitchResult) err
 // returnPrimary ends the other instance, which may be at a step that must not
 // live then, and makes the old database primary again.
 func (wk *walker) returnPrimary(ctx context.Context, p position, goneHosts []string) (migration.ReturnResult, error) {
+	s, err := wk.g.stores(ctx) // before anything is ended: a refusal here changes nothing
+	if err != nil {
+		return migration.ReturnResult{}, err
+	}
+	defer s.close()
+	var ended []string
 	for _, i := range p.others {
 		if _, err := wk.orch.Stop(ctx, orchestrator.StopOptions{Port: i.Port}); err != nil {
-			return migration.ReturnResult{}, err
+			return migration.ReturnResult{}, alsoEnded(ended, err)
 		}
+		ended = append(ended, fmt.Sprintf("step %d on port %d", i.Step, i.Port))
 	}
-	r, err := wk.g.returnPrimary(ctx, wk.orch, goneHosts)
-	if err == nil && !wk.g.JSON {
+	r, err := wk.g.returnPrimary(ctx, s, goneHosts)
+	if err != nil {
+		return r, alsoEnded(ended, err)
+	}
+	if !wk.g.JSON {
 		printReturn(wk.g.out, r)
 	}
-	return r, err
+	return r, nil
+}
+
+// alsoEnded adds, to the state that an error tells of, the instances that were
+// ended before it.
+func alsoEnded(ended []string, err error) error {
+	var p *orchestrator.Problem
+	if len(ended) == 0 || !errors.As(err, &p) {
+		return err
+	}
+	p.State = fmt.Sprintf("the instance at %s was ended; other than that, %s", strings.Join(ended, ", and the one at "), p.State)
+	return err
 }
 
 // nothingBelow refuses to go back from the first step.

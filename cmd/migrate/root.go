@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,9 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
 	"migrate/app/redact"
-	"migrate/app/store/mongo"
 	"migrate/nginx"
 	"migrate/orchestrator"
 )
@@ -38,9 +35,11 @@ type globals struct {
 	Quiet    bool
 	NoColor  bool
 	LockWait time.Duration
-	SQLite   string
-	MongoURI string
-	MongoDB  string
+	Config   string
+	Old, New string // URIs of the databases that a flag names, as they are used; "" for none
+	Name     string // of the new database, likewise
+	spelled  spellings
+	declares *declared // what was read; nil before
 	Listen   string
 	First    int
 	Cutover  string
@@ -50,7 +49,7 @@ type globals struct {
 	out, err io.Writer
 	shown    *show
 	opened   *orchestrator.Orchestrator // last; nil before the first
-	secrets  *redact.Redactor           // knows those of --mongo-uri
+	secrets  *redact.Redactor           // knows those of --new
 	self     string                     // path of this program
 	offered  *regexp.Regexp             // commands in a hint, once --dir was on the command line; else nil
 }
@@ -89,12 +88,16 @@ func newRoot(g *globals) *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "migrate",
 		Short: "Walk a live service from one database to another, behind nginx, losing nothing",
-		Long: `migrate walks a live service from SQLite to MongoDB in eight steps, behind
+		Long: `migrate walks a live service from one database to another in eight steps, behind
 nginx, with no downtime and no lost write. To see it: migrate demo
+
+The databases are URIs: --old sqlite:FILE, --new mongodb://HOST:PORT/NAME. What
+is moved is declared in migrate.yaml; without that file it is the ToDo service's
+table tasks.
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate
 refused, 5 locked, 6 the switch failed and traffic was put back, 7 data differs.
-Every flag has an environment variable, --mongo-uri is MIGRATE_MONGO_URI, but
+Every flag has an environment variable, --mongo-db is MIGRATE_MONGO_DB, but
 those that override a refusal or limit a command: --yes, --force, --drop,
 --gone-host and --dry-run. A flag or variable that is set and empty is refused.`,
 		Example: `  migrate mongo start && migrate nginx start
@@ -106,15 +109,16 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			g.shown.begins(cmd)
 			named := cmd.Flags().Changed("dir") // who has the variable set needs it in no command
-			typed := cmd.Flags().Changed("mongo-uri")
+			typed := typedSpellings(cmd)
 			if err := fromEnvironment(cmd); err != nil {
 				return err
 			}
-			g.secrets = redact.Knowing(g.MongoURI)
-			if typed {
-				g.warnOfURI()
+			g.secrets = redact.Knowing(g.spelled.New, g.spelled.MongoURI, g.spelled.Old)
+			g.warnOfURI(typed)
+			if err := g.nameDatabases(typed); err != nil {
+				return err
 			}
-			if err := g.nameDatabase(cmd); err != nil {
+			if err := g.knowDeclared(cmd); err != nil {
 				return err
 			}
 			for _, text := range withoutEffect(cmd) {
@@ -143,9 +147,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 	f.BoolVar(&g.Quiet, "quiet", false, "no progress on stderr")
 	f.BoolVar(&g.NoColor, "no-color", os.Getenv("NO_COLOR") != "", "no colour")
 	f.DurationVar(&g.LockWait, "lock-wait", 0, "how long to wait for another command to end")
-	f.StringVar(&g.SQLite, "sqlite", "", "the old database's file (default: data/todo.sqlite in the state folder)")
-	f.StringVar(&g.MongoURI, "mongo-uri", "", "the new database; in MIGRATE_MONGO_URI if it holds a password (default: the embedded server on "+defaultMongo+")")
-	f.StringVar(&g.MongoDB, "mongo-db", "", "name of the new database (default: the one in --mongo-uri, else "+defaultDatabase+")")
+	g.databaseFlags(root)
 	f.StringVar(&g.Listen, "nginx-listen", "", "where nginx listens (default: "+defaultListen+")")
 	f.IntVar(&g.First, "first-port", 0, fmt.Sprintf("first of the %d ports that nginx knows (default: %d)", ports, firstPort))
 	root.AddGroup(groups()...)
@@ -158,7 +160,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 	add(groupStart, newDemoCmd(g), newDoctorCmd(g))
 	add(groupMove, newSpawnCmd(g), newSwitchCmd(g), newAdvanceCmd(g), newRollbackCmd(g), newStopCmd(g))
 	add(groupLook, newStatusCmd(g), newGatesCmd(g), newHistoryCmd(g))
-	add(groupData, newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
+	add(groupData, newAdoptCmd(g), newQuarantineCmd(g), newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
 	add(groupParts, newNginxCmd(g), newMongoCmd(g), newServeCmd(g))
 	add("", newCompletionCmd(), newVersionCmd(g), newLogsCmd(g))
 	return root
@@ -211,7 +213,7 @@ func (g *globals) orchestrator() (*orchestrator.Orchestrator, *nginx.Server, err
 	cfg := proxy.Config()
 	o, err := orchestrator.Open(orchestrator.Config{
 		Dir: g.Dir, Traffic: orchestrator.ByNginx(proxy), FirstPort: cfg.FirstPort, Ports: cfg.Ports,
-		LockWait: g.LockWait, Progress: g.progress,
+		LockWait: g.LockWait, Progress: g.progress, Earlier: earlierDatabases,
 	})
 	if err == nil {
 		g.opened = o
@@ -255,51 +257,6 @@ func (g *globals) warn(text string) {
 	g.progress(orchestrator.Event{Time: time.Now(), Detail: text, Warning: true})
 }
 
-// databases are those of the state folder, else those of the flags, else the defaults.
-func (g *globals) databases(o *orchestrator.Orchestrator) (app.Databases, error) {
-	db, err := g.named(o)
-	if err != nil {
-		return db, err
-	}
-	if db.MongoURI == "" {
-		if db.MongoURI, err = embeddedURI(o); err != nil {
-			return db, err
-		}
-	}
-	if db.MongoDB == "" {
-		db.MongoDB = defaultDatabase
-	}
-	return db, nil
-}
-
-// named are the databases that the state folder or a flag names. As long as
-// nobody has named a new one, that stays open.
-func (g *globals) named(o *orchestrator.Orchestrator) (app.Databases, error) {
-	kept, err := o.Databases()
-	if err != nil {
-		return app.Databases{}, err
-	}
-	// Only a file at a path that nobody has typed is made by the way.
-	db := app.Databases{SQLite: filepath.Join(o.Dir(), "data", "todo.sqlite"), Create: g.Create || g.SQLite == ""}
-	if kept != nil {
-		db = app.Databases{SQLite: kept.SQLite, MongoURI: kept.MongoURI, MongoDB: kept.MongoDB, Migration: kept.Migration, Create: g.Create}
-	}
-	if g.SQLite != "" {
-		if db.SQLite, err = nginx.RealPath(g.SQLite); err != nil {
-			return db, err
-		}
-	}
-	if g.MongoURI != "" {
-		db.MongoURI = g.MongoURI
-	} else if db.MongoURI = mongo.Naming(db.MongoURI, cmp.Or(g.MongoDB, db.MongoDB)); redact.Hides(db.MongoURI) {
-		return db, next(fmt.Errorf("the password of %s is nowhere kept", db.MongoURI), "nothing was changed", "set MIGRATE_MONGO_URI to the whole URI and repeat the command")
-	}
-	if g.MongoDB != "" {
-		db.MongoDB = g.MongoDB
-	}
-	return db, nil
-}
-
 // mayCreate binds the flag of those commands that start the first instance.
 func (g *globals) mayCreate(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&g.Create, "create", false, "make the old database's file if it is missing (the default one is made anyway)")
@@ -307,7 +264,7 @@ func (g *globals) mayCreate(cmd *cobra.Command) {
 
 // logger writes to stderr; only warnings unless the command is the log itself.
 func (g *globals) logger(level slog.Level) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redact.Knowing(g.MongoURI).Attr}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: g.secrets.Attr}
 	if g.JSON {
 		return slog.New(slog.NewJSONHandler(g.err, opts))
 	}

@@ -4,44 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
-
-	"github.com/spf13/cobra"
 
 	"migrate/app"
+	"migrate/app/driver"
 	"migrate/app/migration"
-	"migrate/app/redact"
 	"migrate/app/store"
-	"migrate/app/store/mongo"
 	"migrate/orchestrator"
 )
-
-// authDatabase is where MongoDB keeps its users. A URI that names it says where
-// to log in, not where the records are.
-const authDatabase = "admin"
-
-// nameDatabase takes the new database's name from --mongo-uri, and refuses one
-// that is no connection string or that names another database than --mongo-db.
-func (g *globals) nameDatabase(cmd *cobra.Command) error {
-	if g.MongoURI == "" {
-		return nil
-	}
-	if err := mongo.Validate(g.MongoURI); err != nil {
-		return next(usageError{fmt.Errorf("--mongo-uri: %w", err)}, "nothing was changed", "the same command with --mongo-uri mongodb://HOST:PORT, or mongodb+srv://NAME")
-	}
-	switch named := mongo.DatabaseOf(g.MongoURI); {
-	case named == "", named == authDatabase:
-	case g.MongoDB != "" && g.MongoDB != named:
-		return next(usageError{fmt.Errorf("--mongo-uri names the database %s, and --mongo-db names %s", named, g.MongoDB)}, "nothing was changed",
-			fmt.Sprintf("leave --mongo-db out, or name %s in both; a user who is known to another database is found by ?authSource=%s", g.MongoDB, named))
-	default:
-		g.MongoDB = named
-	}
-	return nil
-}
 
 // same proves that databases that are named otherwise than those in use are the
 // same ones. The migration id in each must be that of the service. Since a copy
@@ -54,30 +24,30 @@ func same(ctx context.Context, db app.Databases, d orchestrator.Difference) erro
 	id := d.Was.Migration
 	if id == "" {
 		var err error
-		if id, err = app.IdentifyOld(ctx, d.Was.SQLite); err != nil || id == "" {
-			return otherwise(fmt.Errorf("%s, which is in use, has no migration id yet to compare others by", d.Was.SQLite))
+		if id, err = app.IdentifyOld(ctx, d.Was.Old); err != nil || id == "" {
+			return otherwise(fmt.Errorf("%s, which is in use, has no migration id yet to compare others by", oldPlace(d.Was)))
 		}
 	}
 	if d.Old {
-		held, err := app.IdentifyOld(ctx, db.SQLite)
+		held, err := app.IdentifyOld(ctx, db.Old)
 		if err != nil {
-			return otherwise(fmt.Errorf("the old database that is in use is %s, and nothing shows that %s is the same one: %w", d.Was.SQLite, db.SQLite, err))
+			return otherwise(fmt.Errorf("the old database that is in use is %s, and nothing shows that %s is the same one: %w", oldPlace(d.Was), db.OldPlace(), err))
 		}
 		if held != id {
-			return otherwise(fmt.Errorf("%w: the old database %s is of %s, and the one in use, %s, of migration %s", store.ErrStranger, db.SQLite, migrationNamed(held), d.Was.SQLite, id))
+			return otherwise(fmt.Errorf("%w: the old database %s is of %s, and the one in use, %s, of migration %s", store.ErrStranger, db.OldPlace(), migrationNamed(held), oldPlace(d.Was), id))
 		}
-		if err := sameFile(d, db.SQLite); err != nil {
+		if err := sameOld(d, db); err != nil {
 			return err
 		}
 	}
 	if !d.New {
 		return nil
 	}
-	was := d.Was.MongoURI + ", " + d.Was.MongoDB
+	was := newPlace(d.Was)
 	held, err := identifyNew(ctx, db)
 	if err != nil {
 		return next(fmt.Errorf("%w: the new database that is in use is %s, and nothing shows that %s is the same one: %w", orchestrator.ErrNotReady, was, newNamed(db), err),
-			"nothing was changed", newRemedy(err.Error(), db.MongoURI)+"; or leave --mongo-uri and --mongo-db as they were")
+			"nothing was changed", newRemedy(err.Error(), db.New)+"; or leave --new and --mongo-db as they were")
 	}
 	if held != id {
 		return otherwise(fmt.Errorf("%w: the new database %s is of %s, and the one in use, %s, of migration %s", store.ErrStranger, newNamed(db), migrationNamed(held), was, id))
@@ -85,36 +55,37 @@ func same(ctx context.Context, db app.Databases, d orchestrator.Difference) erro
 	return sameServer(ctx, db, d)
 }
 
-// sameFile refuses a copy of the old database: what was written since it was made
-// is only in the file in use. It refuses another name of the same file, too, since
-// SQLite would keep another -wal beside that one. The same folder may have another
-// path. A file that was moved while nothing had it open is no copy.
-func sameFile(d orchestrator.Difference, asked string) error {
-	_, err := os.Stat(d.Was.SQLite)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && len(d.Running) == 0:
+// sameOld refuses a copy of the old database: what was written since it was made
+// is only in the one in use. One that was moved while nothing had it open is no copy.
+func sameOld(d orchestrator.Difference, db app.Databases) error {
+	was, asked := oldPlace(d.Was), db.OldPlace()
+	switch gone := oldMissing(&d.Was); {
+	case gone && len(d.Running) == 0:
 		return nil
-	case errors.Is(err, fs.ErrNotExist):
+	case gone:
 		return next(fmt.Errorf("%w: the old database that is in use is %s, which is no longer there, and nothing shows that %s is the file that port %d has open",
-			orchestrator.ErrUsage, d.Was.SQLite, asked, d.Running[0]), "nothing was changed", "move the file back, or end every instance with migrate stop --all --yes before it is moved; then repeat the command")
-	case err != nil:
-		return otherwise(fmt.Errorf("the old database that is in use is %s, and nothing shows that %s is the same one: %w", d.Was.SQLite, asked, err))
+			orchestrator.ErrUsage, was, asked, d.Running[0]), "nothing was changed", "move the file back, or end every instance with migrate stop --all --yes before it is moved; then repeat the command")
 	}
-	if filepath.Base(asked) == filepath.Base(d.Was.SQLite) && oneFile(asked, d.Was.SQLite) && oneFile(filepath.Dir(asked), filepath.Dir(d.Was.SQLite)) {
+	of, err := driver.OfOld(db.Old)
+	if err != nil {
+		return err
+	}
+	same, err := of.Same(db.Old, d.Was.Old)
+	switch {
+	case err != nil:
+		return otherwise(fmt.Errorf("the old database that is in use is %s, and nothing shows that %s is the same one: %w", was, asked, err))
+	case same:
 		return nil
 	}
-	return next(fmt.Errorf("%w: the old database %s is not %s, which is in use, but a copy or another name of it: what was written to the one in use may be missing in it", orchestrator.ErrUsage, asked, d.Was.SQLite),
-		"nothing was changed", "leave --sqlite out; to have the file elsewhere, migrate stop --all --yes, then move it (a copy, with the other left in place, is refused), then repeat the command")
+	return next(fmt.Errorf("%w: the old database %s is not %s, which is in use, but a copy or another name of it: what was written to the one in use may be missing in it", orchestrator.ErrUsage, asked, was),
+		"nothing was changed", "leave --old out; to have the file elsewhere, migrate stop --all --yes, then move it (a copy, with the other left in place, is refused), then repeat the command")
 }
 
-// oneFile reports whether two paths lead to one file or folder.
-func oneFile(a, b string) bool {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	other, err := os.Stat(b)
-	return err == nil && os.SameFile(one, other)
+// oldPlace and newPlace are where remembered databases are, as people may read it.
+func oldPlace(d orchestrator.Databases) driver.Place { return app.Databases{Old: d.Old}.OldPlace() }
+
+func newPlace(d orchestrator.Databases) driver.Place {
+	return app.Databases{New: d.New, Name: d.Name}.NewPlace()
 }
 
 // sameServer refuses a copy of the new database: an instance writes to the one in
@@ -135,19 +106,19 @@ func sameServer(ctx context.Context, db app.Databases, d orchestrator.Difference
 		after, err = app.LastProbe(ctx, db)
 	}
 	if err != nil {
-		return next(fmt.Errorf("%w: the new database that is in use is %s, %s, and whether %s is the same one can't be found out now: %w", orchestrator.ErrNotReady, d.Was.MongoURI, d.Was.MongoDB, newNamed(db), err),
-			"nothing was changed", "leave --mongo-uri and --mongo-db as they were, or repeat the command once the new database answers")
+		return next(fmt.Errorf("%w: the new database that is in use is %s, and whether %s is the same one can't be found out now: %w", orchestrator.ErrNotReady, newPlace(d.Was), newNamed(db), err),
+			"nothing was changed", "leave --new and --mongo-db as they were, or repeat the command once the new database answers")
 	}
 	if before == after {
-		return next(fmt.Errorf("%w: the new database %s is another one of the same migration than the one in use, %s, %s: what the service writes there does not come to it. Is it a copy?", orchestrator.ErrUsage, newNamed(db), d.Was.MongoURI, d.Was.MongoDB),
-			"nothing was changed", "leave --mongo-uri and --mongo-db as they were")
+		return next(fmt.Errorf("%w: the new database %s is another one of the same migration than the one in use, %s: what the service writes there does not come to it. Is it a copy?", orchestrator.ErrUsage, newNamed(db), newPlace(d.Was)),
+			"nothing was changed", "leave --new and --mongo-db as they were")
 	}
 	return nil
 }
 
 // sameAsKept is same for a command that opens both databases itself.
 func sameAsKept(ctx context.Context, o *orchestrator.Orchestrator, db app.Databases) error {
-	d, err := o.Difference(orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB})
+	d, err := o.Difference(keptDatabases(db))
 	if err != nil {
 		return err
 	}
@@ -156,7 +127,7 @@ func sameAsKept(ctx context.Context, o *orchestrator.Orchestrator, db app.Databa
 
 // looksSame is sameAsKept for a command that only reads: it has nothing written.
 func looksSame(ctx context.Context, o *orchestrator.Orchestrator, db app.Databases) error {
-	d, err := o.Difference(orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB})
+	d, err := o.Difference(keptDatabases(db))
 	if err != nil {
 		return err
 	}
@@ -176,7 +147,7 @@ func migrationNamed(id string) string {
 }
 
 // newNamed is the new database as people may read it.
-func newNamed(db app.Databases) string { return redact.URI(db.MongoURI) + ", " + db.MongoDB }
+func newNamed(db app.Databases) string { return db.NewPlace().String() }
 
 func identifyNew(ctx context.Context, db app.Databases) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -201,13 +172,13 @@ func (g *globals) checkRecords(ctx context.Context, db app.Databases) error {
 		return nil
 	}
 	return next(fmt.Errorf("%w: %w: the new database %s has no migration id, and the service has written records to one of migration %s", orchestrator.ErrUsage, store.ErrStranger, newNamed(db), db.Migration),
-		"nothing was changed", "give the --mongo-uri and --mongo-db that the records were written to; if they are right, bring that database's data back before anything else is started")
+		"nothing was changed", "give the --new and --mongo-db that the records were written to; if they are right, bring that database's data back before anything else is started")
 }
 
 // anothers refuses a new database of another migration, by name.
 func anothers(db app.Databases, id string) error {
 	return next(fmt.Errorf("%w: %w: the new database %s is of %s, and the service's records are in one of migration %s", orchestrator.ErrUsage, store.ErrStranger, newNamed(db), migrationNamed(id), db.Migration),
-		"nothing was changed", "leave the database flags out, or give the --mongo-uri and --mongo-db that the records were written to")
+		"nothing was changed", "leave the database flags out, or give the --new and --mongo-db that the records were written to")
 }
 
 // checkPrepared refuses what reads both databases unless the new one can be
@@ -221,7 +192,7 @@ func checkPrepared(ctx context.Context, db app.Databases) error {
 		return nil
 	case id == "" && oldIsPrimary(ctx, db):
 		return next(fmt.Errorf("%w: %w: the new database %s has no migration id: it is not the one that records were copied to, or it has lost them", orchestrator.ErrUsage, store.ErrStranger, newNamed(db)),
-			"nothing was changed", "see that --mongo-uri and --mongo-db are right; if they are, migrate spawn at the step of the service prepares it anew, then migrate switch")
+			"nothing was changed", "see that --new and --mongo-db are right; if they are, migrate spawn at the step of the service prepares it anew, then migrate switch")
 	}
 	return anothers(db, id)
 }
@@ -247,8 +218,8 @@ func written(from int) bool { return from >= int(migration.WriteBoth) }
 
 // unreachable says why the new database can't be used, and what helps.
 func unreachable(db app.Databases, err error) error {
-	if errors.Is(err, mongo.ErrMalformed) {
-		return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "correct --mongo-uri, and repeat the command")
+	if errors.Is(err, driver.ErrURI) {
+		return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "correct --new, and repeat the command")
 	}
-	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, redact.URI(db.MongoURI), err), "nothing was changed", newRemedy(err.Error(), db.MongoURI))
+	return next(fmt.Errorf("%w: the new database at %s can't be reached: %w", orchestrator.ErrNotReady, db.NewPlace().Where, err), "nothing was changed", newRemedy(err.Error(), db.New))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"migrate/app"
+	"migrate/app/driver"
 	"migrate/app/migration"
 	"migrate/app/published"
 )
@@ -19,6 +21,7 @@ type serveOptions struct {
 	admin       string
 	migrationID string
 	compareMin  int64
+	fromEpoch   int64
 	asPublished bool
 }
 
@@ -39,6 +42,7 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
 	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
 	f.Int64Var(&o.compareMin, "compare-min", 1000, "`reads` that must have been compared before the move to step 5")
+	f.Int64Var(&o.fromEpoch, "from-epoch", 0, "the fence's `epoch` when this instance was spawned at step 5: it makes new primary from that one alone (default: the one that it finds)")
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
 	g.mayCreate(cmd)
 	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
@@ -59,21 +63,30 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	if o.compareMin < 1 {
 		return badUsage(cmd, "--compare-min %d: at least one read must be compared", o.compareMin)
 	}
+	if o.fromEpoch < 0 {
+		return badUsage(cmd, "--from-epoch %d: epochs are counted from 1", o.fromEpoch)
+	}
 	syscall.Umask(ownersOnly)
 	build, err := buildID(g.self)
 	if err != nil {
 		return err
 	}
-	db := app.Databases{SQLite: g.SQLite, MongoURI: g.MongoURI, MongoDB: g.MongoDB, Migration: o.migrationID, Create: g.Create}
-	if db.SQLite == "" {
+	d, err := g.declaration()
+	if err == nil {
+		err = d.mustServe()
+	}
+	if err != nil {
+		return err
+	}
+	db := app.Databases{
+		Old: cmp.Or(g.Old, d.Old), New: cmp.Or(g.New, d.New, "mongodb://"+defaultMongo+"/"), Name: cmp.Or(g.Name, d.Name, defaultDatabase),
+		Declaration: d.Declaration, Migration: o.migrationID, Create: g.Create,
+	}
+	if db.Old == "" {
 		db.Create = true
-		db.SQLite = filepath.Join(g.Dir, "data", "todo.sqlite")
-	}
-	if db.MongoURI == "" {
-		db.MongoURI = "mongodb://" + defaultMongo + "/"
-	}
-	if db.MongoDB == "" {
-		db.MongoDB = defaultDatabase
+		if db.Old, err = resolveOld(driver.SchemeSQLite+":"+filepath.Join(g.Dir, "data", "todo.sqlite"), "."); err != nil {
+			return err
+		}
 	}
 	run := app.Run
 	if o.asPublished {
@@ -81,7 +94,7 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 	}
 	err = run(cmd.Context(), app.Config{
 		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
-		Build: build, CompareMin: o.compareMin, Log: g.logger(slog.LevelInfo),
+		Build: build, CompareMin: o.compareMin, FromEpoch: o.fromEpoch, Log: g.logger(slog.LevelInfo),
 	})
 	if errors.Is(err, app.ErrNoFile) {
 		return noFile(err)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"migrate/app"
+	"migrate/app/driver"
 	"migrate/app/migration"
 	"migrate/orchestrator"
 )
@@ -25,6 +24,8 @@ type spawnOptions struct {
 	step     int
 	settings orchestrator.Settings
 	force    []string
+	accept   []string
+	accepted accepted
 	dryRun   bool
 	command  []string
 }
@@ -58,6 +59,10 @@ for the next spawn, advance, rollback, switch and stop.`,
 			if !cmd.Flags().Changed("step") {
 				return g.stepNeeded(cmd.Context(), args)
 			}
+			var err error
+			if o.accepted, err = accepts(cmd, o.accept); err != nil {
+				return err
+			}
 			return runSpawn(cmd.Context(), g, o)
 		},
 	}
@@ -66,6 +71,7 @@ for the next spawn, advance, rollback, switch and stop.`,
 	f.IntVar(&o.step, "step", 0, "`step` of the migration, 1 to 8")
 	settingsFlags(cmd, &o.settings)
 	f.StringSliceVar(&o.force, "force", nil, "override a `rule` by name (step: let the first instance be at another step than 1)")
+	f.StringArrayVar(&o.accept, "accept", nil, "a `rule` that the first spawn's take-over goes on without (see migrate adopt); at step 5, quarantine:N: the primary may move although N rows are in quarantine")
 	f.BoolVar(&o.dryRun, "dry-run", false, "list each action, and do nothing")
 	g.mayCreate(cmd)
 	g.complete(cmd, "port", freePorts)
@@ -84,7 +90,13 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 		return err
 	}
 	opts.Settings, opts.Force, opts.DryRun = o.settings, o.force, o.dryRun
-	empty := opts.Databases != nil && missing(opts.Databases.SQLite)
+	if err := o.accepted.to(o.step); err != nil {
+		return err
+	}
+	if err := g.accepting(orch, &opts, o.accepted); err != nil {
+		return err
+	}
+	empty := opts.Databases != nil && oldMissing(opts.Databases)
 	r, err := orch.Spawn(ctx, opts)
 	if err != nil {
 		return err
@@ -97,17 +109,37 @@ func runSpawn(ctx context.Context, g *globals, o spawnOptions) error {
 	g.keepLogs(ctx, orch)
 	r.Next = g.hint(r.Next)
 	return g.answer(r, func(w io.Writer) {
-		if empty && !missing(opts.Databases.SQLite) {
-			fmt.Fprintf(w, "The old database was made just now, and is empty: %s\n", opts.Databases.SQLite)
+		if empty && !oldMissing(opts.Databases) {
+			fmt.Fprintf(w, "The old database was made just now, and is empty: %s\n", oldDatabase(opts.Databases))
 		}
 		g.printSpawn(w, r)
 	})
 }
 
-func missing(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, fs.ErrNotExist)
+// accepting has a spawn go on without what was accepted.
+func (g *globals) accepting(orch *orchestrator.Orchestrator, opts *orchestrator.SpawnOptions, a accepted) error {
+	if opts.Databases == nil { // a service of one's own
+		return nil
+	}
+	db, err := g.databases(orch)
+	if err != nil {
+		return err
+	}
+	if opts.Adopt != nil {
+		opts.Adopt = g.firstContact(db, a.rules)
+	}
+	check, dry := opts.Check, opts.DryRun
+	opts.Check = func(ctx context.Context, from int) error {
+		if err := check(ctx, from); err != nil {
+			return err
+		}
+		return a.keep(ctx, db, dry)
+	}
+	return nil
 }
+
+// oldMissing reports whether the old database is certainly not there.
+func oldMissing(d *orchestrator.Databases) bool { return app.Databases{Old: d.Old}.OldMissing() }
 
 // stepNeeded says which steps there could be.
 func (g *globals) stepNeeded(ctx context.Context, command []string) error {
@@ -141,6 +173,13 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	if len(command) > 0 {
 		return opts, nil
 	}
+	d, err := g.declaration()
+	if err == nil {
+		err = d.mustServe()
+	}
+	if err != nil {
+		return opts, err
+	}
 	db, err := g.databases(orch)
 	if err != nil {
 		return opts, err
@@ -152,22 +191,41 @@ func (g *globals) instance(orch *orchestrator.Orchestrator, port, step int, comm
 	opts.Env = instanceEnv(db)
 	opts.Check = func(ctx context.Context, from int) error { return g.checkDatabases(ctx, db, from, step) }
 	opts.Same = func(ctx context.Context, d orchestrator.Difference) error { return same(ctx, db, d) }
-	opts.Databases = &orchestrator.Databases{SQLite: db.SQLite, MongoURI: db.MongoURI, MongoDB: db.MongoDB, Migration: db.Migration}
+	if step <= int(migration.ReadBoth) { // from then on it has been taken over
+		opts.Adopt = g.firstContact(db, nil)
+	}
+	if step == int(migration.NewPrimary) {
+		opts.Epoch = func(ctx context.Context) (int64, error) { return epoch(ctx, db) }
+	}
+	kept := keptDatabases(db)
+	opts.Databases, opts.Unset = &kept, []string{"MIGRATE_SQLITE", "MIGRATE_MONGO_URI"}
 	if !migration.Step(step).HasNew() {
 		named, err := g.named(orch)
 		if err != nil {
 			return opts, err
 		}
-		opts.Databases.MongoURI, opts.Databases.MongoDB, opts.Databases.Untouched = named.MongoURI, named.MongoDB, true
+		opts.Databases.New, opts.Databases.Name, opts.Databases.Untouched = named.New, named.Name, true
 	}
 	return opts, nil
+}
+
+// epoch is the fence's.
+func epoch(ctx context.Context, db app.Databases) (int64, error) {
+	db.Create = false
+	old, err := app.OpenOld(ctx, db, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer old.Close()
+	fence, err := old.Fence(ctx)
+	return fence.Epoch, err
 }
 
 // instanceEnv tells an instance its databases; a password must not show in a
 // list of processes.
 func instanceEnv(db app.Databases) []string {
 	env := []string{
-		"MIGRATE_SQLITE=" + db.SQLite, "MIGRATE_MONGO_URI=" + db.MongoURI, "MIGRATE_MONGO_DB=" + db.MongoDB,
+		"MIGRATE_OLD=" + db.Old, "MIGRATE_NEW=" + db.New, "MIGRATE_MONGO_DB=" + db.Name,
 		"MIGRATE_CREATE=" + strconv.FormatBool(db.Create),
 	}
 	if db.Migration != "" {
@@ -193,11 +251,11 @@ func (g *globals) checkDatabases(ctx context.Context, db app.Databases, from, st
 	if err := checkOld(ctx, db, from, step); err != nil {
 		return err
 	}
-	if !migration.Step(from).HasNew() && g.MongoURI != "" { // one that somebody has named, so that it should be theirs
+	if !migration.Step(from).HasNew() && g.New != "" { // one that somebody has named, so that it should be theirs
 		ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 		defer cancel()
 		if err := app.CheckPair(ctx, db); err != nil {
-			return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "name another new database with --mongo-db, or the old one that belongs to it with --sqlite")
+			return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed", "name another new database with --new, or the old one that belongs to it with --old")
 		}
 	}
 	if !migration.Step(step).HasNew() {
@@ -228,9 +286,17 @@ func wayBack(ctx context.Context, db app.Databases, from, to int) error {
 	}
 	if err := app.CheckOld(ctx, db); err != nil {
 		return next(fmt.Errorf("%w: without the old database there is no way back from step %d: %w", orchestrator.ErrGate, from, err),
-			"nothing was changed", "put that file back where it was, as it was last and with its -wal file if there is one, and repeat the command")
+			"nothing was changed", bring(db)+", and repeat the command")
 	}
 	return nil
+}
+
+// bring says how an old database that is missing is brought back.
+func bring(db app.Databases) string {
+	if d, err := driver.OfOld(db.Old); err == nil {
+		return d.Bring()
+	}
+	return "bring it back as it was last"
 }
 
 // checkOld refuses a step whose old database is not there or is another one.
@@ -255,14 +321,21 @@ func checkOld(ctx context.Context, db app.Databases, from, to int) error {
 }
 
 // switchTo moves traffic to the instance on the port, 0: to the other one.
-func (g *globals) switchTo(ctx context.Context, o *orchestrator.Orchestrator, opts orchestrator.SwitchOptions) (orchestrator.SwitchResult, error) {
+func (g *globals) switchTo(ctx context.Context, o *orchestrator.Orchestrator, opts orchestrator.SwitchOptions, a accepted) (orchestrator.SwitchResult, error) {
 	kept, err := o.Databases()
 	if err != nil {
 		return orchestrator.SwitchResult{}, err
 	}
 	if kept != nil {
 		opts.Check = func(ctx context.Context, from, to int) error {
-			return wayBack(ctx, app.Databases{SQLite: kept.SQLite, Migration: kept.Migration}, from, to)
+			if err := a.to(to); err != nil {
+				return err
+			}
+			db := app.Databases{Old: kept.Old, Migration: kept.Migration}
+			if err := wayBack(ctx, db, from, to); err != nil {
+				return err
+			}
+			return a.keep(ctx, db, opts.DryRun)
 		}
 	}
 	return o.Switch(ctx, opts)
@@ -284,7 +357,7 @@ func startNew(uri string) string {
 	u, err := url.Parse(uri)
 	switch {
 	case err != nil || u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost":
-		return "see that it runs and that --mongo-uri is right, then repeat the command"
+		return "see that it runs and that --new is right, then repeat the command"
 	case u.Host == defaultMongo:
 		return "migrate mongo start, then repeat the command"
 	}
@@ -294,7 +367,7 @@ func startNew(uri string) string {
 // noFile names the ways on from an old database that is missing.
 func noFile(err error) error {
 	return next(fmt.Errorf("%w: %w", orchestrator.ErrUsage, err), "nothing was changed",
-		"say with --sqlite where it is, or with --create that an empty one is to be made")
+		"say with --old where it is, or with --create that an empty one is to be made")
 }
 
 func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
@@ -304,7 +377,7 @@ func (g *globals) printSpawn(w io.Writer, r orchestrator.SpawnResult) {
 	}
 	fmt.Fprintln(w)
 	if c := r.First; c != nil {
-		fmt.Fprintf(w, "First contact: %d rows taken over, %d in quarantine (%s shows them).\nThe old database as it was: %s\n", c.Rows, c.Quarantined, g.hint("migrate verify"), c.Copy)
+		fmt.Fprintf(w, "First contact: %d rows taken over, %d in quarantine (%s shows them).\nThe old database as it was: %s\n", c.Rows, c.Quarantined, g.hint("migrate quarantine list"), c.Copy)
 	}
 	g.printGates(w, r.Gates)
 	if slices.ContainsFunc(r.Gates, func(gate orchestrator.Gate) bool { return !gate.OK }) {

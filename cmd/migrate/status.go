@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -99,9 +98,14 @@ func forAPerson(st orchestrator.Status) (all []string) {
 	if a == nil {
 		return nil
 	}
-	var raw struct{ Compared store.Compared }
-	if json.Unmarshal(a.Raw, &raw) == nil && raw.Compared.Different > 0 {
-		all = append(all, fmt.Sprintf("reads have found %d times that a record has other contents in the new database under the same revision: only a person can tell which is right; migrate verify names the records", raw.Compared.Different))
+	var raw struct{ Compared map[string]store.Compared }
+	_ = json.Unmarshal(a.Raw, &raw) // an instance of another kind says nothing of it
+	for _, collection := range slices.Sorted(maps.Keys(raw.Compared)) {
+		found := raw.Compared[collection]
+		if found.Different == 0 {
+			continue
+		}
+		all = append(all, fmt.Sprintf("reads have found %d times that a record of %s has other contents in the new database under the same revision: only a person can tell which is right; migrate verify names the records", found.Different, collection))
 	}
 	p := progress(*a)
 	if p == nil || p.Verify == nil {
@@ -112,7 +116,7 @@ func forAPerson(st orchestrator.Status) (all []string) {
 		all = append(all, fmt.Sprintf("verify found %d records with other contents in the new database at %s: only a person can tell which are right; migrate verify names them", n, at))
 	}
 	if n := p.Verify.Quarantine; n > 0 {
-		all = append(all, fmt.Sprintf("verify found %d rows of the old database in quarantine at %s: only a person can decide on them; migrate verify lists them", n, at))
+		all = append(all, fmt.Sprintf("verify found %d rows of the old database in quarantine at %s: only a person can decide on them; migrate quarantine list shows them", n, at))
 	}
 	return all
 }
@@ -138,7 +142,7 @@ func stoppedMongo(orch *orchestrator.Orchestrator, st orchestrator.Status) (bool
 		return false, nil
 	}
 	uri, err := embeddedURI(orch)
-	return uri == st.Databases.MongoURI, err
+	return uri == st.Databases.New, err
 }
 
 func (g *globals) printStatus(w io.Writer, f frame) {
@@ -200,7 +204,7 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 		}
 		if i.Told != nil && i.Told.Degraded != "" {
 			fmt.Fprintf(w, "port %d serves, but: %s\n", i.Port, i.Told.Degraded)
-			if help := knownRemedy(i.Told.Degraded); help != "" {
+			if help := knownRemedy(i.Told.Degraded, remembered(f.Databases)); help != "" {
 				fmt.Fprintf(w, "  remedy: %s\n", fold(w, help, 10))
 			}
 		}
@@ -321,21 +325,29 @@ func served(st orchestrator.Status) string {
 	return fmt.Sprintf("nginx sends it to port %d, port %d stands by", st.Served.Live, st.Served.Fallback)
 }
 
-func oldDatabase(d *orchestrator.Databases) string {
-	if _, err := os.Stat(d.SQLite); errors.Is(err, fs.ErrNotExist) {
-		return d.SQLite + " (not there)"
+// remembered is the URI of the new database that is remembered; "" for none.
+func remembered(d *orchestrator.Databases) string {
+	if d == nil {
+		return ""
 	}
-	return d.SQLite
+	return d.New
+}
+
+func oldDatabase(d *orchestrator.Databases) string {
+	if oldMissing(d) {
+		return oldPlace(*d).String() + " (not there)"
+	}
+	return oldPlace(*d).String()
 }
 
 func newDatabase(d *orchestrator.Databases) string {
-	switch text := strings.Trim(d.MongoURI+", "+d.MongoDB, ", "); {
+	switch text := newPlace(*d).String(); {
 	case !d.Untouched:
 		return text
 	case text == "":
 		return "not chosen yet; step 2 is the first to need it"
 	default:
-		return text + " (not in use yet; --mongo-uri and --mongo-db may still name another)"
+		return text + " (not in use yet; --new may still name another)"
 	}
 }
 

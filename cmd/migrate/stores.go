@@ -4,23 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"migrate/app"
 	"migrate/app/store"
-	"migrate/app/task"
 	"migrate/orchestrator"
 )
 
 // stores are both databases, opened in a command's own process.
 type stores struct {
-	old store.Old[task.Task, task.Filter]
-	new store.New[task.Task, task.Filter]
+	old store.Old
+	new store.New
 	db  app.Databases
 
 	orch *orchestrator.Orchestrator // whose journal has the passes
@@ -50,9 +47,9 @@ func (g *globals) storesThat(ctx context.Context, same func(context.Context, *or
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(db.SQLite); errors.Is(err, fs.ErrNotExist) {
-		return nil, next(usageError{fmt.Errorf("the old database %s is not there", db.SQLite)}, "nothing was changed",
-			fmt.Sprintf("put the file back, or say with --sqlite where it is; at step %d it is no longer needed", lastStep))
+	if db.OldMissing() {
+		return nil, next(usageError{fmt.Errorf("the old database %s is not there", db.OldPlace())}, "nothing was changed",
+			fmt.Sprintf("put the file back, or say with --old where it is; at step %d it is no longer needed", lastStep))
 	}
 	if err := checkPrepared(ctx, db); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 func newSwitchCmd(g *globals) *cobra.Command {
 	var o orchestrator.SwitchOptions
+	var accept []string
 	cmd := &cobra.Command{
 		Use:   "switch",
 		Short: "Move traffic to the other live instance",
@@ -21,12 +22,22 @@ pending, and stands by as the fallback. A move that can't be confirmed is put
 back (exit 6).`,
 		Example: "  migrate switch\n  migrate switch --dry-run\n  migrate switch --to 8001\n  migrate switch --cutover reload",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runSwitch(cmd.Context(), g, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := accepts(cmd, accept)
+			if err == nil {
+				err = a.onlyRows(cmd)
+			}
+			if err != nil {
+				return err
+			}
+			return runSwitch(cmd.Context(), g, o, a)
+		},
 	}
 	f := cmd.Flags()
 	g.cutoverFlag(cmd)
 	f.IntVar(&o.To, "to", 0, "`port` to move traffic to (default: the other live instance)")
 	f.StringSliceVar(&o.Force, "force", nil, forceUsage)
+	f.StringArrayVar(&accept, "accept", nil, acceptUsage)
 	drainFlag(cmd, (*orchestrator.Duration)(&o.Drain))
 	f.BoolVar(&o.DryRun, "dry-run", false, "ask the gates, probe, list each action, and do nothing")
 	g.complete(cmd, "to", portsOf(inactive))
@@ -34,12 +45,12 @@ back (exit 6).`,
 	return cmd
 }
 
-func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions) error {
+func runSwitch(ctx context.Context, g *globals, o orchestrator.SwitchOptions, a accepted) error {
 	orch, proxy, err := g.begunFolder()
 	if err != nil {
 		return err
 	}
-	r, err := g.switchTo(ctx, orch, o)
+	r, err := g.switchTo(ctx, orch, o, a)
 	if err != nil {
 		return err
 	}

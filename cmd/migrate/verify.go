@@ -11,7 +11,6 @@ import (
 
 	"migrate/app/migration"
 	"migrate/app/store"
-	"migrate/app/task"
 )
 
 type verifyOptions struct {
@@ -37,9 +36,10 @@ func (o verifyOptions) command() string {
 // verifyAnswer is what verify says in JSON.
 type verifyAnswer struct {
 	migration.VerifyReport
-	Rows []store.Quarantined `json:"quarantined_rows,omitempty"`
-	Read []store.Quarantined `json:"converted_rows,omitempty"`
-	Plan *plan               `json:"plan,omitempty"` // of --dry-run
+	Rows        []store.Quarantined `json:"quarantined_rows,omitempty"` // the first of them
+	Quarantined int64               `json:"quarantined"`
+	Read        []store.Quarantined `json:"converted_rows,omitempty"`
+	Plan        *plan               `json:"plan,omitempty"` // of --dry-run
 }
 
 func newVerifyCmd(g *globals) *cobra.Command {
@@ -94,7 +94,7 @@ func runVerify(ctx context.Context, g *globals, o verifyOptions) error {
 func verifyAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (rep migration.VerifyReport, err error) {
 	began := time.Now()
 	if err = dropAll(ctx, g, s, o.drop); err == nil {
-		rep, err = compareAll(ctx, g, s, o, migration.Verify[task.Task, task.Filter])
+		rep, err = compareAll(ctx, g, s, o, migration.Verify)
 	}
 	if err != nil {
 		return rep, s.noted(ctx, o.command(), began, "", err)
@@ -106,18 +106,40 @@ func verifyAll(ctx context.Context, g *globals, s *stores, o verifyOptions) (rep
 	return rep, s.orch.Note(o.command(), began, result, differs(rep))
 }
 
+// dropAll drops the rows that are listed with these ids or keys.
 func dropAll(ctx context.Context, g *globals, s *stores, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, _, err := countQuarantine(ctx, s.old, 0)
+	if err != nil {
+		return err
+	}
+	legacy, _ := store.As[store.Legacy](s.old)
 	for _, id := range ids {
-		n, err := s.old.Drop(ctx, id)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
+		keys := keysOf(rows, id)
+		if len(keys) == 0 {
 			return noSuchRow(id, "the rows that were named before it are dropped")
 		}
-		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", n, id))
+		for n, key := range keys {
+			if err := legacy.Drop(ctx, key); err != nil {
+				return undecided(err, dropRows(), key, n)
+			}
+		}
+		g.say(fmt.Sprintf("dropped %d quarantined row(s) with id %q", len(keys), id))
 	}
 	return nil
+}
+
+// keysOf are the keys of the rows with this id, or with this key.
+func keysOf(rows []store.Quarantined, id string) []string {
+	var keys []string
+	for _, q := range rows {
+		if q.ID == id || q.Key == id {
+			keys = append(keys, q.Key)
+		}
+	}
+	return keys
 }
 
 func noSuchRow(id, state string) error {
@@ -127,7 +149,7 @@ func noSuchRow(id, state string) error {
 // dryVerify compares, and says what would be changed after that.
 func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) error {
 	repair := o.repair
-	rep, err := compareAll(ctx, g, s, o, migration.Compare[task.Task, task.Filter])
+	rep, err := compareAll(ctx, g, s, o, migration.Compare)
 	if err != nil {
 		return err
 	}
@@ -136,12 +158,11 @@ func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) erro
 		return err
 	}
 	for _, id := range o.drop {
-		n := 0
-		for _, q := range ans.Rows {
-			if q.ID == id {
-				n++
-			}
+		rows, _, err := countQuarantine(ctx, s.old, 0)
+		if err != nil {
+			return err
 		}
+		n := len(keysOf(rows, id))
 		if n == 0 {
 			return noSuchRow(id, "nothing was changed")
 		}
@@ -162,7 +183,7 @@ func dryVerify(ctx context.Context, g *globals, s *stores, o verifyOptions) erro
 }
 
 // comparing is migration.Verify, or what only compares.
-type comparing func(context.Context, store.Old[task.Task, task.Filter], store.New[task.Task, task.Filter], migration.VerifyOptions) (migration.VerifyReport, error)
+type comparing func(context.Context, store.Old, store.New, migration.VerifyOptions) (migration.VerifyReport, error)
 
 // compareAll runs a verify, or only compares.
 func compareAll(ctx context.Context, g *globals, s *stores, o verifyOptions, run comparing) (migration.VerifyReport, error) {
@@ -187,12 +208,19 @@ func differs(rep migration.VerifyReport) error {
 		"both databases are as they were, and the service goes on", "migrate backfill, then migrate verify --repair; look at each record that is different")
 }
 
+// shownRows is how many rows of a kind verify shows.
+const shownRows = 20
+
 // look adds the rows that people must know of.
 func (a *verifyAnswer) look(ctx context.Context, s *stores) (err error) {
-	if a.Rows, err = s.old.Quarantine(ctx); err != nil {
+	legacy, ok := store.As[store.Legacy](s.old)
+	if !ok {
+		return nil
+	}
+	if a.Rows, a.Quarantined, err = legacy.Quarantine(ctx, shownRows); err != nil {
 		return err
 	}
-	a.Read, _, err = s.old.Converted(ctx, 20)
+	a.Read, _, err = legacy.Converted(ctx, shownRows)
 	return err
 }
 
@@ -206,11 +234,9 @@ func (g *globals) printVerify(w io.Writer, a verifyAnswer) {
 	for _, m := range a.Samples {
 		fmt.Fprintf(w, "  %-9s  %s  old %v  new %v\n", m.Finding, m.ID, m.Old, m.New)
 	}
-	if len(a.Rows) > 0 {
-		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then %s:\n", len(a.Rows), g.hint("migrate verify --drop ID"))
-		for _, q := range a.Rows {
-			fmt.Fprintf(w, "  %s: %s\n", q.Reason, q.Row)
-		}
+	if a.Quarantined > 0 {
+		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then %s:\n", a.Quarantined, g.hint("migrate quarantine drop KEY"))
+		g.printQuarantine(w, a.Rows, a.Quarantined)
 	}
 	if a.Converted > 0 {
 		fmt.Fprintf(w, "%d row(s) are read other than they are stored:\n", a.Converted)

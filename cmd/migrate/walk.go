@@ -19,6 +19,7 @@ type walker struct {
 	command  []string // of a service of one's own
 	typed    string   // the command and its flags, as they were given
 	settings orchestrator.Settings
+	accepted accepted // at the step that moves the primary
 
 	backfill bool // run backfill and verify where gates ask for them
 }
@@ -34,6 +35,21 @@ type position struct {
 	own     bool   // the active one is a service of the user's own
 
 	unserved string // why the proxy can't be asked what it serves
+}
+
+// standsIn is the instance that traffic can move to at once when the active one
+// has ended: the one that stands by, else another at a step beside the active
+// one's; nil if there is none.
+func (p position) standsIn() *orchestrator.InstanceStatus {
+	for _, fits := range []func(orchestrator.InstanceStatus) bool{
+		func(i orchestrator.InstanceStatus) bool { return i.Port == p.back },
+		func(i orchestrator.InstanceStatus) bool { return i.Step-p.step <= 1 && p.step-i.Step <= 1 },
+	} {
+		if n := slices.IndexFunc(p.others, fits); n >= 0 {
+			return &p.others[n]
+		}
+	}
+	return nil
 }
 
 // position finds out where the service stands; it refuses to start anything
@@ -69,8 +85,8 @@ func (wk *walker) position(ctx context.Context) (position, error) {
 	}
 	if !a.Running {
 		again := orchestrator.Again(fmt.Sprintf("migrate spawn --port %d --step %d", a.Port, a.Step), a.Own)
-		if slices.ContainsFunc(p.others, func(i orchestrator.InstanceStatus) bool { return i.Port == p.back }) {
-			again = fmt.Sprintf("migrate switch --to %d, which stands by; or %s", p.back, again)
+		if i := p.standsIn(); i != nil {
+			again = fmt.Sprintf("migrate switch --to %d, where step %d runs; or %s", i.Port, i.Step, again)
 		}
 		return p, next(fmt.Errorf("%w: the active one, step %d on port %d, has ended", orchestrator.ErrNotReady, a.Step, a.Port), "nothing was changed", again)
 	}
@@ -111,6 +127,9 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx co
 		return orchestrator.SpawnResult{}, err
 	}
 	opts.Settings, opts.DryRun = wk.settings, dry
+	if err := wk.g.accepting(wk.orch, &opts, wk.acceptedAt(step)); err != nil {
+		return orchestrator.SpawnResult{}, err
+	}
 	if check := opts.Check; ask != nil {
 		opts.Check = func(ctx context.Context, from int) error {
 			if check != nil {
@@ -126,6 +145,15 @@ func (wk *walker) spawn(ctx context.Context, step int, dry bool, ask func(ctx co
 		wk.g.keepLogs(ctx, wk.orch)
 	}
 	return r, err
+}
+
+// acceptedAt is what is accepted of a move to a step.
+func (wk *walker) acceptedAt(step int) accepted {
+	a := wk.accepted
+	if step != int(migration.NewPrimary) {
+		a.rows = -1
+	}
+	return a
 }
 
 // What a look ahead may cost: gates that wait for the relay want some time.
@@ -192,7 +220,7 @@ func (wk *walker) move(ctx context.Context, step, port int) (orchestrator.Switch
 		}
 		port = r.Instance.Port
 	}
-	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout)})
+	return wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout)}, wk.acceptedAt(step))
 }
 
 // plan says what move would do. What can be checked now is; that a backfill and
@@ -210,7 +238,7 @@ func (wk *walker) plan(ctx context.Context, p position, step, port int, into *pl
 		port = r.Instance.Port
 		into.Actions.spawn(r)
 	} else {
-		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout), DryRun: true})
+		r, err := wk.g.switchTo(ctx, wk.orch, orchestrator.SwitchOptions{To: port, Force: wk.force, Drain: time.Duration(wk.settings.DrainTimeout), DryRun: true}, wk.acceptedAt(step))
 		if wk.backfill && wantsData(err) {
 			into.fill(step)
 			err = nil

@@ -1,7 +1,6 @@
 package embeddedmongo
 
 import (
-	"bytes"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,7 +20,7 @@ func (c command) find() (bson.Raw, error) {
 		return c.findEach(ids)
 	}
 	id, rest, ok := splitID(filter)
-	if !ok || rest.parts == nil && plainID(filter) {
+	if !ok || rest.parts == nil && plainID(filter) && indexed(id) {
 		return nil, errAsItIs
 	}
 	doc, err := c.lookup(id)
@@ -33,7 +32,12 @@ func (c command) find() (bson.Raw, error) {
 		match = rest.match(doc)
 	}
 	switch match {
-	case yes: // the backend does what else was asked: projection, skip and so on
+	case yes:
+		if !indexed(id) && c.hasOnly("find", "filter", "limit", "batchSize", "singleBatch", "sort", "maxTimeMS", "comment", "$db",
+			"lsid", "$clusterTime", "$readPreference", "readConcern") && c.wantsOne() {
+			return c.batch([]bson.Raw{doc})
+		}
+		// The backend does what else was asked: projection, skip and so on
 		changed, err := c.with("filter", byID(id))
 		if err != nil {
 			return nil, err
@@ -89,6 +93,19 @@ func (c command) findEach(ids []bson.RawValue) (bson.Raw, error) {
 		if i > 0 {
 			c.yield()
 		}
+		if !indexed(id) && len(projection) == 0 {
+			doc, err := c.lookup(id)
+			if err != nil {
+				return nil, err
+			}
+			if doc != nil {
+				docs, size = append(docs, doc), size+len(doc)
+			}
+			if size > maxBatch {
+				return nil, errAsItIs
+			}
+			continue
+		}
 		found, err := c.firstBatch(append(bson.D{
 			{Key: "find", Value: c.collection},
 			{Key: "filter", Value: byID(id)},
@@ -132,6 +149,26 @@ func (c command) has(keys ...string) bool {
 	})
 }
 
+// hasOnly reports whether the command has no other fields.
+func (c command) hasOnly(keys ...string) bool {
+	elements, err := c.req.body.Elements()
+	return err == nil && !slices.ContainsFunc(elements, func(e bson.RawElement) bool { return !slices.Contains(keys, e.Key()) })
+}
+
+// wantsOne reports whether a find's batch may hold the one document there is.
+func (c command) wantsOne() bool {
+	for _, key := range []string{"limit", "batchSize"} {
+		v, err := c.req.body.LookupErr(key)
+		if err != nil {
+			continue
+		}
+		if n, ok := v.AsInt64OK(); !ok || n < 0 || n == 0 && key == "batchSize" {
+			return false
+		}
+	}
+	return true
+}
+
 // plainID reports whether the filter is an _id as FerretDB can use it.
 func plainID(filter bson.Raw) bool {
 	elements, err := filter.Elements()
@@ -149,7 +186,7 @@ func ascendingID(sort bson.Raw) bool {
 }
 
 // idList returns the ids of a filter that is exactly {_id: {$in: […]}}, each
-// once and in order: strings before ObjectIDs, as BSON has it.
+// once and in the order that BSON has.
 func idList(filter bson.Raw) ([]bson.RawValue, bool) {
 	elements, err := filter.Elements()
 	if err != nil || len(elements) != 1 || elements[0].Key() != "_id" {
@@ -171,24 +208,14 @@ func idList(filter bson.Raw) ([]bson.RawValue, bool) {
 		return nil, false
 	}
 	for _, id := range ids {
-		if id.Type != bson.TypeString && id.Type != bson.TypeObjectID {
+		if !indexed(id) && !shelved(id) {
 			return nil, false
 		}
 	}
-	slices.SortFunc(ids, compareIDs)
-	return slices.CompactFunc(ids, func(a, b bson.RawValue) bool { return compareIDs(a, b) == 0 }), true
-}
-
-func compareIDs(a, b bson.RawValue) int {
-	switch {
-	case a.Type == bson.TypeString && b.Type == bson.TypeString:
-		order, _ := compare(kindString, a, b)
+	order := func(a, b bson.RawValue) int {
+		order, _ := compareIDs(a, b)
 		return order
-	case a.Type == b.Type:
-		return bytes.Compare(a.Value, b.Value)
-	case a.Type == bson.TypeString:
-		return -1
-	default:
-		return 1
 	}
+	slices.SortFunc(ids, order)
+	return slices.CompactFunc(ids, func(a, b bson.RawValue) bool { return order(a, b) == 0 }), true
 }

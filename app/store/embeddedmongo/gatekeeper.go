@@ -23,6 +23,7 @@ type gatekeeper struct {
 	logger *slog.Logger
 
 	turn    sync.Mutex // held while a command is with the backend
+	shelf   *shelf
 	indexes idIndexes
 	logs    logs
 }
@@ -72,7 +73,7 @@ func (g *gatekeeper) serveMessages(ctx context.Context, client net.Conn) error {
 		return fmt.Errorf("%w: %w", errBackend, err)
 	}
 	defer conn.Close()
-	b := &backend{conn: conn, r: bufio.NewReader(conn)}
+	b := &backend{conn: conn, r: bufio.NewReader(conn), ctx: context.WithoutCancel(ctx), shelf: g.shelf}
 	in := bufio.NewReader(client)
 	for {
 		message, err := readMessage(in)
@@ -129,6 +130,7 @@ func (g *gatekeeper) carryOut(ctx context.Context, req *request, b *backend) ([]
 	if ctx.Err() != nil || b.gone != nil && b.gone() {
 		return nil, net.ErrClosed // nothing is begun any more, or for nobody
 	}
+	g.shelf.forget(req.command())
 	began := time.Now()
 	b.yield = func() {
 		if time.Since(began) < slice {
@@ -165,8 +167,11 @@ func needsTurn(command string) bool {
 type backend struct {
 	conn net.Conn
 	r    *bufio.Reader
+	ctx  context.Context
 	last int32       // request id of the last command of our own
 	gone func() bool // the client has left; may be nil
+
+	shelf *shelf
 
 	// yield lets others have their turn between the statements of one command,
 	// once it has had its slice: each statement is atomic, as in MongoDB, and a

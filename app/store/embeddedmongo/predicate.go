@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -27,7 +28,7 @@ func decided(b bool) verdict {
 }
 
 // predicate is a filter of a form that is understood here: conditions on
-// fields at the top of the document, and any nesting of $and and $or.
+// fields of the document or of documents in it, and any nesting of $and and $or.
 type predicate struct {
 	op    string // $and, $or; $eq, $ne, $lt, $lte, $gt, $gte
 	parts []predicate
@@ -51,7 +52,7 @@ func parsePredicate(filter bson.Raw) (predicate, bool) {
 			var p predicate
 			p, ok = parseLogical(key, value)
 			all.parts = append(all.parts, p)
-		case key == "" || strings.HasPrefix(key, "$") || strings.Contains(key, "."):
+		case strings.HasPrefix(key, "$") || slices.Contains(strings.Split(key, "."), ""):
 		default:
 			var conditions []predicate
 			conditions, ok = parseConditions(key, value)
@@ -90,6 +91,9 @@ func parseLogical(op string, value bson.RawValue) (predicate, bool) {
 
 // parseConditions reads what a filter says of one field: a value, or operators.
 func parseConditions(field string, value bson.RawValue) ([]predicate, bool) {
+	if field == "_id" && shelved(value) {
+		return []predicate{{op: "$eq", field: field, value: value}}, true
+	}
 	operators, isDocument := value.DocumentOK()
 	if !isDocument {
 		return []predicate{{op: "$eq", field: field, value: value}}, kindOf(value) != kindOther
@@ -104,7 +108,7 @@ func parseConditions(field string, value bson.RawValue) ([]predicate, bool) {
 		kind := kindOf(p.value)
 		switch p.op {
 		case "$eq", "$ne":
-			if kind == kindOther {
+			if kind == kindOther && !(field == "_id" && p.op == "$eq" && shelved(p.value)) {
 				return nil, false
 			}
 		case "$lt", "$lte", "$gt", "$gte":
@@ -136,12 +140,12 @@ func (p predicate) match(doc bson.Raw) verdict {
 		}
 		return v
 	}
-	stored, err := doc.LookupErr(p.field)
-	if err != nil {
-		stored = bson.RawValue{Type: bson.TypeNull} // a field that isn't there equals null
-	}
+	stored := at(doc, p.field)
 	kind := kindOf(stored)
 	if kind == kindOther {
+		return unsure
+	}
+	if kindOf(p.value) == kindOther {
 		return unsure
 	}
 	if kind != kindOf(p.value) {
@@ -168,11 +172,35 @@ func (p predicate) match(doc bson.Raw) verdict {
 	return unsure
 }
 
+// at returns the value at a path, an array if one is on the way. A field that
+// isn't there equals null.
+func at(doc bson.Raw, path string) bson.RawValue {
+	null := bson.RawValue{Type: bson.TypeNull}
+	for {
+		name, rest, more := strings.Cut(path, ".")
+		stored, err := doc.LookupErr(name)
+		switch {
+		case err != nil:
+			return null
+		case !more || stored.Type == bson.TypeArray:
+			return stored
+		}
+		var ok bool
+		if doc, ok = stored.DocumentOK(); !ok {
+			return null
+		}
+		path = rest
+	}
+}
+
 // equalities returns the fields that any matching document has with one
 // certain value: those that an upsert's new document gets from the filter. It
-// reports false when a field is named twice, which MongoDB refuses.
+// reports false when a field is named twice, which MongoDB refuses, and when one
+// is in a document, which the backend must make.
 func (p predicate) equalities() (bson.D, bool) {
 	switch {
+	case p.op == "$eq" && strings.Contains(p.field, "."):
+		return nil, false
 	case p.op == "$eq":
 		return bson.D{{Key: p.field, Value: p.value}}, true
 	case p.op == "$and", p.op == "$or" && len(p.parts) == 1:

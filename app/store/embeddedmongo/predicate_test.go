@@ -68,6 +68,15 @@ func TestPredicate(t *testing.T) {
 		{doc("array", 9), unsure},
 		{doc("array", 1, "int", 6), no},
 		{doc("doc", 1), unsure},
+		{doc("doc.a", 1), yes},
+		{doc("doc.a", doc("$lt", int64(1))), no},
+		{doc("doc.b", nil), yes},
+		{doc("doc.a.b", nil), yes},
+		{doc("doc.a.b", 1), no},
+		{doc("none.b", 1), no},
+		{doc("none.b", doc("$ne", 1)), yes},
+		{doc("array.a", 1), unsure},
+		{doc("array.0", 1), unsure},
 		{doc("$or", bson.A{doc("array", 1), doc("int", 5)}), yes},
 		{doc("$or", bson.A{doc("array", 1), doc("int", 6)}), unsure},
 		{doc("$and", bson.A{doc("int", 5), doc("$or", bson.A{doc("text", "x"), doc("long", 5)})}), yes},
@@ -86,11 +95,11 @@ func TestPredicate(t *testing.T) {
 
 func TestUnknownForms(t *testing.T) {
 	for _, filter := range []bson.D{
-		doc("a.b", 1), doc("a", doc("$in", bson.A{1})), doc("a", doc("$lt", nil)), doc("a", doc("$lt", true)),
+		doc("a..b", 1), doc(".a", 1), doc("a.", 1), doc("a", doc("$in", bson.A{1})), doc("a", doc("$lt", nil)), doc("a", doc("$lt", true)),
 		doc("a", doc("$exists", true)), doc("a", doc("b", 1)), doc("a", doc()), doc("a", bson.A{1}),
 		doc("a", bson.Regex{Pattern: "x"}), doc("a", doc("$not", doc("$lt", 1))), doc("$nor", bson.A{doc("a", 1)}),
 		doc("$expr", true), doc("$comment", "x"), doc("$or", bson.A{}), doc("$or", bson.A{1}), doc("$and", 1),
-		doc("$and", bson.A{doc("a.b", 1)}), doc("", 1), doc("a", bson.NewDecimal128(0, 1)),
+		doc("$and", bson.A{doc("a..b", 1)}), doc("", 1), doc("a", bson.NewDecimal128(0, 1)),
 	} {
 		if _, ok := parsePredicate(raw(t, filter)); ok {
 			t.Errorf("%s is understood, but it isn't", text(filter))
@@ -108,7 +117,13 @@ func TestSplitID(t *testing.T) {
 		{doc("_id", bson.ObjectID{1}, "b", 1), true, 1},
 		{doc("b", 1, "_id", "a"), true, 1},
 		{doc("_id", doc("$eq", "a", "$lt", "b")), true, 1},
-		{doc("_id", 1, "b", 1), false, 0},
+		{doc("_id", 1, "b", 1), true, 1},
+		{doc("_id", doc("shop", "a", "number", int64(1)), "b", 1), true, 1},
+		{doc("_id", bson.Binary{Subtype: 4, Data: make([]byte, 16)}, "b", 1), true, 1},
+		{doc("_id", doc("$eq", doc("shop", "a"))), true, 0},
+		{doc("_id", 1.5, "b", 1), false, 0},
+		{doc("_id", doc("shop", doc("name", "a")), "b", 1), false, 0},
+		{doc("_id", bson.D{}, "b", 1), false, 0},
 		{doc("_id", doc("$lt", "a"), "b", 1), false, 0},
 		{doc("$and", bson.A{doc("_id", "a")}), false, 0},
 		{doc("b", 1), false, 0},
@@ -209,7 +224,7 @@ var (
 		}
 		return true
 	})
-	anyField  = rapid.SampledFrom([]string{"a", "b", "c"})
+	anyField  = rapid.SampledFrom([]string{"a", "b", "c", "d.a", "d.b", "d.c", "d.a.b", "a.b"})
 	condition = rapid.OneOf(
 		rapid.Custom(func(t *rapid.T) bson.D { return doc(anyField.Draw(t, "field"), anyValue.Draw(t, "value")) }),
 		rapid.Custom(func(t *rapid.T) bson.D {
@@ -237,6 +252,6 @@ var (
 			}
 			stored = append(stored, bson.E{Key: f, Value: v})
 		}
-		return stored
+		return append(stored, bson.E{Key: "d", Value: stored[1:]})
 	})
 )

@@ -60,6 +60,13 @@ func (b *backend) rewrite(req *request) (bson.Raw, error) {
 
 // lookup returns the document with this id, nil if there is none.
 func (c command) lookup(id bson.RawValue) (bson.Raw, error) {
+	if !indexed(id) {
+		doc, err := c.shelf.find(c.ctx, c.db, c.collection, id)
+		if err != nil {
+			return nil, errAsItIs // the backend finds it, or says what is wrong
+		}
+		return doc, nil
+	}
 	docs, err := c.firstBatch(bson.D{
 		{Key: "find", Value: c.collection},
 		{Key: "filter", Value: byID(id)},
@@ -112,8 +119,7 @@ func succeeded(reply bson.Raw) bool {
 }
 
 // splitID takes a filter apart into the _id that it demands and the rest. It
-// reports false for a filter that names no such _id, or of another form. Only
-// strings and ObjectIDs: FerretDB looks others up by reading everything.
+// reports false for a filter that names no such _id, or of another form.
 func splitID(filter bson.Raw) (id bson.RawValue, rest predicate, ok bool) {
 	all, ok := parsePredicate(filter)
 	if !ok {
@@ -121,8 +127,7 @@ func splitID(filter bson.Raw) (id bson.RawValue, rest predicate, ok bool) {
 	}
 	rest.op = "$and"
 	for _, part := range all.parts {
-		indexed := part.value.Type == bson.TypeString || part.value.Type == bson.TypeObjectID
-		if id.IsZero() && part.field == "_id" && part.op == "$eq" && indexed {
+		if id.IsZero() && part.field == "_id" && part.op == "$eq" && (indexed(part.value) || shelved(part.value)) {
 			id = part.value
 			continue
 		}

@@ -111,6 +111,8 @@ func TestUpdate(t *testing.T) {
 			"matched 0 modified 0 upserted 1", x + "\n" + `{"_id":"y","rev":4}`},
 		{"upsert takes over equalities", doc("_id", "y", "$and", bson.A{doc("a", 1), doc("b", doc("$eq", 2))}, "c", doc("$lt", 3)),
 			set("rev", 4), true, "matched 0 modified 0 upserted 1", x + "\n" + `{"_id":"y","a":1,"b":2,"rev":4}`},
+		{"upsert takes over equalities in documents", doc("_id", "y", "m.rev", 1, "m.epoch", doc("$lt", 3)),
+			set("rev", 4), true, "matched 0 modified 0 upserted 1", x + "\n" + `{"_id":"y","m":{"rev":1},"rev":4}`},
 		{"upsert without an id", doc("rev", 3), set("rev", 4), true, "matched 1 modified 1 upserted 0", `{"_id":"x","rev":4,"epoch":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -96,6 +96,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	gate := &gatekeeper{
 		dial:    func() (net.Conn, error) { return net.Dial("unix", socket) },
 		logger:  cfg.Logger,
+		shelf:   newShelf(dir),
 		indexes: idIndexes{dir: dir, logger: cfg.Logger, seen: make(map[string]bool)},
 		logs:    logs{dir: dir, logger: cfg.Logger, most: maxLog, tried: make(map[string]int64)},
 	}
@@ -113,7 +114,8 @@ func (s *Server) run(ctx context.Context, gate *gatekeeper, l net.Listener, back
 	group.Go(func() error { return backend.Run(backendCtx) })
 	group.Go(func() error {
 		defer stopBackend()
-		return gate.serve(ctx, l)
+		err := gate.serve(ctx, l)
+		return errors.Join(err, gate.shelf.close())
 	})
 	s.err = group.Wait()
 }

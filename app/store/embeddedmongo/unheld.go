@@ -14,7 +14,9 @@ import (
 // connection over NaN and over types that it doesn't know; it stores -0 as 0
 // and text that is not UTF-8 with other characters; it refuses infinities,
 // arrays in arrays, and keys with a dollar sign or a dot, in some places with
-// an internal error. The gatekeeper answers each of them itself, with the code
+// an internal error; a quotation mark, a backslash or a control character in the
+// name of a field at the top it stores unescaped, after which it can't read that
+// collection ever again. The gatekeeper answers each of them itself, with the code
 // that says of a document that this server can't hold it.
 const (
 	codeBadValue    = 2   // a command that can't be read
@@ -102,6 +104,15 @@ func flawedUpdate(u bson.RawValue, path []string) *flaw {
 			continue
 		}
 		for _, e := range elements {
+			name, _, _ := strings.Cut(e.Key(), ".")
+			if what := badName(name); what != "" {
+				return &flaw{what, append(path, strings.ToValidUTF8(e.Key(), "\uFFFD")), codeCannotStore}
+			}
+			if to, ok := e.Value().StringValueOK(); ok && o.Key() == "$rename" {
+				if what := badName(to); what != "" {
+					return &flaw{what, append(path, e.Key()), codeCannotStore}
+				}
+			}
 			if f := operand(o.Key(), e.Value(), append(path, e.Key())); f != nil {
 				return f
 			}
@@ -158,6 +169,10 @@ func flawedSeed(filter bson.Raw) *flaw {
 		if strings.HasPrefix(e.Key(), "$") {
 			continue
 		}
+		name, _, _ := strings.Cut(e.Key(), ".")
+		if what := badName(name); what != "" {
+			return &flaw{what, []string{strings.ToValidUTF8(e.Key(), "\uFFFD")}, codeCannotStore}
+		}
 		if f := stored.value(v, []string{e.Key()}, false); f != nil {
 			return f
 		}
@@ -184,7 +199,11 @@ func (u use) document(doc bson.Raw, path []string) *flaw {
 		key := e.Key()
 		here := append(path[:len(path):len(path)], strings.ToValidUTF8(key, "\uFFFD"))
 		if u == stored {
-			if what := badKey(key); what != "" {
+			what := badKey(key)
+			if what == "" && len(path) == 0 {
+				what = badName(key)
+			}
+			if what != "" {
 				return &flaw{what, here, codeCannotStore}
 			}
 			if seen[key] {
@@ -207,6 +226,17 @@ func badKey(key string) string {
 		return "a key with a dot in it"
 	case !utf8.ValidString(key):
 		return "a key that is not UTF-8"
+	}
+	return ""
+}
+
+// badName says what is wrong with the name of a field at the top.
+func badName(name string) string {
+	switch {
+	case strings.ContainsAny(name, `"\`):
+		return "a field whose name has a quotation mark or a backslash"
+	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
+		return "a field whose name has a control character"
 	}
 	return ""
 }

@@ -216,3 +216,37 @@ func TestLegalCommandsGoThrough(t *testing.T) {
 		}
 	}
 }
+
+// FerretDB takes such a name of a field at the top, and can't read the collection
+// ever again. In a document within they do no harm.
+func TestNamesThatBreakACollectionAreRefused(t *testing.T) {
+	s := start(t, t.TempDir())
+	tasks := connect(t, s.URI()).Database("todo").Collection("tasks")
+	mustInsert(t, tasks, doc("_id", "kept", "v", 1))
+	for _, name := range []string{`a"b`, `a\b`, `a\u0062`, "a\nb", "\x01", `"`} {
+		upsert := options.UpdateOne().SetUpsert(true)
+		_, inserted := tasks.InsertOne(t.Context(), doc("_id", "new", name, 1))
+		_, replaced := tasks.ReplaceOne(t.Context(), doc("_id", "kept"), doc(name, 1))
+		_, updated := tasks.UpdateOne(t.Context(), doc("_id", "kept"), set(name, 1))
+		_, deeper := tasks.UpdateOne(t.Context(), doc("_id", "kept"), set(name+".x", 1))
+		_, renamed := tasks.UpdateOne(t.Context(), doc("_id", "kept"), doc("$rename", doc("v", name)))
+		_, upserted := tasks.UpdateOne(t.Context(), doc("_id", "new", name, 1), set("v", 1), upsert)
+		modified := tasks.FindOneAndUpdate(t.Context(), doc("_id", "kept"), set(name, 1)).Err()
+		for how, err := range map[string]error{
+			"insert": inserted, "replace": replaced, "set": updated, "set in it": deeper, "rename": renamed, "upsert": upserted, "modify": modified,
+		} {
+			if err == nil || !strings.Contains(err.Error(), "the embedded server can't hold a field whose name") {
+				t.Errorf("%q, %s: %v", name, how, err)
+			}
+		}
+		inner := doc("_id", "inner "+name, "v", doc(name, doc(name, "x")))
+		mustInsert(t, tasks, inner)
+		got, err := tasks.FindOne(t.Context(), doc("_id", "inner "+name)).Raw()
+		if err != nil || !bytes.Equal(got, raw(t, inner)) {
+			t.Errorf("%q within: %v, %v", name, got, err)
+		}
+	}
+	if got, err := tasks.FindOne(t.Context(), doc("_id", "kept")).Raw(); err != nil || !bytes.Equal(got, raw(t, doc("_id", "kept", "v", 1))) {
+		t.Errorf("what was there: %v, %v", got, err)
+	}
+}

@@ -80,7 +80,7 @@ func (c command) write(array string) (bson.Raw, error) {
 			statements[i] = parse(array, doc)
 		}
 		statements[i].doc, statements[i].flaw = doc, flawed(array, doc)
-		rewritten = rewritten || !statements[i].id.IsZero() && !statements[i].plain || statements[i].flaw != nil
+		rewritten = rewritten || !statements[i].id.IsZero() && !(statements[i].plain && indexed(statements[i].id)) || statements[i].flaw != nil
 	}
 	if !rewritten {
 		return nil, errAsItIs
@@ -112,7 +112,10 @@ func (c command) writeOne(array string, s statement) (bson.Raw, error) {
 	if s.flaw != nil {
 		return s.flaw.writeError()
 	}
-	if s.id.IsZero() || s.plain {
+	if s.id.IsZero() || s.plain && indexed(s.id) {
+		return c.forward(array, s.doc)
+	}
+	if _, ok := setting(s.doc); !ok && !indexed(s.id) {
 		return c.forward(array, s.doc)
 	}
 	doc, err := c.lookup(s.id)
@@ -130,13 +133,13 @@ func (c command) writeOne(array string, s statement) (bson.Raw, error) {
 		if !ok {
 			return c.forward(array, s.doc)
 		}
-		return c.forwardBy(array, s, append(byID(s.id), fields...))
+		return c.shelveOr(s, array, append(byID(s.id), fields...), func() (bson.Raw, error) { return c.create(s, fields) })
 	}
 	switch match := s.rest.match(doc); {
 	case match == unsure:
 		return c.forward(array, s.doc)
 	case match == yes:
-		return c.forwardBy(array, s, byID(s.id))
+		return c.shelveOr(s, array, byID(s.id), func() (bson.Raw, error) { return c.update(doc, s) })
 	case s.upsert:
 		return bson.Marshal(bson.D{
 			{Key: "n", Value: int32(0)},
@@ -146,6 +149,18 @@ func (c command) writeOne(array string, s statement) (bson.Raw, error) {
 	default:
 		return bson.Marshal(bson.D{{Key: "n", Value: int32(0)}, {Key: "ok", Value: 1.0}})
 	}
+}
+
+// shelveOr does what FerretDB would read the whole collection for, unless the
+// statement is of a form that only FerretDB carries out.
+func (c command) shelveOr(s statement, array string, filter bson.D, do func() (bson.Raw, error)) (bson.Raw, error) {
+	if !indexed(s.id) {
+		reply, err := do()
+		if !errors.Is(err, errForm) {
+			return reply, err
+		}
+	}
+	return c.forwardBy(array, s, filter)
 }
 
 func (c command) duplicateKey(id bson.RawValue) bson.D {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -13,21 +14,21 @@ import (
 type meta struct {
 	migration     string
 	mirror        store.Mirror
-	registrations map[string]store.Registration       // by instance
-	progress      map[int64]store.Progress            // by epoch
-	compared      map[int64]map[string]store.Compared // by epoch and instance
+	registrations map[string]store.Registration                  // by instance
+	progress      map[int64]store.Progress                       // by epoch
+	compared      map[int64]map[string]map[string]store.Compared // by epoch, instance and collection
 }
 
 func newMeta() meta {
 	return meta{
 		registrations: map[string]store.Registration{},
 		progress:      map[int64]store.Progress{},
-		compared:      map[int64]map[string]store.Compared{},
+		compared:      map[int64]map[string]map[string]store.Compared{},
 	}
 }
 
 // Mirror implements [store.NewMeta].
-func (n *New[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
+func (n *New) Mirror(ctx context.Context) (store.Mirror, error) {
 	if err := n.enter(ctx); err != nil {
 		return store.Mirror{}, err
 	}
@@ -37,7 +38,7 @@ func (n *New[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
 
 // RaiseMirror implements [store.NewMeta]. ErrStranger if the database was not
 // prepared for the mirror's migration.
-func (n *New[B, F]) RaiseMirror(ctx context.Context, m store.Mirror) error {
+func (n *New) RaiseMirror(ctx context.Context, m store.Mirror) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (n *New[B, F]) RaiseMirror(ctx context.Context, m store.Mirror) error {
 }
 
 // Register implements [store.NewMeta].
-func (n *New[B, F]) Register(ctx context.Context, r store.Registration) error {
+func (n *New) Register(ctx context.Context, r store.Registration) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (n *New[B, F]) Register(ctx context.Context, r store.Registration) error {
 }
 
 // Deregister implements [store.NewMeta].
-func (n *New[B, F]) Deregister(ctx context.Context, instance string) error {
+func (n *New) Deregister(ctx context.Context, instance string) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (n *New[B, F]) Deregister(ctx context.Context, instance string) error {
 }
 
 // Registrations implements [store.NewMeta], in order of instances.
-func (n *New[B, F]) Registrations(ctx context.Context) ([]store.Registration, error) {
+func (n *New) Registrations(ctx context.Context) ([]store.Registration, error) {
 	if err := n.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -85,42 +86,51 @@ func (n *New[B, F]) Registrations(ctx context.Context) ([]store.Registration, er
 }
 
 // Progress implements [store.NewMeta].
-func (n *New[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
+func (n *New) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
 	if err := n.enter(ctx); err != nil {
 		return store.Progress{}, err
 	}
 	defer n.mu.Unlock()
 	p := n.meta.progress[epoch]
 	p.Epoch = epoch
-	for _, c := range n.meta.compared[epoch] {
-		p.Compared.Equal += c.Equal
-		p.Compared.Behind += c.Behind
-		p.Compared.Late += c.Late
-		p.Compared.Different += c.Different
-		p.Compared.Errors += c.Errors
-		// Percentiles don't add up; the worst instance speaks for all.
-		p.Compared.OldP99 = max(p.Compared.OldP99, c.OldP99)
-		p.Compared.NewP99 = max(p.Compared.NewP99, c.NewP99)
+	p.Compared = nil
+	for _, reported := range n.meta.compared[epoch] {
+		for collection, c := range reported {
+			if p.Compared == nil {
+				p.Compared = map[string]store.Compared{}
+			}
+			p.Compared[collection] = sum(p.Compared[collection], c)
+		}
 	}
 	return p, nil
 }
 
+// sum adds what two instances have compared. Percentiles don't add up: the worst
+// instance speaks for all.
+func sum(a, b store.Compared) store.Compared {
+	return store.Compared{
+		Equal: a.Equal + b.Equal, Behind: a.Behind + b.Behind, Late: a.Late + b.Late,
+		Different: a.Different + b.Different, Errors: a.Errors + b.Errors,
+		OldP99: max(a.OldP99, b.OldP99), NewP99: max(a.NewP99, b.NewP99),
+	}
+}
+
 // SaveCheckpoint implements [store.NewMeta].
-func (n *New[B, F]) SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error {
+func (n *New) SaveCheckpoint(ctx context.Context, epoch int64, after record.ID, copied int64) error {
 	return n.saveProgress(ctx, epoch, func(p *store.Progress) { p.After, p.Copied = after, copied })
 }
 
 // MarkComplete implements [store.NewMeta].
-func (n *New[B, F]) MarkComplete(ctx context.Context, epoch int64) error {
+func (n *New) MarkComplete(ctx context.Context, epoch int64) error {
 	return n.saveProgress(ctx, epoch, func(p *store.Progress) { p.Complete = true })
 }
 
 // SaveVerify implements [store.NewMeta].
-func (n *New[B, F]) SaveVerify(ctx context.Context, epoch int64, result store.VerifyResult) error {
+func (n *New) SaveVerify(ctx context.Context, epoch int64, result store.VerifyResult) error {
 	return n.saveProgress(ctx, epoch, func(p *store.Progress) { p.Verify = &result })
 }
 
-func (n *New[B, F]) saveProgress(ctx context.Context, epoch int64, change func(*store.Progress)) error {
+func (n *New) saveProgress(ctx context.Context, epoch int64, change func(*store.Progress)) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -132,14 +142,14 @@ func (n *New[B, F]) saveProgress(ctx context.Context, epoch int64, change func(*
 }
 
 // SaveCompared implements [store.NewMeta].
-func (n *New[B, F]) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+func (n *New) SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
 	defer n.mu.Unlock()
 	if n.meta.compared[epoch] == nil {
-		n.meta.compared[epoch] = map[string]store.Compared{}
+		n.meta.compared[epoch] = map[string]map[string]store.Compared{}
 	}
-	n.meta.compared[epoch][instance] = c
+	n.meta.compared[epoch][instance] = maps.Clone(c)
 	return nil
 }

@@ -5,24 +5,25 @@ import (
 	"fmt"
 	"sync"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // New is a [store.New] in memory. What it keeps about the migration itself is
 // in meta.go.
-type New[B any, F Filter[B]] struct {
+type New struct {
 	mu      sync.Mutex
-	records table[B, F]
+	records table
 	meta    meta
 }
 
 // NewNew returns an empty new database that belongs to no migration yet.
-func NewNew[B any, F Filter[B]]() *New[B, F] {
-	return &New[B, F]{records: table[B, F]{}, meta: newMeta()}
+func NewNew() *New {
+	return &New{records: table{}, meta: newMeta()}
 }
 
 // enter begins a call; the caller unlocks when err is nil.
-func (n *New[B, F]) enter(ctx context.Context) error {
+func (n *New) enter(ctx context.Context) error {
 	n.mu.Lock()
 	if err := ctx.Err(); err != nil {
 		n.mu.Unlock()
@@ -32,7 +33,7 @@ func (n *New[B, F]) enter(ctx context.Context) error {
 }
 
 // Get implements [store.New].
-func (n *New[B, F]) Get(ctx context.Context, ids ...string) (map[string]store.Record[B], error) {
+func (n *New) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, error) {
 	if err := n.enter(ctx); err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (n *New[B, F]) Get(ctx context.Context, ids ...string) (map[string]store.Re
 }
 
 // CompareAndSwap implements [store.New].
-func (n *New[B, F]) CompareAndSwap(ctx context.Context, rec store.Record[B], expect store.Pair) error {
+func (n *New) CompareAndSwap(ctx context.Context, rec store.Record, expect store.Pair) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (n *New[B, F]) CompareAndSwap(ctx context.Context, rec store.Record[B], exp
 }
 
 // PutIfNewer implements [store.New].
-func (n *New[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B]) error {
+func (n *New) PutIfNewer(ctx context.Context, recs ...store.Record) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -60,25 +61,25 @@ func (n *New[B, F]) PutIfNewer(ctx context.Context, recs ...store.Record[B]) err
 }
 
 // List implements [store.New].
-func (n *New[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], error) {
+func (n *New) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (store.Page, error) {
 	if err := n.enter(ctx); err != nil {
-		return store.Page[B]{}, err
+		return store.Page{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.list(filter, after, limit), nil
 }
 
 // Pending implements [store.New].
-func (n *New[B, F]) Pending(ctx context.Context, after string, limit int) (store.Page[B], error) {
+func (n *New) Pending(ctx context.Context, after record.ID, limit int) (store.Page, error) {
 	if err := n.enter(ctx); err != nil {
-		return store.Page[B]{}, err
+		return store.Page{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.pending(after, limit), nil
 }
 
 // CountPending implements [store.New].
-func (n *New[B, F]) CountPending(ctx context.Context) (int64, error) {
+func (n *New) CountPending(ctx context.Context) (int64, error) {
 	if err := n.enter(ctx); err != nil {
 		return 0, err
 	}
@@ -87,7 +88,7 @@ func (n *New[B, F]) CountPending(ctx context.Context) (int64, error) {
 }
 
 // ClearPending implements [store.New].
-func (n *New[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error {
+func (n *New) ClearPending(ctx context.Context, marks ...store.Mark) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -97,16 +98,16 @@ func (n *New[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error
 }
 
 // Scan implements [store.New].
-func (n *New[B, F]) Scan(ctx context.Context, after string, limit int) (store.Page[B], error) {
+func (n *New) Scan(ctx context.Context, after record.ID, limit int) (store.Page, error) {
 	if err := n.enter(ctx); err != nil {
-		return store.Page[B]{}, err
+		return store.Page{}, err
 	}
 	defer n.mu.Unlock()
 	return n.records.scan(after, limit), nil
 }
 
 // Count implements [store.New].
-func (n *New[B, F]) Count(ctx context.Context) (int64, error) {
+func (n *New) Count(ctx context.Context) (int64, error) {
 	if err := n.enter(ctx); err != nil {
 		return 0, err
 	}
@@ -115,13 +116,13 @@ func (n *New[B, F]) Count(ctx context.Context) (int64, error) {
 }
 
 // Close implements [store.New].
-func (n *New[B, F]) Close() error { return nil }
+func (n *New) Close() error { return nil }
 
 // Look implements [store.NewMeta]: no read here writes anything.
-func (n *New[B, F]) Look() store.NewLook { return n }
+func (n *New) Look() store.NewLook { return n }
 
 // Prepare implements [store.NewMeta].
-func (n *New[B, F]) Prepare(ctx context.Context, migration string) error {
+func (n *New) Prepare(ctx context.Context, migration string) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func (n *New[B, F]) Prepare(ctx context.Context, migration string) error {
 }
 
 // Prepared implements [store.NewMeta].
-func (n *New[B, F]) Prepared(ctx context.Context) (string, error) {
+func (n *New) Prepared(ctx context.Context) (string, error) {
 	if err := n.enter(ctx); err != nil {
 		return "", err
 	}
@@ -146,7 +147,7 @@ func (n *New[B, F]) Prepared(ctx context.Context) (string, error) {
 }
 
 // Probe implements [store.NewMeta].
-func (n *New[B, F]) Probe(ctx context.Context) error { return ctx.Err() }
+func (n *New) Probe(ctx context.Context) error { return ctx.Err() }
 
 // ProbeRecord implements [store.NewMeta].
-func (n *New[B, F]) ProbeRecord(ctx context.Context) error { return ctx.Err() }
+func (n *New) ProbeRecord(ctx context.Context) error { return ctx.Err() }

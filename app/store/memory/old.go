@@ -3,33 +3,63 @@ package memory
 import (
 	"context"
 	"fmt"
-	"slices"
+	"maps"
 	"sync"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // Old is a [store.Old] in memory. Nobody writes to it past the protocol, so it
-// is always guarded, has nothing to sweep and converts nothing.
-type Old[B any, F Filter[B]] struct {
-	mu          sync.Mutex
-	fence       store.Fence
-	records     table[B, F]
-	quarantined []store.Quarantined
-	isolated    int64 // how many ever were: numbers are not used twice
+// is always guarded and filled, has nothing to sweep and converts nothing.
+// What it offers as a [store.Legacy] is in legacy.go.
+type Old struct {
+	mu       sync.Mutex
+	fence    store.Fence
+	records  table
+	rule     Rule
+	accepted int64 // rows in quarantine that don't keep the primary from moving
 }
+
+// Rule says why records may not be in the database together: nil if they may.
+// It is a [store.Refusal] if one of them is at fault.
+type Rule func(records map[record.ID]store.Record) error
 
 // NewOld returns an empty old database of this migration, with the fence as it
 // starts: epoch 1, primary old, open.
-func NewOld[B any, F Filter[B]](migrationID string) *Old[B, F] {
-	return &Old[B, F]{
+func NewOld(migrationID string) *Old {
+	return &Old{
 		fence:   store.Fence{Migration: migrationID, Epoch: 1, Primary: store.PrimaryOld},
-		records: table[B, F]{},
+		records: table{},
 	}
 }
 
+// Enforce has the database refuse what breaks the rule from now on. No rule is
+// in force at the start.
+func (o *Old) Enforce(rule Rule) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rule = rule
+}
+
+// change does something to the records, unless a rule refuses what comes of it.
+func (o *Old) change(do func(t table) error) error {
+	if o.rule == nil {
+		return do(o.records)
+	}
+	next := maps.Clone(o.records)
+	if err := do(next); err != nil {
+		return err
+	}
+	if err := o.rule(next); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrRule, err)
+	}
+	o.records = next
+	return nil
+}
+
 // enter begins a call; the caller unlocks when err is nil.
-func (o *Old[B, F]) enter(ctx context.Context) error {
+func (o *Old) enter(ctx context.Context) error {
 	o.mu.Lock()
 	if err := ctx.Err(); err != nil {
 		o.mu.Unlock()
@@ -39,7 +69,7 @@ func (o *Old[B, F]) enter(ctx context.Context) error {
 }
 
 // enterAt begins a call that was planned under an epoch.
-func (o *Old[B, F]) enterAt(ctx context.Context, epoch int64) error {
+func (o *Old) enterAt(ctx context.Context, epoch int64) error {
 	if err := o.enter(ctx); err != nil {
 		return err
 	}
@@ -51,7 +81,7 @@ func (o *Old[B, F]) enterAt(ctx context.Context, epoch int64) error {
 }
 
 // Get implements [store.Old].
-func (o *Old[B, F]) Get(ctx context.Context, ids ...string) (map[string]store.Record[B], store.Fence, error) {
+func (o *Old) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
 		return nil, store.Fence{}, err
 	}
@@ -60,44 +90,79 @@ func (o *Old[B, F]) Get(ctx context.Context, ids ...string) (map[string]store.Re
 }
 
 // CompareAndSwap implements [store.Old].
-func (o *Old[B, F]) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record[B], expect store.Pair) error {
+func (o *Old) CompareAndSwap(ctx context.Context, epoch int64, rec store.Record, expect store.Pair) error {
 	if err := o.enterAt(ctx, epoch); err != nil {
 		return err
 	}
 	defer o.mu.Unlock()
-	return o.records.compareAndSwap(rec, expect)
+	return o.change(func(t table) error { return t.compareAndSwap(rec, expect) })
 }
 
 // PutIfNewer implements [store.Old].
-func (o *Old[B, F]) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record[B]) error {
+func (o *Old) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Record) error {
 	if err := o.enterAt(ctx, epoch); err != nil {
 		return err
 	}
 	defer o.mu.Unlock()
-	o.records.putIfNewer(recs)
+	if o.rule == nil {
+		o.records.putIfNewer(recs)
+		return nil
+	}
+	held := o.records
+	for _, r := range recs { // one by one, as a database does that checks each statement
+		if err := o.change(func(t table) error { t.putIfNewer([]store.Record{r}); return nil }); err != nil {
+			o.records = held
+			return &store.Refusal{ID: r.ID, Err: err}
+		}
+	}
+	return nil
+}
+
+// PutTogether implements [store.Old].
+func (o *Old) PutTogether(ctx context.Context, epoch int64, recs ...store.Record) error {
+	if err := o.enterAt(ctx, epoch); err != nil {
+		return err
+	}
+	defer o.mu.Unlock()
+	held := o.records
+	next := maps.Clone(held)
+	var newer []store.Record
+	for _, r := range recs {
+		if r.Newer(held[r.ID].Pair) {
+			newer = append(newer, r)
+			delete(next, r.ID)
+		}
+	}
+	o.records = next
+	for _, r := range newer {
+		if err := o.change(func(t table) error { t.putIfNewer([]store.Record{r}); return nil }); err != nil {
+			o.records = held
+			return &store.Refusal{ID: r.ID, Err: err}
+		}
+	}
 	return nil
 }
 
 // List implements [store.Old].
-func (o *Old[B, F]) List(ctx context.Context, filter F, after string, limit int) (store.Page[B], store.Fence, error) {
+func (o *Old) List(ctx context.Context, filter record.Filter, after record.ID, limit int) (store.Page, store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return store.Page[B]{}, store.Fence{}, err
+		return store.Page{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.list(filter, after, limit), o.fence, nil
 }
 
 // Pending implements [store.Old].
-func (o *Old[B, F]) Pending(ctx context.Context, after string, limit int) (store.Page[B], store.Fence, error) {
+func (o *Old) Pending(ctx context.Context, after record.ID, limit int) (store.Page, store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return store.Page[B]{}, store.Fence{}, err
+		return store.Page{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.pending(after, limit), o.fence, nil
 }
 
 // CountPending implements [store.Old].
-func (o *Old[B, F]) CountPending(ctx context.Context) (int64, error) {
+func (o *Old) CountPending(ctx context.Context) (int64, error) {
 	if err := o.enter(ctx); err != nil {
 		return 0, err
 	}
@@ -106,7 +171,7 @@ func (o *Old[B, F]) CountPending(ctx context.Context) (int64, error) {
 }
 
 // ClearPending implements [store.Old].
-func (o *Old[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error {
+func (o *Old) ClearPending(ctx context.Context, marks ...store.Mark) error {
 	if err := o.enter(ctx); err != nil {
 		return err
 	}
@@ -116,16 +181,16 @@ func (o *Old[B, F]) ClearPending(ctx context.Context, marks ...store.Mark) error
 }
 
 // Scan implements [store.Old].
-func (o *Old[B, F]) Scan(ctx context.Context, after string, limit int) (store.Page[B], store.Fence, error) {
+func (o *Old) Scan(ctx context.Context, after record.ID, limit int) (store.Page, store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
-		return store.Page[B]{}, store.Fence{}, err
+		return store.Page{}, store.Fence{}, err
 	}
 	defer o.mu.Unlock()
 	return o.records.scan(after, limit), o.fence, nil
 }
 
 // Count implements [store.Old].
-func (o *Old[B, F]) Count(ctx context.Context) (int64, error) {
+func (o *Old) Count(ctx context.Context) (int64, error) {
 	if err := o.enter(ctx); err != nil {
 		return 0, err
 	}
@@ -134,7 +199,7 @@ func (o *Old[B, F]) Count(ctx context.Context) (int64, error) {
 }
 
 // Fence implements [store.Old].
-func (o *Old[B, F]) Fence(ctx context.Context) (store.Fence, error) {
+func (o *Old) Fence(ctx context.Context) (store.Fence, error) {
 	if err := o.enter(ctx); err != nil {
 		return store.Fence{}, err
 	}
@@ -143,7 +208,7 @@ func (o *Old[B, F]) Fence(ctx context.Context) (store.Fence, error) {
 }
 
 // MoveFence implements [store.Old].
-func (o *Old[B, F]) MoveFence(ctx context.Context, from, to store.Fence) error {
+func (o *Old) MoveFence(ctx context.Context, from, to store.Fence) error {
 	if err := o.enter(ctx); err != nil {
 		return err
 	}
@@ -158,61 +223,7 @@ func (o *Old[B, F]) MoveFence(ctx context.Context, from, to store.Fence) error {
 }
 
 // Writable implements [store.Old].
-func (o *Old[B, F]) Writable(ctx context.Context) error { return ctx.Err() }
-
-// Guarded implements [store.Old].
-func (o *Old[B, F]) Guarded(ctx context.Context) error { return ctx.Err() }
-
-// Sweep implements [store.Old].
-func (o *Old[B, F]) Sweep(ctx context.Context) (int64, error) { return 0, ctx.Err() }
-
-// Isolate implements [store.Old].
-func (o *Old[B, F]) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
-	if err := o.enterAt(ctx, epoch); err != nil {
-		return err
-	}
-	defer o.mu.Unlock()
-	r, ok := o.records[mark.ID]
-	if !ok || r.Pair != mark.Pair || r.Deleted {
-		return fmt.Errorf("%w: %q is no longer what was to be isolated", store.ErrConflict, mark.ID)
-	}
-	o.isolated++
-	o.quarantined = append(o.quarantined, store.Quarantined{
-		N: o.isolated, Reason: reason, ID: r.ID, Row: fmt.Sprintf("%+v", r.Body),
-	})
-	if o.fence.Primary == store.PrimaryNew {
-		epoch = r.Epoch // a change that new commits meanwhile must be newer than the tombstone
-	}
-	r.Pair = store.Pair{Rev: r.Rev + 1, Epoch: epoch}
-	r.Deleted, r.Pending = true, true
-	o.records.put(r)
-	return nil
-}
-
-// Quarantine implements [store.Old].
-func (o *Old[B, F]) Quarantine(ctx context.Context) ([]store.Quarantined, error) {
-	if err := o.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer o.mu.Unlock()
-	return slices.Clone(o.quarantined), nil
-}
-
-// Drop implements [store.Old].
-func (o *Old[B, F]) Drop(ctx context.Context, id string) (int64, error) {
-	if err := o.enter(ctx); err != nil {
-		return 0, err
-	}
-	defer o.mu.Unlock()
-	before := len(o.quarantined)
-	o.quarantined = slices.DeleteFunc(o.quarantined, func(q store.Quarantined) bool { return q.ID == id })
-	return int64(before - len(o.quarantined)), nil
-}
-
-// Converted implements [store.Old].
-func (o *Old[B, F]) Converted(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
-	return nil, 0, ctx.Err()
-}
+func (o *Old) Writable(ctx context.Context) error { return ctx.Err() }
 
 // Close implements [store.Old].
-func (o *Old[B, F]) Close() error { return nil }
+func (o *Old) Close() error { return nil }

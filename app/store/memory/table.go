@@ -12,17 +12,15 @@ import (
 	"maps"
 	"slices"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
-// Filter selects bodies.
-type Filter[B any] interface{ Match(B) bool }
-
 // table is what both stores do alike. Its owner holds the lock.
-type table[B any, F Filter[B]] map[string]store.Record[B]
+type table map[record.ID]store.Record
 
-func (t table[B, F]) get(ids []string) map[string]store.Record[B] {
-	found := make(map[string]store.Record[B], len(ids))
+func (t table) get(ids []record.ID) map[record.ID]store.Record {
+	found := make(map[record.ID]store.Record, len(ids))
 	for _, id := range ids {
 		if r, ok := t[id]; ok {
 			found[id] = r
@@ -31,15 +29,15 @@ func (t table[B, F]) get(ids []string) map[string]store.Record[B] {
 	return found
 }
 
-func (t table[B, F]) put(r store.Record[B]) {
+func (t table) put(r store.Record) {
 	if r.Deleted {
-		var zero B
-		r.Body = zero
+		r.Body = ""
 	}
+	r.Unfit = "" // what is written decides
 	t[r.ID] = r
 }
 
-func (t table[B, F]) compareAndSwap(r store.Record[B], expect store.Pair) error {
+func (t table) compareAndSwap(r store.Record, expect store.Pair) error {
 	// An absent record reads as the zero Record, and so as the zero Pair.
 	if held := t[r.ID].Pair; held != expect {
 		return fmt.Errorf("%w: %q is at %v, not %v", store.ErrConflict, r.ID, held, expect)
@@ -48,7 +46,7 @@ func (t table[B, F]) compareAndSwap(r store.Record[B], expect store.Pair) error 
 	return nil
 }
 
-func (t table[B, F]) putIfNewer(recs []store.Record[B]) {
+func (t table) putIfNewer(recs []store.Record) {
 	for _, r := range recs {
 		if r.Newer(t[r.ID].Pair) {
 			r.Pending = false
@@ -57,23 +55,23 @@ func (t table[B, F]) putIfNewer(recs []store.Record[B]) {
 	}
 }
 
-func (t table[B, F]) list(filter F, after string, limit int) store.Page[B] {
-	return t.page(after, limit, func(r store.Record[B]) bool { return !r.Deleted && filter.Match(r.Body) })
+func (t table) list(filter record.Filter, after record.ID, limit int) store.Page {
+	return t.page(after, limit, func(r store.Record) bool { return !r.Deleted && r.Unfit == "" && filter.Match(r.ID, r.Body) })
 }
 
-func (t table[B, F]) pending(after string, limit int) store.Page[B] {
-	return t.page(after, limit, func(r store.Record[B]) bool { return r.Pending })
+func (t table) pending(after record.ID, limit int) store.Page {
+	return t.page(after, limit, func(r store.Record) bool { return r.Pending })
 }
 
-func (t table[B, F]) scan(after string, limit int) store.Page[B] {
-	return t.page(after, limit, func(store.Record[B]) bool { return true })
+func (t table) scan(after record.ID, limit int) store.Page {
+	return t.page(after, limit, func(store.Record) bool { return true })
 }
 
 // page returns up to limit chosen records after an id, in bytewise order, which
 // is how Go compares strings.
-func (t table[B, F]) page(after string, limit int, chosen func(store.Record[B]) bool) store.Page[B] {
+func (t table) page(after record.ID, limit int, chosen func(store.Record) bool) store.Page {
 	limit = max(limit, 1)
-	var found []store.Record[B]
+	var found []store.Record
 	for _, id := range slices.Sorted(maps.Keys(t)) {
 		if len(found) >= limit {
 			break
@@ -85,7 +83,7 @@ func (t table[B, F]) page(after string, limit int, chosen func(store.Record[B]) 
 	return store.PageOf(found, limit)
 }
 
-func (t table[B, F]) countPending() int64 {
+func (t table) countPending() int64 {
 	var n int64
 	for _, r := range t {
 		if r.Pending {
@@ -95,7 +93,7 @@ func (t table[B, F]) countPending() int64 {
 	return n
 }
 
-func (t table[B, F]) clearPending(marks []store.Mark) {
+func (t table) clearPending(marks []store.Mark) {
 	for _, m := range marks {
 		if r, ok := t[m.ID]; ok && r.Pair == m.Pair {
 			r.Pending = false

@@ -3,10 +3,12 @@ package mongo
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -14,9 +16,23 @@ import (
 // in a command. In bytes of BSON.
 const maxDocument = 15<<20 + 1<<19
 
-// envelope is what every document has beside the body's fields.
+// maxID is how long an _id may be, in bytes. Servers before 4.2 refuse a longer
+// key of an index; it bounds what a message quotes.
+const maxID = 1 << 20
+
+// reserved is the sub-document that holds what is the protocol's own.
+const reserved = "_migrate"
+
+// The paths of its fields.
+const (
+	revPath     = reserved + ".rev"
+	epochPath   = reserved + ".epoch"
+	pendingPath = reserved + ".pending"
+	deletedPath = reserved + ".deleted"
+)
+
+// envelope is the reserved sub-document.
 type envelope struct {
-	ID      string `bson:"_id"`
 	Rev     int64  `bson:"rev"`
 	Epoch   int64  `bson:"epoch"`
 	Pending bool   `bson:"pending"`
@@ -24,92 +40,137 @@ type envelope struct {
 	Request string `bson:"request"`
 }
 
-// encode returns all fields of a record's document but the _id. An ErrUnfit
-// names the record.
-func encode[B any](r store.Record[B]) (bson.D, error) {
-	if r.Deleted {
-		var zero B
-		r.Body = zero
-	}
-	body, err := bodyFields(r.Body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %q: %w", store.ErrUnfit, r.ID, err)
-	}
-	size := len(r.ID) + len(r.Request)
-	for _, e := range body {
-		v := e.Value.(bson.RawValue)
-		size += len(e.Key) + len(v.Value)
-		if !validText(v) {
-			return nil, fmt.Errorf("%w: %q: its %s is not valid UTF-8", store.ErrUnfit, r.ID, e.Key)
-		}
-	}
-	if !utf8.ValidString(r.ID) || !utf8.ValidString(r.Request) {
-		return nil, fmt.Errorf("%w: %q: its id or request is not valid UTF-8", store.ErrUnfit, r.ID)
-	}
-	if size > maxDocument {
-		return nil, fmt.Errorf("%w: %.100q: %d bytes, a document may have %d", store.ErrUnfit, r.ID, size, maxDocument)
-	}
-	return append(bson.D{
-		{Key: "rev", Value: r.Rev},
-		{Key: "epoch", Value: r.Epoch},
-		{Key: "pending", Value: r.Pending},
-		{Key: "deleted", Value: r.Deleted},
-		{Key: "request", Value: r.Request},
-	}, body...), nil
+// encoded is a record as it is sent: its _id, and every other field that is ours.
+type encoded struct {
+	of     *collection
+	id     any
+	fields bson.D
 }
 
-// bodyFields returns the body's fields, each value a bson.RawValue.
-func bodyFields[B any](body B) (bson.D, error) {
-	raw, err := bson.Marshal(body)
-	if err != nil {
-		return nil, err
+// unfit says which value of which record the database can't hold.
+func unfit(id record.ID, field string, reason error) error {
+	if field != "" {
+		return fmt.Errorf("%w: collection %s, id %s, field %s: %w", store.ErrUnfit, id.Collection(), quoted(id), field, reason)
 	}
-	elements, err := bson.Raw(raw).Elements()
-	if err != nil {
-		return nil, err
+	return fmt.Errorf("%w: collection %s, id %s: %w", store.ErrUnfit, id.Collection(), quoted(id), reason)
+}
+
+// quoted shows an id in a message, which it must not make too long.
+func quoted(id record.ID) string {
+	text := id.String()
+	if len(text) > maxQuoted {
+		text = strings.ToValidUTF8(text[:maxQuoted], "") + "…"
 	}
-	fields := make(bson.D, 0, len(elements))
-	for _, e := range elements {
-		fields = append(fields, bson.E{Key: e.Key(), Value: e.Value()})
+	return fmt.Sprintf("%q", text)
+}
+
+const maxQuoted = 200
+
+// encode returns a record's document. An ErrUnfit names collection, id, field
+// and reason.
+func (s *Store) encode(r store.Record, can limits) (encoded, error) {
+	c := s.collections[r.ID.Collection()]
+	if c == nil {
+		return encoded{}, unfit(r.ID, "", errors.New("the collection is not declared"))
+	}
+	id, err := c.naturalID(r.ID)
+	if err != nil {
+		return encoded{}, unfit(r.ID, "", err)
+	}
+	if len(r.ID) > maxID {
+		return encoded{}, unfit(r.ID, "", fmt.Errorf("the id has %d bytes, of %d", len(r.ID), maxID))
+	}
+	if !utf8.ValidString(r.Request) {
+		return encoded{}, unfit(r.ID, "", errors.New("the request is not valid UTF-8"))
+	}
+	fields, err := c.encodeBody(r, can)
+	if err != nil {
+		return encoded{}, err
+	}
+	fields = append(fields, bson.E{Key: reserved, Value: bson.D{
+		{Key: "rev", Value: r.Rev}, {Key: "epoch", Value: r.Epoch}, {Key: "pending", Value: r.Pending},
+		{Key: "deleted", Value: r.Deleted}, {Key: "request", Value: r.Request},
+	}})
+	if err := fits(r); err != nil {
+		return encoded{}, err
+	}
+	return encoded{c, id, fields}, nil
+}
+
+// encodeBody returns every declared field that is not in the id; of a tombstone,
+// each one as null.
+func (c *collection) encodeBody(r store.Record, can limits) (bson.D, error) {
+	values := r.Body.Values()
+	if !r.Deleted && len(values) != len(c.fields) {
+		return nil, unfit(r.ID, "", fmt.Errorf("the body has %d fields, not %d", len(values), len(c.fields)))
+	}
+	fields := make(bson.D, len(c.fields), len(c.fields)+1)
+	for n, f := range c.fields {
+		fields[n].Key = f.Name
+		if r.Deleted {
+			continue
+		}
+		v := values[n]
+		switch {
+		case v.IsNull() && f.NotNull:
+			return nil, unfit(r.ID, f.Name, errors.New("is NULL"))
+		case !v.IsNull() && v.Type() != f.Type:
+			return nil, unfit(r.ID, f.Name, fmt.Errorf("is %s, not %s", v.Type(), f.Type))
+		}
+		stored, err := encodeValue(f, v, can)
+		if err != nil {
+			return nil, unfit(r.ID, f.Name, err)
+		}
+		fields[n].Value = stored
 	}
 	return fields, nil
 }
 
-// validText reports whether every text in v is UTF-8, which the driver doesn't check.
-func validText(v bson.RawValue) bool {
-	switch v.Type {
-	case bson.TypeString:
-		return utf8.ValidString(v.StringValue())
-	case bson.TypeEmbeddedDocument, bson.TypeArray:
-		elements, err := bson.Raw(v.Value).Elements()
-		if err != nil {
-			return false
-		}
-		for _, e := range elements {
-			if !utf8.ValidString(e.Key()) || !validText(e.Value()) {
-				return false
-			}
-		}
+// fits refuses what is too large, by an estimate that is cheap: the server
+// measures what the estimate lets through.
+func fits(r store.Record) error {
+	if size := len(r.ID) + len(r.Body) + len(r.Request); size > maxDocument {
+		return unfit(r.ID, "", fmt.Errorf("%d bytes, a document may have %d", size, maxDocument))
 	}
-	return true
+	return nil
 }
 
-var errNotOurs = errors.New("a document that this program did not write")
+var (
+	errNotOurs = errors.New("a document that this program did not write")
+	// errNoID: such a document, whose _id can't even be a record's.
+	errNoID = fmt.Errorf("%w: it has an _id of another form", errNotOurs)
+)
 
-func decode[B any](raw bson.Raw) (store.Record[B], error) {
-	var e envelope
-	if err := bson.Unmarshal(raw, &e); err != nil {
-		return store.Record[B]{}, fmt.Errorf("%w: %w", errNotOurs, err)
+// decode returns the record that a document holds. One that the migration has
+// not written has the zero pair.
+func (c *collection) decode(raw bson.Raw) (store.Record, error) {
+	own, ours := raw.Lookup(reserved).DocumentOK()
+	id, err := c.id(raw.Lookup("_id"))
+	switch {
+	case err != nil && !ours:
+		return store.Record{}, errNoID
+	case err != nil:
+		return store.Record{}, fmt.Errorf("%w: collection %s, _id %.100s: %w", errNotOurs, c.Name, raw.Lookup("_id"), err)
+	case !ours:
+		return store.Record{ID: id}, nil
 	}
-	r := store.Record[B]{
-		ID: e.ID, Pair: store.Pair{Rev: e.Rev, Epoch: e.Epoch},
+	var e envelope
+	if err := bson.Unmarshal(own, &e); err != nil {
+		return store.Record{}, fmt.Errorf("%w: collection %s, id %s: %w", errNotOurs, c.Name, quoted(id), err)
+	}
+	r := store.Record{
+		ID: id, Pair: store.Pair{Rev: e.Rev, Epoch: e.Epoch},
 		Deleted: e.Deleted, Pending: e.Pending, Request: e.Request,
 	}
 	if r.Deleted {
 		return r, nil
 	}
-	if err := bson.Unmarshal(raw, &r.Body); err != nil {
-		return store.Record[B]{}, fmt.Errorf("%w: %q: %w", errNotOurs, e.ID, err)
+	values := make([]record.Value, len(c.fields))
+	for n, f := range c.fields {
+		if values[n], err = decodeValue(f, raw.Lookup(f.Name)); err != nil {
+			return store.Record{}, fmt.Errorf("%w: collection %s, id %s, field %s: %w", errNotOurs, c.Name, quoted(id), f.Name, err)
+		}
 	}
+	r.Body = record.NewBody(values...)
 	return r, nil
 }

@@ -19,7 +19,8 @@ import (
 //
 //	nothing was sent: no server found, refused, no free      ErrUnavailable
 //	connection, failed handshake, the context ended before
-//	duplicate key, or nothing matched the expected pair      ErrConflict ("not newer" to PutIfNewer)
+//	duplicate _id, or nothing matched the expected pair      ErrConflict ("not newer" to PutIfNewer)
+//	duplicate key of another index                           ErrRule
 //	sent once and answered: too large, key too long, fails   ErrUnfit
 //	the collection's own validation
 //	sent once and answered: not allowed, not authenticated   ErrUnavailable
@@ -45,7 +46,7 @@ type callKey struct{}
 
 // begin starts a call, unless its context has ended: the driver might send the
 // command all the same.
-func (s *Store[B, F]) begin(ctx context.Context) (*call, error) {
+func (s *Store) begin(ctx context.Context) (*call, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
@@ -140,8 +141,10 @@ func refusal(err error) error {
 	switch {
 	case len(codes) == 0:
 		return nil
-	case all(codes, codeDuplicate):
+	case all(codes, codeDuplicate) && duplicateID(err):
 		return store.ErrConflict
+	case all(codes, codeDuplicate):
+		return store.ErrRule // somebody's unique index: what is in its way may go
 	case all(codes, codeInvalid, codeTooLarge, codeKeyTooLong):
 		return store.ErrUnfit
 	case all(codes, codeUnauthorized, codeAuthenticationFailed):
@@ -176,4 +179,36 @@ func answerCodes(err error) []int {
 
 func all(codes []int, of ...int) bool {
 	return !slices.ContainsFunc(codes, func(code int) bool { return !slices.Contains(of, code) })
+}
+
+// duplicateID reports whether every duplicate key that an error tells of is that
+// of an _id. A server that names no index has unique ones of _id only.
+func duplicateID(err error) bool {
+	var (
+		one  mongo.WriteException
+		bulk mongo.BulkWriteException
+	)
+	var found []mongo.WriteError
+	if errors.As(err, &one) {
+		found = one.WriteErrors
+	}
+	if errors.As(err, &bulk) {
+		for _, e := range bulk.WriteErrors {
+			found = append(found, e.WriteError)
+		}
+	}
+	return !slices.ContainsFunc(found, func(e mongo.WriteError) bool {
+		return e.Code == codeDuplicate && !ofID(e)
+	})
+}
+
+func ofID(e mongo.WriteError) bool {
+	if pattern, ok := e.Raw.Lookup("keyPattern").DocumentOK(); ok {
+		elements, err := pattern.Elements()
+		return err == nil && len(elements) == 1 && elements[0].Key() == "_id"
+	}
+	// A name may follow that of the index, and a key with any text in it.
+	_, rest, named := strings.Cut(e.Message, " index: ")
+	index, _, _ := strings.Cut(rest, " ")
+	return !named || index == "_id_" || strings.HasSuffix(index, "$_id_")
 }

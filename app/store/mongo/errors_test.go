@@ -11,14 +11,12 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"migrate/app/record"
 	"migrate/app/store"
-	"migrate/app/task"
 )
 
-type record = store.Record[task.Task]
-
-func copyOf(id string, rev, epoch int64) record {
-	return record{ID: id, Pair: store.Pair{Rev: rev, Epoch: epoch}, Pending: true, Body: task.Task{Assignee: "bill"}}
+func copyOf(id string, rev, epoch int64) store.Record {
+	return store.Record{ID: key(id), Pair: store.Pair{Rev: rev, Epoch: epoch}, Pending: true, Body: body("", false)}
 }
 
 // behindProxy returns a store that goes through a proxy, has used both its
@@ -55,7 +53,7 @@ func only(name string, f fault) func(string) fault {
 // wantOnly checks that err is want and no other of the store's errors.
 func wantOnly(t *testing.T, what string, err, want error) {
 	t.Helper()
-	for _, sentinel := range []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrStranger} {
+	for _, sentinel := range []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger} {
 		if errors.Is(err, sentinel) != (sentinel == want) {
 			t.Errorf("%s: got %v, want %v alone", what, err, want)
 			return
@@ -66,12 +64,12 @@ func wantOnly(t *testing.T, what string, err, want error) {
 // write is a call that changes something.
 type write struct {
 	command string // that it sends
-	call    func(context.Context, store.New[task.Task, task.Filter]) error
+	call    func(context.Context, store.New) error
 	done    func(context.Context, *taskStore) (bool, error) // whether it has had its effect
 }
 
 func writes() map[string]write {
-	type newStore = store.New[task.Task, task.Filter]
+	type newStore = store.New
 	return map[string]write{
 		"create": {"insert", func(ctx context.Context, s newStore) error {
 			return s.CompareAndSwap(ctx, copyOf("b", 1, 1), store.Pair{})
@@ -105,14 +103,14 @@ func writes() map[string]write {
 
 func pairIs(id string, rev int64) func(context.Context, *taskStore) (bool, error) {
 	return func(ctx context.Context, s *taskStore) (bool, error) {
-		found, err := s.Get(ctx, id)
-		return found[id].Rev == rev, err
+		found, err := s.Get(ctx, key(id))
+		return found[key(id)].Rev == rev, err
 	}
 }
 
 // lost lets one write's request or answer go astray and says what is wrong
 // with what the store made of it.
-func lost(t *testing.T, name string, e ending, wrap func(*taskStore) store.New[task.Task, task.Filter]) error {
+func lost(t *testing.T, name string, e ending, wrap func(*taskStore) store.New) error {
 	t.Helper()
 	p, s, straight := behindProxy(t, 0)
 	w := writes()[name]
@@ -131,7 +129,7 @@ func lost(t *testing.T, name string, e ending, wrap func(*taskStore) store.New[t
 	return nil
 }
 
-func asItIs(s *taskStore) store.New[task.Task, task.Filter] { return s }
+func asItIs(s *taskStore) store.New { return s }
 
 func TestLostIsUnknown(t *testing.T) {
 	for name := range writes() {
@@ -148,7 +146,7 @@ func TestLostIsUnknown(t *testing.T) {
 // hopeful takes a lost connection for proof that nothing happened.
 type hopeful struct{ *taskStore }
 
-func (h hopeful) CompareAndSwap(ctx context.Context, r record, expect store.Pair) error {
+func (h hopeful) CompareAndSwap(ctx context.Context, r store.Record, expect store.Pair) error {
 	err := h.taskStore.CompareAndSwap(ctx, r, expect)
 	if errors.Is(err, store.ErrUnknown) {
 		return fmt.Errorf("%w: %v", store.ErrUnavailable, err)
@@ -157,7 +155,7 @@ func (h hopeful) CompareAndSwap(ctx context.Context, r record, expect store.Pair
 }
 
 func TestHopefulStoreIsCaught(t *testing.T) {
-	err := lost(t, "create", loseAnswer, func(s *taskStore) store.New[task.Task, task.Filter] { return hopeful{s} })
+	err := lost(t, "create", loseAnswer, func(s *taskStore) store.New { return hopeful{s} })
 	if err == nil {
 		t.Error("a store that takes a lost answer for a failure passed")
 	}
@@ -230,9 +228,12 @@ func TestUnreachableSaysWhy(t *testing.T) {
 // reads are the calls that change no record.
 func reads() map[string]func(context.Context, *taskStore) error {
 	return map[string]func(context.Context, *taskStore) error{
-		"Get":      func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a"); return err },
-		"Get many": func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, "a", "b"); return err },
-		"List":     func(ctx context.Context, s *taskStore) error { _, err := s.List(ctx, task.Filter{}, "", 1); return err },
+		"Get":      func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, key("a")); return err },
+		"Get many": func(ctx context.Context, s *taskStore) error { _, err := s.Get(ctx, key("a"), key("b")); return err },
+		"List": func(ctx context.Context, s *taskStore) error {
+			_, err := s.List(ctx, record.Filter{}, "", 1)
+			return err
+		},
 		"Scan":     func(ctx context.Context, s *taskStore) error { _, err := s.Scan(ctx, "", 1); return err },
 		"Mirror":   func(ctx context.Context, s *taskStore) error { _, err := s.Mirror(ctx); return err },
 		"Progress": func(ctx context.Context, s *taskStore) error { _, err := s.Progress(ctx, 1); return err },
@@ -304,6 +305,42 @@ func TestAnswersMeanWhatTheyMean(t *testing.T) {
 	wantOnly(t, "duplicate key", writes()["create"].call(t.Context(), s), store.ErrConflict)
 }
 
+// A duplicate key of somebody's own index is no conflict, nor does it say that a
+// copy is not newer: it is a rule, and another time it may not be in the way.
+func TestDuplicateOfAnotherIndexIsARule(t *testing.T) {
+	p, s, _ := behindProxy(t, 0)
+	answer := func(message string, more ...bson.E) bson.D {
+		e := bson.D{{Key: "index", Value: int32(0)}, {Key: "code", Value: int32(11000)}, {Key: "errmsg", Value: message}}
+		return bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(0)}, {Key: "writeErrors", Value: bson.A{append(e, more...)}}}
+	}
+	pattern := func(field string) bson.E {
+		return bson.E{Key: "keyPattern", Value: bson.D{{Key: field, Value: int32(1)}}}
+	}
+	for what, c := range map[string]struct {
+		answer bson.D
+		want   error
+	}{
+		"another index":              {answer("E11000 duplicate key error collection: x.tasks index: mail_1 dup key: { mail: \" index: _id_ \" }"), store.ErrRule},
+		"another index, by pattern":  {answer("E11000 index: _id_", pattern("mail")), store.ErrRule},
+		"the _id":                    {answer("E11000 duplicate key error collection: x.tasks index: _id_ dup key: { _id: \"a\" }"), store.ErrConflict},
+		"the _id, as of old":         {answer("E11000 duplicate key error index: x.tasks.$_id_ dup key: { : \"a\" }"), store.ErrConflict},
+		"the _id, by pattern":        {answer("as if index: other", pattern("_id")), store.ErrConflict},
+		"a server that names no one": {answer("E11000 duplicate key error collection: x.tasks"), store.ErrConflict},
+	} {
+		p.treat(func(name string) fault {
+			if name == "insert" || name == "update" && c.want == store.ErrRule {
+				return fault{ending: answerItself, answer: c.answer}
+			}
+			return fault{}
+		})
+		wantOnly(t, what+", create", writes()["create"].call(t.Context(), s), c.want)
+		if c.want == store.ErrRule {
+			wantOnly(t, what+", swap", writes()["swap"].call(t.Context(), s), c.want)
+			wantOnly(t, what+", put", writes()["put"].call(t.Context(), s), c.want)
+		}
+	}
+}
+
 // A duplicate key says that a record is there, not that it is newer: it may
 // have been created a moment ago, and older.
 func TestDuplicateKeyIsLookedAt(t *testing.T) {
@@ -323,8 +360,8 @@ func TestDuplicateKeyIsLookedAt(t *testing.T) {
 	if met.Load() != 4 {
 		t.Errorf("the update was sent %d times, want 4", met.Load())
 	}
-	found, err := straight.Get(t.Context(), "a", "c")
-	if err != nil || found["a"].Rev != 3 || found["c"].Rev != 3 {
+	found, err := straight.Get(t.Context(), key("a"), key("c"))
+	if err != nil || found[key("a")].Rev != 3 || found[key("c")].Rev != 3 {
 		t.Errorf("after a duplicate key: %v, %v", found, err)
 	}
 	// If it can't be looked at, nothing is known.

@@ -46,6 +46,14 @@ func writeErrors(code int32) bson.D {
 	}}}
 }
 
+// duplicateOf is a duplicate key of an index on this field.
+func duplicateOf(field string) bson.D {
+	return bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(0)}, {Key: "writeErrors", Value: bson.A{bson.D{
+		{Key: "index", Value: int32(0)}, {Key: "code", Value: int32(11000)}, {Key: "errmsg", Value: "as if"},
+		{Key: "keyPattern", Value: bson.D{{Key: field, Value: int32(1)}}},
+	}}}}
+}
+
 // at sends the call to another address.
 func at(listen func(*testing.T) string) func(*face) {
 	return func(f *face) {
@@ -101,7 +109,7 @@ func holding(end func(ctx context.Context, sent <-chan struct{}) context.Context
 	}
 }
 
-func (f *face) cas(change func(*record), expect store.Pair) {
+func (f *face) cas(change func(*store.Record), expect store.Pair) {
 	f.call = func(ctx context.Context, s *taskStore) error {
 		r := copyOf("b", 1, 1)
 		change(&r)
@@ -122,10 +130,10 @@ func faces() map[string]func(*face) {
 			f.ctx = ctx
 		},
 		"text that is not UTF-8": func(f *face) {
-			f.cas(func(r *record) { r.Body.Description = "\xff" }, store.Pair{})
+			f.cas(func(r *store.Record) { r.Body = body("\xff", false) }, store.Pair{})
 		},
 		"a document that is too large": func(f *face) {
-			f.cas(func(r *record) { r.Body.Description = strings.Repeat("x", 16<<20) }, store.Pair{})
+			f.cas(func(r *store.Record) { r.Body = body(strings.Repeat("x", 16<<20), false) }, store.Pair{})
 		},
 		"the request is lost": does(loseRequest),
 		"the answer is lost":  does(loseAnswer),
@@ -148,9 +156,10 @@ func faces() map[string]func(*face) {
 			return ctx
 		}),
 		"the pair is not the expected one": func(f *face) {
-			f.cas(func(r *record) { r.Rev = 9 }, store.Pair{Rev: 8, Epoch: 1})
+			f.cas(func(r *store.Record) { r.Rev = 9 }, store.Pair{Rev: 8, Epoch: 1})
 		},
 		"DuplicateKey (11000)":                    answers(writeErrors(11000)),
+		"DuplicateKey (11000) of another index":   answers(duplicateOf("mail")),
 		"WriteConcernError":                       answers(bson.D{{Key: "ok", Value: 1.0}, {Key: "n", Value: int32(1)}, concern}),
 		"WriteConcernError beside a refusal":      answers(append(writeErrors(11000), concern)),
 		"NotWritablePrimary (10107)":              refusedWith(10107),
@@ -189,7 +198,7 @@ func table(t *testing.T) map[string][2]string {
 }
 
 var outcomes = map[string]error{
-	"success": nil, "conflict": store.ErrConflict, "unavailable": store.ErrUnavailable, "unknown": store.ErrUnknown, "unfit": store.ErrUnfit,
+	"success": nil, "conflict": store.ErrConflict, "unavailable": store.ErrUnavailable, "unknown": store.ErrUnknown, "unfit": store.ErrUnfit, "rule": store.ErrRule,
 }
 
 // The page says what the code does: each of its rows happens here to each kind of call.

@@ -14,7 +14,7 @@ import (
 
 	"migrate/app/store"
 	"migrate/app/store/mongo"
-	"migrate/app/task"
+	"migrate/app/store/storetest"
 )
 
 func TestValidate(t *testing.T) {
@@ -70,9 +70,9 @@ func TestNaming(t *testing.T) {
 }
 
 // open opens a store for the length of the test; every call fails within limit.
-func openAt(t *testing.T, uri string, limit time.Duration) *mongo.Store[task.Task, task.Filter] {
+func openAt(t *testing.T, uri string, limit time.Duration) *mongo.Store {
 	t.Helper()
-	s, err := mongo.Open[task.Task](t.Context(), mongo.Config[task.Filter]{URI: uri, Filter: filter, Select: limit})
+	s, err := mongo.Open(t.Context(), mongo.Config{URI: uri, Collections: storetest.Tasks().Collections, Select: limit})
 	if err != nil {
 		t.Fatalf("%s: %v", uri, err)
 	}
@@ -85,7 +85,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	for _, uri := range []string{"mongodb://nowhere.invalid/", "mongodb+srv://nowhere.invalid/"} {
 		s := openAt(t, uri, time.Second)
 		for range 2 {
-			_, err := s.Get(t.Context(), "a")
+			_, err := s.Get(t.Context(), key("a"))
 			if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, mongo.ErrName) {
 				t.Errorf("%s: %v, want ErrUnavailable and ErrName", uri, err)
 			}
@@ -95,7 +95,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := s.Get(ctx, "a"); !errors.Is(err, store.ErrUnavailable) {
+		if _, err := s.Get(ctx, key("a")); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", uri, err)
 		}
 	}
@@ -121,14 +121,14 @@ func TestFaultsAreTold(t *testing.T) {
 		"no TLS":          {"mongodb://" + ends + "/", mongo.ErrPlain, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := openAt(t, c.uri, time.Second).Get(t.Context(), "a")
+			_, err := openAt(t, c.uri, time.Second).Get(t.Context(), key("a"))
 			if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "wr0ng") {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
 	}
 	nobody := serve(t, nil)
-	_, err := openAt(t, "mongodb://"+nobody+"/?replicaSet=rs0&tls=true", 200*time.Millisecond).Get(t.Context(), "a")
+	_, err := openAt(t, "mongodb://"+nobody+"/?replicaSet=rs0&tls=true", 200*time.Millisecond).Get(t.Context(), key("a"))
 	for _, cause := range []error{mongo.ErrName, mongo.ErrPassword, mongo.ErrReplicaSet, mongo.ErrTLS, mongo.ErrPlain} {
 		if errors.Is(err, cause) {
 			t.Errorf("nobody listens: %v", err)

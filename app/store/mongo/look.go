@@ -9,25 +9,25 @@ import (
 // look reads what is kept about the migration without writing first. It uses
 // the connections of the records, so that nobody who only looks waits for the one
 // that everything causal goes through.
-type look[B, F any] struct{ of *Store[B, F] }
+type look struct{ of *Store }
 
 // Look implements [store.NewMeta].
-func (s *Store[B, F]) Look() store.NewLook { return look[B, F]{s} }
+func (s *Store) Look() store.NewLook { return look{s} }
 
 // store is the same store, connected, whose reads don't write.
-func (l look[B, F]) store(ctx context.Context) (*Store[B, F], error) {
+func (l look) store(ctx context.Context) (*Store, error) {
 	c, err := l.of.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c.end()
 	s := *l.of
-	s.looks, s.meta = true, s.records.Database().Collection(s.meta.Name())
+	s.looks, s.meta = true, s.db.Collection(metaName)
 	return &s, nil
 }
 
 // Prepared implements [store.NewLook].
-func (l look[B, F]) Prepared(ctx context.Context) (string, error) {
+func (l look) Prepared(ctx context.Context) (string, error) {
 	s, err := l.store(ctx)
 	if err != nil {
 		return "", err
@@ -36,7 +36,7 @@ func (l look[B, F]) Prepared(ctx context.Context) (string, error) {
 }
 
 // Mirror implements [store.NewLook].
-func (l look[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
+func (l look) Mirror(ctx context.Context) (store.Mirror, error) {
 	s, err := l.store(ctx)
 	if err != nil {
 		return store.Mirror{}, err
@@ -45,7 +45,7 @@ func (l look[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
 }
 
 // Progress implements [store.NewLook].
-func (l look[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
+func (l look) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
 	s, err := l.store(ctx)
 	if err != nil {
 		return store.Progress{}, err

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"unicode/utf8"
+	"maps"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -19,7 +21,7 @@ import (
 // on a standalone by using the same connection, of which this client has one.
 // (A read alone may be answered by a primary that doesn't know yet that it was
 // deposed, with the past; a majority write can't.)
-func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
+func (s *Store) causal(c *call, read func(context.Context) error) error {
 	if s.looks {
 		return c.unread(read(c))
 	}
@@ -40,14 +42,14 @@ func (s *Store[B, F]) causal(c *call, read func(context.Context) error) error {
 const maxUpserts = 5
 
 // upsert sets fields of one document of the migration's own.
-func (s *Store[B, F]) upsert(c *call, id string, fields bson.D) error {
+func (s *Store) upsert(c *call, id string, fields bson.D) error {
 	before, err := s.tryUpsert(c, c, id, fields)
 	return c.written(err, before)
 }
 
 // tryUpsert returns the driver's error, and c.sent as it was before the last
 // attempt. ctx is c or made from it.
-func (s *Store[B, F]) tryUpsert(ctx context.Context, c *call, id string, fields bson.D) (before int32, err error) {
+func (s *Store) tryUpsert(ctx context.Context, c *call, id string, fields bson.D) (before int32, err error) {
 	for range maxUpserts {
 		before = c.sent.Load()
 		_, err = s.meta.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, set(fields), options.UpdateOne().SetUpsert(true))
@@ -58,57 +60,8 @@ func (s *Store[B, F]) tryUpsert(ctx context.Context, c *call, id string, fields 
 	return before, err
 }
 
-// identityID names the document that says whose database this is. The mirror
-// is in the same document, so that it can't rise in another migration's.
-const identityID = "migration"
-
-type identity struct {
-	ID        string        `bson:"_id"`
-	Migration string        `bson:"migration"`
-	Epoch     int64         `bson:"epoch"` // of the mirror; 0: never set
-	Primary   store.Primary `bson:"primary"`
-}
-
-// identity reads it causally; nil if there is none.
-func (s *Store[B, F]) identity(c *call) (held *identity, err error) {
-	err = s.causal(c, func(ctx context.Context) error {
-		held, err = s.findIdentity(ctx)
-		return err
-	})
-	return held, err
-}
-
-// readIdentity reads it without writing anything before.
-func (s *Store[B, F]) readIdentity(c *call) (*identity, error) {
-	held, err := s.findIdentity(c)
-	return held, c.unread(err)
-}
-
-func (s *Store[B, F]) findIdentity(ctx context.Context) (*identity, error) {
-	var held identity
-	err := s.meta.FindOne(ctx, bson.D{{Key: "_id", Value: identityID}}).Decode(&held)
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil, nil
-	}
-	return &held, err
-}
-
-// checkIdentity returns ErrStranger unless the database is of this migration.
-func (s *Store[B, F]) checkIdentity(c *call, migration string) error {
-	held, err := s.identity(c)
-	switch {
-	case err != nil:
-		return err
-	case held == nil:
-		return strangers("", migration)
-	case held.Migration != migration:
-		return strangers(held.Migration, migration)
-	}
-	return nil
-}
-
 // Mirror implements [store.NewMeta].
-func (s *Store[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
+func (s *Store) Mirror(ctx context.Context) (store.Mirror, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return store.Mirror{}, err
@@ -123,7 +76,7 @@ func (s *Store[B, F]) Mirror(ctx context.Context) (store.Mirror, error) {
 
 // RaiseMirror implements [store.NewMeta]. ErrStranger if the database was not
 // prepared for the mirror's migration.
-func (s *Store[B, F]) RaiseMirror(ctx context.Context, m store.Mirror) error {
+func (s *Store) RaiseMirror(ctx context.Context, m store.Mirror) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -154,7 +107,7 @@ type registered struct {
 }
 
 // Register implements [store.NewMeta].
-func (s *Store[B, F]) Register(ctx context.Context, r store.Registration) error {
+func (s *Store) Register(ctx context.Context, r store.Registration) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -166,7 +119,7 @@ func (s *Store[B, F]) Register(ctx context.Context, r store.Registration) error 
 func registrationID(instance string) string { return kindRegistration + " " + instance }
 
 // Deregister implements [store.NewMeta].
-func (s *Store[B, F]) Deregister(ctx context.Context, instance string) error {
+func (s *Store) Deregister(ctx context.Context, instance string) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -177,7 +130,7 @@ func (s *Store[B, F]) Deregister(ctx context.Context, instance string) error {
 }
 
 // Registrations implements [store.NewMeta], in order of instances.
-func (s *Store[B, F]) Registrations(ctx context.Context) ([]store.Registration, error) {
+func (s *Store) Registrations(ctx context.Context) ([]store.Registration, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -209,12 +162,18 @@ type progress struct {
 	Verify   *store.VerifyResult `bson:"verify"`
 }
 
+// comparison is what one instance has reported for one epoch.
 type comparison struct {
-	Compared store.Compared `bson:"compared"`
+	Compared []compared `bson:"compared"`
+}
+
+type compared struct {
+	Collection string         `bson:"collection"`
+	Counts     store.Compared `bson:"counts"`
 }
 
 // Progress implements [store.NewMeta].
-func (s *Store[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
+func (s *Store) Progress(ctx context.Context, epoch int64) (store.Progress, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return store.Progress{}, err
@@ -243,58 +202,53 @@ func (s *Store[B, F]) Progress(ctx context.Context, epoch int64) (store.Progress
 	}, nil
 }
 
-func sum(docs []comparison) store.Compared {
-	var total store.Compared
+// sum adds up what the instances reported, by collection; nil if none has.
+func sum(docs []comparison) map[string]store.Compared {
+	var total map[string]store.Compared
 	for _, d := range docs {
-		c := d.Compared
-		total.Equal += c.Equal
-		total.Behind += c.Behind
-		total.Late += c.Late
-		total.Different += c.Different
-		total.Errors += c.Errors
-		// Percentiles don't add up; the worst instance speaks for all.
-		total.OldP99 = max(total.OldP99, c.OldP99)
-		total.NewP99 = max(total.NewP99, c.NewP99)
+		for _, one := range d.Compared {
+			if total == nil {
+				total = map[string]store.Compared{}
+			}
+			total[one.Collection] = add(total[one.Collection], one.Counts)
+		}
 	}
 	return total
 }
 
-// checkpoint is an id as it is kept: a text or, if it is none in UTF-8, its
-// bytes. Some servers keep other characters in their place, and a pass that went
-// on behind those would leave records out.
-func checkpoint(id string) any {
-	if utf8.ValidString(id) {
-		return id
+func add(a, b store.Compared) store.Compared {
+	return store.Compared{
+		Equal: a.Equal + b.Equal, Behind: a.Behind + b.Behind, Late: a.Late + b.Late,
+		Different: a.Different + b.Different, Errors: a.Errors + b.Errors,
+		// Percentiles don't add up; the worst instance speaks for all.
+		OldP99: max(a.OldP99, b.OldP99), NewP99: max(a.NewP99, b.NewP99),
 	}
-	return bson.Binary{Data: []byte(id)}
 }
 
-func after(kept bson.RawValue) string {
-	if _, data, ok := kept.BinaryOK(); ok {
-		return string(data)
-	}
-	id, _ := kept.StringValueOK()
-	return id
+// after reads a position, which is kept as its bytes: not each one is UTF-8.
+func after(kept bson.RawValue) record.ID {
+	_, data, _ := kept.BinaryOK()
+	return record.ID(data)
 }
 
 func progressID(epoch int64) string { return fmt.Sprintf("progress %d", epoch) }
 
 // SaveCheckpoint implements [store.NewMeta].
-func (s *Store[B, F]) SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error {
-	return s.saveProgress(ctx, epoch, bson.D{{Key: "after", Value: checkpoint(after)}, {Key: "copied", Value: copied}})
+func (s *Store) SaveCheckpoint(ctx context.Context, epoch int64, after record.ID, copied int64) error {
+	return s.saveProgress(ctx, epoch, bson.D{{Key: "after", Value: bson.Binary{Data: []byte(after)}}, {Key: "copied", Value: copied}})
 }
 
 // MarkComplete implements [store.NewMeta].
-func (s *Store[B, F]) MarkComplete(ctx context.Context, epoch int64) error {
+func (s *Store) MarkComplete(ctx context.Context, epoch int64) error {
 	return s.saveProgress(ctx, epoch, bson.D{{Key: "complete", Value: true}})
 }
 
 // SaveVerify implements [store.NewMeta].
-func (s *Store[B, F]) SaveVerify(ctx context.Context, epoch int64, result store.VerifyResult) error {
+func (s *Store) SaveVerify(ctx context.Context, epoch int64, result store.VerifyResult) error {
 	return s.saveProgress(ctx, epoch, bson.D{{Key: "verify", Value: result}})
 }
 
-func (s *Store[B, F]) saveProgress(ctx context.Context, epoch int64, fields bson.D) error {
+func (s *Store) saveProgress(ctx context.Context, epoch int64, fields bson.D) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -304,13 +258,17 @@ func (s *Store[B, F]) saveProgress(ctx context.Context, epoch int64, fields bson
 }
 
 // SaveCompared implements [store.NewMeta].
-func (s *Store[B, F]) SaveCompared(ctx context.Context, epoch int64, instance string, compared store.Compared) error {
+func (s *Store) SaveCompared(ctx context.Context, epoch int64, instance string, counts map[string]store.Compared) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.end()
+	list := []compared{}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, compared{name, counts[name]})
+	}
 	return s.upsert(c, fmt.Sprintf("%s %d %s", kindCompared, epoch, instance), bson.D{
-		{Key: "kind", Value: kindCompared}, {Key: "epoch", Value: epoch}, {Key: "compared", Value: compared},
+		{Key: "kind", Value: kindCompared}, {Key: "epoch", Value: epoch}, {Key: "compared", Value: list},
 	})
 }

@@ -1,9 +1,13 @@
-// Package mongo is the new database: [store.New] on MongoDB, for any body that
-// marshals to a BSON document with the same fields for every value.
+// Package mongo is the new database: [store.New] on MongoDB.
 //
-// A record is one flat document: _id, rev, epoch, pending, deleted, request
-// and the body's fields beside them. What the migration keeps about itself is
-// in a second collection, named after the first with "_migrate" behind it.
+// A declared collection is a collection of documents. A record is one document:
+// its id is the _id, as the natural value, or as a document of the columns of
+// an id that has several; the declared fields are beside it, and what is the
+// protocol's own is in one sub-document, _migrate. Each write sets every
+// declared field and the whole of _migrate; other fields stay as they are. What
+// a value of each type becomes is in value.go and, as a table, in docs/types.md.
+//
+// What the migration keeps about itself is in a collection called migrate.
 //
 // Every write waits for a majority of the members and their journals, every
 // call has a time limit, and every error says on purpose whether the call may
@@ -13,45 +17,47 @@ package mongo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 // Where the records are and how long a call may take, unless told otherwise.
 const (
-	DefaultDatabase   = "todo"
-	DefaultCollection = "tasks"
-	DefaultTimeout    = 5 * time.Second
+	DefaultDatabase = "todo"
+	DefaultTimeout  = 5 * time.Second
+
+	DefaultPageBytes = 32 << 20
 )
 
 // Config says where the database is and how to search it.
-type Config[F any] struct {
+type Config struct {
 	// URI is a MongoDB connection string. Its readConcernLevel is honoured if it
 	// is linearizable; its write concern and read preference are not.
-	URI        string
-	Database   string         // empty: DefaultDatabase
-	Collection string         // empty: DefaultCollection
-	Filter     func(F) bson.D // the filter in MongoDB's words, on the body's fields
-	ListKeys   []string       // body fields that lists are searched by; indexed, with the id last
-	Timeout    time.Duration  // of each call, if its context ends no sooner; zero: DefaultTimeout
-	Select     time.Duration  // how long a call looks for a server; zero: Timeout
-	Logger     *slog.Logger   // nil: none
+	URI         string
+	Database    string // empty: DefaultDatabase
+	Collections []record.Collection
+	Timeout     time.Duration // of each call, if its context ends no sooner; zero: DefaultTimeout
+	Select      time.Duration // how long a call looks for a server; zero: Timeout
+	PageBytes   int           // a page ends when its documents have so many bytes; zero: DefaultPageBytes
+	Logger      *slog.Logger  // nil: none
 }
 
 // Store is a [store.New] on MongoDB. It is safe for concurrent use.
-type Store[B, F any] struct {
-	cfg     Config[F]
-	link    *link
-	records *mongo.Collection // nil until it is connected, as all below
+type Store struct {
+	cfg         Config
+	declaration string // the canonical one
+	collections map[string]*collection
+	names       []string // of the collections, in the order of ids
+	link        *link
+	looked      *looked
+	db          *mongo.Database // nil until it is connected, as all below
 
 	// What is kept about the migration goes through one connection: on a server
 	// without sessions that is what makes a read causal, see [Store.causal].
@@ -64,12 +70,9 @@ type Store[B, F any] struct {
 // Open returns a store that connects when it is first used: a server out of
 // reach, or a name that does not resolve, is no error here. A connection string
 // that can't be one is; its error never quotes a secret.
-func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
+func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Database == "" {
 		cfg.Database = DefaultDatabase
-	}
-	if cfg.Collection == "" {
-		cfg.Collection = DefaultCollection
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
@@ -80,16 +83,20 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Filter == nil {
-		return nil, errors.New("mongo: no filter given")
+	if cfg.PageBytes == 0 {
+		cfg.PageBytes = DefaultPageBytes
 	}
-	if err := checkBody[B](); err != nil {
+	collections, names, err := newCollections(cfg.Collections)
+	if err != nil {
 		return nil, err
 	}
 	if err := Validate(cfg.URI); err != nil {
 		return nil, err
 	}
-	s := &Store[B, F]{cfg: cfg, link: newLink(cfg.URI, cfg.Select)}
+	s := &Store{
+		cfg: cfg, declaration: record.Declaration{Collections: cfg.Collections}.Canonical(), collections: collections, names: names,
+		link: newLink(cfg.URI, cfg.Select), looked: &looked{},
+	}
 	if s.link.service == "" { // no name has to be looked up for it
 		return s, s.open()
 	}
@@ -97,7 +104,7 @@ func Open[B, F any](ctx context.Context, cfg Config[F]) (*Store[B, F], error) {
 }
 
 // open makes the clients, which look for a server by themselves.
-func (s *Store[B, F]) open() error {
+func (s *Store) open() error {
 	client, err := s.link.client(s.cfg.Select, func(o *options.ClientOptions) {
 		if o.ReadConcern == nil || o.ReadConcern.Level != readconcern.Linearizable().Level {
 			o.SetReadConcern(readconcern.Majority())
@@ -112,8 +119,11 @@ func (s *Store[B, F]) open() error {
 	if err != nil {
 		return errors.Join(err, client.Disconnect(context.Background()))
 	}
-	s.records = client.Database(s.cfg.Database).Collection(s.cfg.Collection)
-	s.metaClient, s.meta = metaClient, metaClient.Database(s.cfg.Database).Collection(s.cfg.Collection+"_migrate")
+	s.db = client.Database(s.cfg.Database)
+	for name, c := range s.collections {
+		c.docs = s.db.Collection(name)
+	}
+	s.metaClient, s.meta = metaClient, metaClient.Database(s.cfg.Database).Collection(metaName)
 	return nil
 }
 
@@ -122,35 +132,23 @@ func (s *Store[B, F]) open() error {
 const closeWait = time.Second
 
 // Close ends the connections. Calls that are under way may fail.
-func (s *Store[B, F]) Close() error {
+func (s *Store) Close() error {
 	s.link.turn <- struct{}{} // of one who may just connect
 	defer func() { <-s.link.turn }()
-	if s.records == nil {
+	if s.db == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), min(closeWait, s.cfg.Timeout))
 	defer cancel()
 	meta := make(chan error, 1)
 	go func() { meta <- s.metaClient.Disconnect(ctx) }()
-	return errors.Join(s.records.Database().Client().Disconnect(ctx), <-meta)
+	return errors.Join(s.db.Client().Disconnect(ctx), <-meta)
 }
 
-// reservedFields are the fields of a document that the body can't have.
-var reservedFields = []string{"_id", "rev", "epoch", "pending", "deleted", "request"}
+// metaName is the collection of what the migration keeps about itself.
+const metaName = "migrate"
 
-// checkBody refuses a body type whose fields would collide with the record's.
-func checkBody[B any]() error {
-	var zero B
-	fields, err := bodyFields(zero)
-	if err != nil {
-		return fmt.Errorf("mongo: %T can't be a body: %w", zero, err)
-	}
-	for _, f := range fields {
-		if slices.Contains(reservedFields, f.Key) {
-			return fmt.Errorf("mongo: %T can't be a body: its field %q is taken", zero, f.Key)
-		}
-	}
-	return nil
-}
-
-var _ store.New[struct{}, struct{}] = (*Store[struct{}, struct{}])(nil)
+var (
+	_ store.New     = (*Store)(nil)
+	_ store.Strange = (*Store)(nil)
+)

@@ -18,14 +18,17 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/embeddedmongo"
 	"migrate/app/store/mongo"
 	"migrate/app/store/storetest"
-	"migrate/app/task"
 )
 
-type taskStore = mongo.Store[task.Task, task.Filter]
+type (
+	taskStore  = mongo.Store
+	collection = record.Collection
+)
 
 // The servers that the tests run against. The embedded one always runs: the
 // proxy that misbehaves stands before it.
@@ -64,20 +67,9 @@ func run(m *testing.M) int {
 	return code
 }
 
-func filter(f task.Filter) bson.D {
-	d := bson.D{}
-	if f.Assignee != nil {
-		d = append(d, bson.E{Key: "assignee", Value: f.Assignee})
-	}
-	if f.Done != nil {
-		d = append(d, bson.E{Key: "done", Value: *f.Done})
-	}
-	return d
-}
-
 // freshDatabase names a database that is dropped after the test, and returns
 // a plain client for looking at it.
-func freshDatabase(t *testing.T, uri string) (string, *driver.Database) {
+func freshDatabase(t testing.TB, uri string) (string, *driver.Database) {
 	t.Helper()
 	name := fmt.Sprintf("migrate_test_%d_%d", os.Getpid(), databases.Add(1))
 	client, err := driver.Connect(options.Client().ApplyURI(uri))
@@ -96,10 +88,14 @@ func freshDatabase(t *testing.T, uri string) (string, *driver.Database) {
 	return name, client.Database(name)
 }
 
-func open(t *testing.T, uri, database string, timeout time.Duration) *taskStore {
+// open returns a store of tasks, unless other collections are declared.
+func open(t testing.TB, uri, database string, timeout time.Duration, declared ...collection) *taskStore {
 	t.Helper()
-	s, err := mongo.Open[task.Task, task.Filter](t.Context(), mongo.Config[task.Filter]{
-		URI: uri, Database: database, Filter: filter, ListKeys: []string{"assignee", "done"}, Timeout: timeout,
+	if declared == nil {
+		declared = storetest.Tasks().Collections
+	}
+	s, err := mongo.Open(t.Context(), mongo.Config{
+		URI: uri, Database: database, Collections: declared, Timeout: timeout,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -112,15 +108,29 @@ func open(t *testing.T, uri, database string, timeout time.Duration) *taskStore 
 	return s
 }
 
-func fresh(t *testing.T) (*taskStore, *driver.Database) {
+func fresh(t *testing.T, declared ...collection) (*taskStore, *driver.Database) {
 	t.Helper()
 	name, db := freshDatabase(t, serverURI)
-	return open(t, serverURI, name, time.Minute), db
+	return open(t, serverURI, name, time.Minute, declared...), db
+}
+
+// key is the id of a task.
+func key(text string) record.ID {
+	id, err := storetest.Tasks().Collections[0].ParseID(text)
+	if err != nil {
+		panic(err) // every text is one
+	}
+	return id
+}
+
+// body is that of a task of bill's.
+func body(description string, done bool) record.Body {
+	return record.NewBody(record.UncheckedText("bill"), record.UncheckedText(description), record.OfBool(done))
 }
 
 func TestStore(t *testing.T) {
-	storetest.RunNew(t, func(t *testing.T) store.New[task.Task, task.Filter] {
-		s, _ := fresh(t)
+	storetest.RunNew(t, func(t *testing.T, d record.Declaration) store.New {
+		s, _ := fresh(t, d.Collections...)
 		return s
 	})
 }
@@ -136,8 +146,8 @@ func prepared(t *testing.T, s *taskStore) *taskStore {
 
 func TestPreparedSaysWhatIsMissing(t *testing.T) {
 	for what, remove := range map[string]func(context.Context, *driver.Database) error{
-		"migrate_list": func(ctx context.Context, db *driver.Database) error {
-			return db.Collection("tasks").Indexes().DropOne(ctx, "migrate_list")
+		"migrate_list_1": func(ctx context.Context, db *driver.Database) error {
+			return db.Collection("tasks").Indexes().DropOne(ctx, "migrate_list_1")
 		},
 		"migrate_pending": func(ctx context.Context, db *driver.Database) error {
 			return db.Collection("tasks").Indexes().DropOne(ctx, "migrate_pending")
@@ -146,7 +156,7 @@ func TestPreparedSaysWhatIsMissing(t *testing.T) {
 			return db.Collection("tasks").Drop(ctx)
 		},
 		"no migration id": func(ctx context.Context, db *driver.Database) error {
-			return db.Collection("tasks_migrate").Drop(ctx)
+			return db.Collection("migrate").Drop(ctx)
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -208,14 +218,12 @@ func TestOfManyWhoPrepareOneWins(t *testing.T) {
 	}
 }
 
-// Documents are flat, and so are fit for other programs' eyes and for indexes.
+// Fields are at the top of a document, fit for other programs' eyes and for
+// indexes, and what is the protocol's own is in one place.
 func TestDocumentIsFlat(t *testing.T) {
 	s, db := fresh(t)
 	prepared(t, s)
-	r := store.Record[task.Task]{
-		ID: "a", Pair: store.Pair{Rev: 2, Epoch: 3}, Pending: true, Request: "hash",
-		Body: task.Task{Assignee: "bill", Description: "text", Done: true},
-	}
+	r := store.Record{ID: key("a"), Pair: store.Pair{Rev: 2, Epoch: 3}, Pending: true, Request: "hash", Body: body("text", true)}
 	if err := s.CompareAndSwap(t.Context(), r, store.Pair{}); err != nil {
 		t.Fatal(err)
 	}
@@ -224,23 +232,14 @@ func TestDocumentIsFlat(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := bson.D{
-		{Key: "_id", Value: "a"}, {Key: "rev", Value: int64(2)}, {Key: "epoch", Value: int64(3)},
-		{Key: "pending", Value: true}, {Key: "deleted", Value: false}, {Key: "request", Value: "hash"},
-		{Key: "assignee", Value: "bill"}, {Key: "description", Value: "text"}, {Key: "done", Value: true},
+		{Key: "_id", Value: "a"}, {Key: "assignee", Value: "bill"}, {Key: "description", Value: "text"}, {Key: "done", Value: true},
+		{Key: "_migrate", Value: bson.D{
+			{Key: "rev", Value: int64(2)}, {Key: "epoch", Value: int64(3)},
+			{Key: "pending", Value: true}, {Key: "deleted", Value: false}, {Key: "request", Value: "hash"},
+		}},
 	}
 	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("document (-want +got):\n%s", d)
-	}
-}
-
-func TestBodyThatCollidesIsRefused(t *testing.T) {
-	type body struct {
-		Name string
-		Rev  string // the record has one
-	}
-	_, err := mongo.Open[body](t.Context(), mongo.Config[task.Filter]{URI: serverURI, Filter: filter})
-	if err == nil || !strings.Contains(err.Error(), `"rev"`) {
-		t.Errorf("Open: %v, want an error that names the field", err)
 	}
 }
 
@@ -250,9 +249,9 @@ func TestErrorsShowNoPassword(t *testing.T) {
 		"mongodb://bill:s3cret@127.0.0.1/?w=nonsense&readPreference=none", "mongodb://bill:s3:cret@h@127.0.0.1/",
 		"mongodb://bill:s3cret@127.0.0.1:1/?authMechanism=SCRAM-SHA-256",
 	} {
-		s, err := mongo.Open[task.Task](t.Context(), mongo.Config[task.Filter]{URI: uri, Filter: filter, Timeout: 50 * time.Millisecond})
+		s, err := mongo.Open(t.Context(), mongo.Config{URI: uri, Collections: storetest.Tasks().Collections, Timeout: 50 * time.Millisecond})
 		if err == nil {
-			_, err = s.Get(t.Context(), "a")
+			_, err = s.Get(t.Context(), key("a"))
 			if closeErr := s.Close(); closeErr != nil {
 				t.Error(closeErr)
 			}

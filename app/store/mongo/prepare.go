@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -15,7 +17,7 @@ import (
 // Prepare implements [store.NewMeta]. The migration id is entered last, so that
 // where it is, everything else is too. A collection that already holds
 // documents while no migration id is there is somebody else's: ErrStranger.
-func (s *Store[B, F]) Prepare(ctx context.Context, migration string) error {
+func (s *Store) Prepare(ctx context.Context, migration string) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -32,89 +34,82 @@ func (s *Store[B, F]) Prepare(ctx context.Context, migration string) error {
 	} else if held.Migration != migration {
 		return strangers(held.Migration, migration)
 	}
-	if err := s.createIndexes(c); err != nil {
-		return err
+	for _, name := range s.names {
+		if err := s.createIndexes(c, s.collections[name]); err != nil {
+			return err
+		}
 	}
 	before := c.sent.Load()
-	_, err = s.meta.InsertOne(c, identity{ID: identityID, Migration: migration})
+	_, err = s.meta.InsertOne(c, identity{ID: identityID, Format: format, Migration: migration, Declaration: s.declaration})
 	if codes := answerCodes(err); len(codes) == 0 || !all(codes, codeDuplicate) {
 		return c.written(err, before)
 	}
 	return s.checkIdentity(c, migration)
 }
 
-// Identify returns the migration id that the database has; empty if it has
-// none. It changes nothing.
-func (s *Store[B, F]) Identify(ctx context.Context) (string, error) {
-	c, err := s.begin(ctx)
-	if err != nil {
-		return "", err
+// refuseForeign refuses a database that holds documents of somebody else's.
+func (s *Store) refuseForeign(c *call) error {
+	for _, name := range s.names {
+		err := s.collections[name].docs.FindOne(c, bson.D{}).Err()
+		switch {
+		case errors.Is(err, mongo.ErrNoDocuments):
+		case err != nil:
+			return c.unread(err)
+		default:
+			return fmt.Errorf("%w: collection %s.%s holds documents but no migration id", store.ErrStranger, s.cfg.Database, name)
+		}
 	}
-	defer c.end()
-	held, err := s.readIdentity(c)
-	if err != nil || held == nil {
-		return "", err
-	}
-	return held.Migration, nil
+	return nil
 }
 
-func strangers(held, given string) error {
-	return fmt.Errorf("%w: the new one is of %q, not %q", store.ErrStranger, held, given)
-}
-
-func (s *Store[B, F]) refuseForeign(c *call) error {
-	err := s.records.FindOne(c, bson.D{}).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil
-	}
-	if err != nil {
-		return c.unread(err)
-	}
-	return fmt.Errorf("%w: collection %s.%s holds documents but no migration id", store.ErrStranger, s.cfg.Database, s.cfg.Collection)
-}
-
-// Names of the indexes.
+// Names of the indexes; each list has one of its own, counted from 1.
 const (
 	listIndex    = "migrate_list"
 	pendingIndex = "migrate_pending"
 )
 
-func (s *Store[B, F]) indexKeys() map[string]bson.D {
-	list := bson.D{}
-	for _, key := range append(s.cfg.ListKeys[:len(s.cfg.ListKeys):len(s.cfg.ListKeys)], "_id") {
-		list = append(list, bson.E{Key: key, Value: 1})
-	}
-	keys := map[string]bson.D{pendingIndex: {{Key: "pending", Value: 1}, {Key: "_id", Value: 1}}}
-	if len(list) > 1 { // the _id alone is always indexed
-		keys[listIndex] = list
+// indexKeys returns the keys of the collection's indexes by name. The id comes
+// last, so that a page goes on where the one before ended.
+func (c *collection) indexKeys() map[string]bson.D {
+	keys := map[string]bson.D{pendingIndex: {{Key: pendingPath, Value: int32(1)}, {Key: "_id", Value: int32(1)}}}
+	for n, fields := range c.Lists {
+		var list bson.D
+		for _, field := range fields {
+			list = append(list, bson.E{Key: c.path(field), Value: int32(1)})
+		}
+		if last := list[len(list)-1].Key; last != "_id" {
+			list = append(list, bson.E{Key: "_id", Value: int32(1)})
+		}
+		keys[fmt.Sprintf("%s_%d", listIndex, n+1)] = list
 	}
 	return keys
 }
 
 // createIndexes makes the collection too. The outbox's index holds only what
 // is pending, where the server can do that.
-func (s *Store[B, F]) createIndexes(c *call) error {
-	for name, keys := range s.indexKeys() {
+func (s *Store) createIndexes(c *call, of *collection) error {
+	keys := of.indexKeys()
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
 		before := c.sent.Load()
 		o := options.Index().SetName(name)
 		if name == pendingIndex {
-			o.SetPartialFilterExpression(bson.D{{Key: "pending", Value: true}})
+			o.SetPartialFilterExpression(bson.D{{Key: pendingPath, Value: true}})
 		}
-		_, err := s.records.Indexes().CreateOne(c, mongo.IndexModel{Keys: keys, Options: o})
+		_, err := of.docs.Indexes().CreateOne(c, mongo.IndexModel{Keys: keys[name], Options: o})
 		if codes := answerCodes(err); name == pendingIndex && len(codes) > 0 && all(codes, codeNotImplemented) {
 			s.cfg.Logger.Debug("no partial indexes here: the outbox gets a plain one", "error", err)
 			before = c.sent.Load()
-			_, err = s.records.Indexes().CreateOne(c, mongo.IndexModel{Keys: keys, Options: options.Index().SetName(name)})
+			_, err = of.docs.Indexes().CreateOne(c, mongo.IndexModel{Keys: keys[name], Options: options.Index().SetName(name)})
 		}
 		if err != nil {
-			return c.written(fmt.Errorf("index %s: %w", name, err), before)
+			return c.written(fmt.Errorf("index %s of collection %s: %w", name, of.Name, err), before)
 		}
 	}
 	return nil
 }
 
 // Prepared implements [store.NewMeta].
-func (s *Store[B, F]) Prepared(ctx context.Context) (string, error) {
+func (s *Store) Prepared(ctx context.Context) (string, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return "", err
@@ -125,28 +120,39 @@ func (s *Store[B, F]) Prepared(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if held == nil {
-		return "", fmt.Errorf("%w: database %q has no migration id for collection %q", store.ErrStranger, s.cfg.Database, s.cfg.Collection)
+		return "", fmt.Errorf("%w: database %q has no migration id", store.ErrStranger, s.cfg.Database)
 	}
-	specs, err := s.records.Indexes().ListSpecifications(c)
+	for _, name := range s.names {
+		if err := s.checkIndexes(c, s.collections[name]); err != nil {
+			return "", err
+		}
+	}
+	return held.Migration, nil
+}
+
+// checkIndexes returns ErrStranger if a collection or one of its indexes is
+// missing or another.
+func (s *Store) checkIndexes(c *call, of *collection) error {
+	specs, err := of.docs.Indexes().ListSpecifications(c)
 	if codes := answerCodes(err); len(codes) > 0 && all(codes, codeNamespaceNotFound) {
 		specs, err = nil, nil
 	}
 	if err != nil {
-		return "", c.unread(err)
+		return c.unread(err)
 	}
 	if len(specs) == 0 {
-		return "", fmt.Errorf("%w: collection %s.%s is missing", store.ErrStranger, s.cfg.Database, s.cfg.Collection)
+		return fmt.Errorf("%w: collection %s.%s is missing", store.ErrStranger, s.cfg.Database, of.Name)
 	}
 	there := map[string]bson.Raw{}
 	for _, spec := range specs {
 		there[spec.Name] = spec.KeysDocument
 	}
-	for name, keys := range s.indexKeys() {
+	for name, keys := range of.indexKeys() {
 		if !sameKeys(there[name], keys) {
-			return "", fmt.Errorf("%w: index %s of collection %s.%s is missing or another", store.ErrStranger, name, s.cfg.Database, s.cfg.Collection)
+			return fmt.Errorf("%w: index %s of collection %s.%s is missing or another", store.ErrStranger, name, s.cfg.Database, of.Name)
 		}
 	}
-	return held.Migration, nil
+	return nil
 }
 
 func sameKeys(raw bson.Raw, want bson.D) bool {
@@ -163,7 +169,7 @@ func sameKeys(raw bson.Raw, want bson.D) bool {
 }
 
 // Probe implements [store.NewMeta].
-func (s *Store[B, F]) Probe(ctx context.Context) error {
+func (s *Store) Probe(ctx context.Context) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -181,7 +187,7 @@ func newToken() bson.D { return bson.D{{Key: "token", Value: bson.NewObjectID()}
 
 // LastProbe returns the token of the last probe; empty before any. It changes
 // nothing.
-func (s *Store[B, F]) LastProbe(ctx context.Context) (string, error) {
+func (s *Store) LastProbe(ctx context.Context) (string, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return "", err
@@ -197,25 +203,36 @@ func (s *Store[B, F]) LastProbe(ctx context.Context) (string, error) {
 	return held.Token.Hex(), c.unread(err)
 }
 
-// ProbeRecord implements [store.NewMeta]. The record's _id is an ObjectID, where
-// all others have a text: no page shows it, and it can't meet a record's. One
-// that was left by a death in the middle is never seen either.
-func (s *Store[B, F]) ProbeRecord(ctx context.Context) error {
+// ProbeRecord implements [store.NewMeta]. The record's _id is an ObjectID, which
+// no declared id is: no page shows it, and it can't meet a record's. One that was
+// left by a death in the middle is never seen either, nor is it a stranger.
+func (s *Store) ProbeRecord(ctx context.Context) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.end()
+	for _, name := range s.names {
+		if err := s.probeRecord(c, s.collections[name].docs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) probeRecord(c *call, docs *mongo.Collection) error {
 	token := bson.NewObjectID()
 	self := bson.D{{Key: "_id", Value: token}}
-	if _, err := s.records.InsertOne(c, bson.D{{Key: "_id", Value: token}, {Key: "probe", Value: true}}); err != nil {
-		return c.written(err, 0)
+	before := c.sent.Load()
+	doc := bson.D{{Key: "_id", Value: token}, {Key: reserved, Value: bson.D{{Key: "probe", Value: true}}}}
+	if _, err := docs.InsertOne(c, doc); err != nil {
+		return c.written(err, before)
 	}
-	if err := s.records.FindOne(c, self).Err(); err != nil {
+	if err := docs.FindOne(c, self).Err(); err != nil {
 		return c.unread(fmt.Errorf("the probe's record can't be read back: %w", err))
 	}
-	before := c.sent.Load()
-	result, err := s.records.DeleteOne(c, self)
+	before = c.sent.Load()
+	result, err := docs.DeleteOne(c, self)
 	if err == nil && result.DeletedCount != 1 {
 		return c.unread(errors.New("the probe's record can't be deleted"))
 	}

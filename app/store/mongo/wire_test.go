@@ -121,7 +121,7 @@ func TestPutSendsOneCommandForMany(t *testing.T) {
 	name, _ := freshDatabase(t, embeddedURI)
 	s := prepared(t, open(t, p.uri(), name, time.Minute))
 	p.requests()
-	var many []record
+	var many []store.Record
 	for i := range 200 {
 		many = append(many, copyOf(string(rune('a'+i)), 1, 1))
 	}

@@ -24,6 +24,8 @@ type conn struct {
 	stmts map[string]*sql.Stmt
 	file  os.FileInfo // what the path named just before the connection was opened
 
+	migration string // the migration whose declaration was compared
+
 	// What Guarded found, and the version of the schema that it looked at.
 	looked  bool
 	version int64
@@ -47,7 +49,7 @@ func openFile(path string, query url.Values) (*sql.DB, error) {
 
 func newPool(path string, n int, pragmas ...string) (*pool, error) {
 	query := url.Values{"mode": {"rw"}}
-	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "synchronous(full)", "foreign_keys(on)") {
+	for _, p := range append(pragmas, fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "synchronous(full)", "foreign_keys(off)") {
 		query.Add("_pragma", p)
 	}
 	db, err := openFile(path, query)
@@ -111,6 +113,19 @@ func (p *pool) put(c *conn, clean bool) {
 		c = nil
 	}
 	p.free <- c
+}
+
+// drop closes the connections, each once it is given back; the next call opens
+// one anew.
+func (p *pool) drop() {
+	var places []*conn
+	for range cap(p.free) {
+		places = append(places, <-p.free)
+	}
+	for _, c := range places {
+		c.close()
+		p.free <- nil
+	}
 }
 
 // close waits for every connection to be given back.

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if path == "" {
 		os.Exit(m.Run())
 	}
-	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: path, Create: true, BusyTimeout: time.Minute})
+	s, err := sqlite.Open(context.Background(), sqlite.Config{Path: path, Create: true, BusyTimeout: time.Minute, Collections: tasks()})
 	if err == nil {
 		var c sqlite.Contact
 		c, err = s.FirstContact(context.Background())
@@ -63,7 +63,7 @@ func TestRacingFirstContacts(t *testing.T) {
 				answers = append(answers, strings.TrimSpace(string(out)))
 			})
 			group.Go(func() {
-				s, err := sqlite.Open(context.Background(), sqlite.Config{Path: path, Create: true, BusyTimeout: time.Minute})
+				s, err := sqlite.Open(context.Background(), sqlite.Config{Path: path, Create: true, BusyTimeout: time.Minute, Collections: tasks()})
 				if err != nil {
 					t.Error(err)
 					return
@@ -95,7 +95,7 @@ func TestRacingFirstContacts(t *testing.T) {
 			}
 		}
 		wantRecords, wantCopies := 0, 0
-		if strings.Contains(rows(t, plain(t, path), `SELECT count(*) FROM migrate_quarantine`), "int64:100") {
+		if strings.Contains(rows(t, plain(t, path), `SELECT count(*) FROM sqlite_master WHERE name='migrate_tasks.repeated'`), "int64:1") {
 			wantRecords, wantCopies = 2900, 1
 		}
 		if got := scan(t, s); firsts != 1 || len(got) != wantRecords || len(copies(t, path)) != wantCopies {
@@ -104,53 +104,59 @@ func TestRacingFirstContacts(t *testing.T) {
 	}
 }
 
-// TestFirstContactKilled kills a process that has copied the file and waits to
-// begin the transaction.
+// TestFirstContactKilled kills processes that make first contact, each a little
+// later than the one before: what is left is a file that is as it was, or one
+// that the next contact completes.
 func TestFirstContactKilled(t *testing.T) {
-	path := legacy(t, abc, `PRAGMA journal_mode=WAL`)
-	db := plain(t, path)
-	hold, err := db.Conn(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := hold.ExecContext(context.Background(), `BEGIN IMMEDIATE`); err != nil {
-		t.Fatal(err)
-	}
-	cmd := contactProcess(t, path)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if found := copies(t, path); len(found) == 1 {
-			if info, err := os.Stat(found[0]); err == nil && info.Size() > 0 {
-				break
-			}
+	path := legacy(t, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000)
+		INSERT INTO tasks SELECT printf('%06d',i%19990),'Bill','x',0 FROM n`)
+	before, after, through := 0, 0, false
+	for n := 0; !through; n++ {
+		cmd := contactProcess(t, path)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("no copy appears")
+		kill := time.AfterFunc(time.Duration(n)*10*time.Millisecond, func() { cmd.Process.Kill() })
+		through = cmd.Wait() == nil
+		kill.Stop()
+		s := open(t, sqlite.Config{Path: path})
+		_, err := s.Fence(context.Background())
+		if err == nil {
+			err = s.Guarded(context.Background())
+			after++
+		} else if errors.Is(err, store.ErrStranger) {
+			before++
+			err = nil
 		}
+		if err != nil {
+			t.Fatalf("after kill %d: %v", n, err)
+		}
+		s.Close()
 	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
+	if before == 0 || after < 2 {
+		t.Errorf("%d kills before the fence was there, %d after", before, after)
 	}
-	cmd.Wait()
-	if _, err := hold.ExecContext(context.Background(), `ROLLBACK`); err != nil {
-		t.Fatal(err)
-	}
-	hold.Close()
 	s := open(t, sqlite.Config{Path: path})
-	if _, err := s.Fence(context.Background()); !errors.Is(err, store.ErrStranger) {
-		t.Errorf("after the kill: %v", err)
+	if err := errors.Join(s.Filled(context.Background()), s.Guarded(context.Background())); err != nil {
+		t.Error(err)
 	}
-	c := contact(t, s)
-	if got := scan(t, s); !c.Fresh || len(got) != 3 || c.Copy == "" || len(copies(t, path)) != 2 {
-		t.Errorf("%+v, %d records, copies %v", c, len(got), copies(t, path))
+	if _, n, err := s.Quarantine(context.Background(), 1); n != 10 || err != nil {
+		t.Errorf("%d rows in quarantine, %v", n, err)
+	}
+	got := scan(t, s)
+	for id, r := range got {
+		if r.Pair != (store.Pair{Rev: 1}) || r.Pending {
+			t.Fatalf("%s is at %v", id, r.Pair)
+		}
+	}
+	if len(got) != 19_990 || rows(t, plain(t, path), `SELECT count(*) FROM migrate_tasks`) != "int64:19990" {
+		t.Errorf("%d records", len(got))
 	}
 }
 
 // TestFirstContactFails: half a contact is none, and its copy isn't needed.
 func TestFirstContactFails(t *testing.T) {
-	path := legacy(t, abc, `INSERT INTO tasks VALUES('a','B','repeated',0)`, `CREATE TABLE migrate_never(theirs)`)
+	path := legacy(t, abc, `INSERT INTO tasks VALUES('a','B','repeated',0)`, `CREATE TABLE migrate_tasks(theirs)`)
 	before := rows(t, plain(t, path), `SELECT * FROM tasks`) + rows(t, plain(t, path), `SELECT name FROM sqlite_master`)
 	s := open(t, sqlite.Config{Path: path})
 	c, err := s.FirstContact(context.Background())
@@ -161,7 +167,7 @@ func TestFirstContactFails(t *testing.T) {
 	if after := rows(t, plain(t, path), `SELECT * FROM tasks`) + rows(t, plain(t, path), `SELECT name FROM sqlite_master`); after != before {
 		t.Errorf("%s\nbecame\n%s", before, after)
 	}
-	if _, err := plain(t, path).Exec(`DROP TABLE migrate_never`); err != nil {
+	if _, err := plain(t, path).Exec(`DROP TABLE migrate_tasks`); err != nil {
 		t.Fatal(err)
 	}
 	if c := contact(t, s); c.Copy == "" || c.Rows != 3 || c.Quarantined != 1 {

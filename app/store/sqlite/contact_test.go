@@ -14,6 +14,7 @@ import (
 	"migrate/app/store"
 	"migrate/app/store/sqlite"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 func copies(t testing.TB, path string) []string {
@@ -56,17 +57,17 @@ var legacyRows = []struct {
 	{insert: `'twice','Bill','second',0`, id: "twice", aside: "repeated id"},
 	{insert: `'twice','Bill','third',1`, id: "twice", aside: "repeated id"},
 	{insert: `x'616263','Bill','x',0`, id: "x'616263'", aside: "blob id"},
-	{insert: `x'616263','Bill','y',0`, id: "x'616263'", aside: "blob id"},
+	{insert: `x'616263','Bill','y',0`, id: "x'616263'", aside: "repeated id"},
 	{insert: `NULL,'Bill','x',0`, id: "NULL", aside: "null id"},
 	{insert: `NULL,'Bill','y',0`, id: "NULL", aside: "null id"},
-	{insert: `'','Bill','x',0`, id: "''", aside: "empty id"},
+	{insert: `'','Bill','x',0`, id: "", body: task.Task{Assignee: "Bill", Description: "x"}},
 	{insert: `CAST(x'61ff' AS TEXT),'Bill','x',0`, id: "CAST(x'61ff' AS TEXT)", aside: "id is not valid UTF-8"},
 	{insert: `'bad assignee',CAST(x'ff' AS TEXT),'x',0`, id: "bad assignee", aside: "assignee is not valid UTF-8"},
 	{insert: `'bad description','Bill',CAST(x'c328' AS TEXT),0`, id: "bad description", aside: "description is not valid UTF-8"},
-	{insert: `'bad blob','Bill',x'ff',0`, id: "bad blob", aside: "description is not valid UTF-8"},
-	{insert: `'huge','Bill',CAST(zeroblob(16000000) AS TEXT),0`, id: "huge", aside: "16000008 bytes, more than a MongoDB document may have"},
+	{insert: `'bad blob','Bill',x'ff',0`, id: "bad blob", aside: "description is not valid UTF-8", odd: "description is stored as blob"},
+	{insert: `'huge','Bill',CAST(zeroblob(16000000) AS TEXT),0`, id: "huge", body: task.Task{Assignee: "Bill", Description: strings.Repeat("\x00", 16000000)}},
 	// The second can't quietly take the place of a first that is set aside.
-	{insert: `'bad twice','Bill',x'ff',0`, id: "bad twice", aside: "description is not valid UTF-8"},
+	{insert: `'bad twice','Bill',x'ff',0`, id: "bad twice", aside: "description is not valid UTF-8", odd: "description is stored as blob"},
 	{insert: `'bad twice','Bill','fine',0`, id: "bad twice", aside: "repeated id"},
 }
 
@@ -84,7 +85,7 @@ func TestLegacyData(t *testing.T) {
 	}
 	c := contact(t, s)
 	got := scan(t, s)
-	list, err := s.Quarantine(ctx)
+	list, held, err := s.Quarantine(ctx, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,14 +100,27 @@ func TestLegacyData(t *testing.T) {
 			aside[l.id+": "+l.aside]++
 		default:
 			records++
-			want := sqlite.Record{ID: l.id, Pair: store.Pair{Rev: 1}, Body: l.body}
+			want := sqlite.Record{ID: key(l.id), Pair: store.Pair{Rev: 1}, Body: body(l.body)}
 			if got[l.id] != want {
-				t.Errorf("%s is read as %.200q, want %.200q", l.insert, fmt.Sprint(got[l.id].Body), fmt.Sprint(want.Body))
-			}
-			if l.odd != "" {
-				odd[l.id] = l.odd
+				t.Errorf("%s is read as %.200q, want %.200q", l.insert, fmt.Sprint(todo.Task(got[l.id].Body)), fmt.Sprint(l.body))
 			}
 		}
+		if l.odd != "" {
+			odd[l.id] = l.odd
+		}
+	}
+	marked := 0
+	for id, r := range got {
+		if r.Unfit != "" {
+			marked++
+			delete(got, id)
+		}
+	}
+	if marked != 5 {
+		t.Errorf("%d records are marked", marked)
+	}
+	if held != int64(len(list)) {
+		t.Errorf("%d rows in quarantine, %d listed", held, len(list))
 	}
 	if len(got) != records || c.Rows != int64(records) || c.Quarantined != int64(len(legacyRows)-records) || !c.Fresh || c.Migration == "" {
 		t.Errorf("%d records and %+v, want %d of %d", len(got), c, records, len(legacyRows))
@@ -164,7 +178,9 @@ func TestUpdatesOfLegacyRows(t *testing.T) {
 	contact(t, s)
 	for id, r := range scan(t, s) {
 		next := r
-		next.Rev, next.Epoch, next.Body.Done, next.Pending = 2, 1, true, true
+		changed := todo.Task(r.Body)
+		changed.Done = true
+		next.Rev, next.Epoch, next.Body, next.Pending = 2, 1, body(changed), true
 		if err := s.CompareAndSwap(ctx, 1, next, r.Pair); err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
@@ -228,7 +244,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		"no column done":      {`CREATE TABLE tasks(id text, assignee text, description text)`},
 		"no column id":        {`CREATE TABLE tasks(key text, assignee text, description text, done boolean)`},
 		`column id of the table tasks is declared`:         {`CREATE TABLE tasks(id integer primary key, assignee text, description text, done boolean)`},
-		`assignee of the table tasks is declared "STRING"`: {`CREATE TABLE tasks(id text, assignee string, description text, done boolean)`},
+		`assignee of the table tasks is declared "string"`: {`CREATE TABLE tasks(id text, assignee string, description text, done boolean)`},
 		"tasks is not an ordinary table":                   {`CREATE VIEW tasks AS SELECT 'a' AS id, 'a' AS assignee, 'a' AS description, 0 AS done`},
 		"tasks is not an ordinary table ":                  {`CREATE TABLE tasks(id text primary key, assignee text, description text, done boolean) WITHOUT ROWID`},
 	} {
@@ -246,7 +262,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		}
 		s := open(t, sqlite.Config{Path: path})
 		_, err = s.FirstContact(context.Background())
-		if !errors.Is(err, store.ErrStranger) || !strings.Contains(err.Error(), strings.TrimSpace(name)) {
+		if !errors.Is(err, store.ErrUnsuited) || !strings.Contains(err.Error(), strings.TrimSpace(name)) {
 			t.Errorf("%s: %v", name, err)
 		}
 		s.Close()

@@ -13,12 +13,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/sqlite"
 	"migrate/app/task"
 )
 
-var sentinels = []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrStranger}
+var sentinels = []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger}
 
 // only checks that err is want and none of the other sentinels.
 func only(t testing.TB, what string, err, want error) {
@@ -35,18 +36,18 @@ func only(t testing.TB, what string, err, want error) {
 
 // calls are all that a store offers once it is open.
 var calls = map[string]func(context.Context, *sqlite.Store) error{
-	"Get": func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Get(ctx, "a"); return err },
+	"Get": func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Get(ctx, key("a")); return err },
 	"CompareAndSwap": func(ctx context.Context, s *sqlite.Store) error {
 		return s.CompareAndSwap(ctx, 1, fine(), store.Pair{})
 	},
 	"PutIfNewer": func(ctx context.Context, s *sqlite.Store) error { return s.PutIfNewer(ctx, 1, fine()) },
 	"List": func(ctx context.Context, s *sqlite.Store) error {
-		_, _, err := s.List(ctx, task.Filter{}, "", 9)
+		_, _, err := s.List(ctx, selected(task.Filter{}), "", 9)
 		return err
 	},
 	"Pending":      func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Pending(ctx, "", 9); return err },
 	"CountPending": func(ctx context.Context, s *sqlite.Store) error { _, err := s.CountPending(ctx); return err },
-	"ClearPending": func(ctx context.Context, s *sqlite.Store) error { return s.ClearPending(ctx, store.Mark{ID: "a"}) },
+	"ClearPending": func(ctx context.Context, s *sqlite.Store) error { return s.ClearPending(ctx, store.Mark{ID: key("a")}) },
 	"Scan":         func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Scan(ctx, "", 9); return err },
 	"Count":        func(ctx context.Context, s *sqlite.Store) error { _, err := s.Count(ctx); return err },
 	"Fence":        func(ctx context.Context, s *sqlite.Store) error { _, err := s.Fence(ctx); return err },
@@ -54,16 +55,23 @@ var calls = map[string]func(context.Context, *sqlite.Store) error{
 		open := store.Fence{Epoch: 1, Primary: store.PrimaryOld}
 		return s.MoveFence(ctx, open, open)
 	},
-	"Guarded":    func(ctx context.Context, s *sqlite.Store) error { return s.Guarded(ctx) },
-	"Sweep":      func(ctx context.Context, s *sqlite.Store) error { _, err := s.Sweep(ctx); return err },
-	"Isolate":    func(ctx context.Context, s *sqlite.Store) error { return s.Isolate(ctx, 1, store.Mark{ID: "a"}, "x") },
-	"Quarantine": func(ctx context.Context, s *sqlite.Store) error { _, err := s.Quarantine(ctx); return err },
-	"Drop":       func(ctx context.Context, s *sqlite.Store) error { _, err := s.Drop(ctx, "a"); return err },
-	"Converted":  func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Converted(ctx, 9); return err },
+	"Guarded": func(ctx context.Context, s *sqlite.Store) error { return s.Guarded(ctx) },
+	"Sweep":   func(ctx context.Context, s *sqlite.Store) error { _, err := s.Sweep(ctx); return err },
+	"Isolate": func(ctx context.Context, s *sqlite.Store) error {
+		return s.Isolate(ctx, 1, store.Mark{ID: key("a")}, "x")
+	},
+	"Quarantine":  func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Quarantine(ctx, 0); return err },
+	"Drop":        func(ctx context.Context, s *sqlite.Store) error { return s.Drop(ctx, "a") },
+	"Restore":     func(ctx context.Context, s *sqlite.Store) error { return s.Restore(ctx, "a") },
+	"Accept":      func(ctx context.Context, s *sqlite.Store) error { return s.Accept(ctx, 1) },
+	"Accepted":    func(ctx context.Context, s *sqlite.Store) error { _, err := s.Accepted(ctx); return err },
+	"Filled":      func(ctx context.Context, s *sqlite.Store) error { return s.Filled(ctx) },
+	"PutTogether": func(ctx context.Context, s *sqlite.Store) error { return s.PutTogether(ctx, 1, fine()) },
+	"Converted":   func(ctx context.Context, s *sqlite.Store) error { _, _, err := s.Converted(ctx, 9); return err },
 }
 
 func fine() sqlite.Record {
-	return sqlite.Record{ID: "fine", Pair: store.Pair{Rev: 1, Epoch: 1}, Body: task.Task{Assignee: "Bill"}}
+	return sqlite.Record{ID: key("fine"), Pair: store.Pair{Rev: 1, Epoch: 1}, Body: body(task.Task{Assignee: "Bill"})}
 }
 
 func each(t *testing.T, s *sqlite.Store, what string, want error) {
@@ -214,16 +222,25 @@ func TestUnfit(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := state(t, plain(t, path))
-	for name, change := range map[string]func(*sqlite.Record){
-		"without an id":            func(r *sqlite.Record) { r.ID = "" },
-		"against their constraint": func(r *sqlite.Record) { r.Body.Description = "x" },
+	other := fine()
+	other.ID = key("other")
+	for name, c := range map[string]struct {
+		change func(*sqlite.Record)
+		want   error
+	}{
+		"without an id":             {func(r *sqlite.Record) { r.ID = "" }, store.ErrUnfit},
+		"of another collection":     {func(r *sqlite.Record) { r.ID = record.Start("elsewhere") }, store.ErrUnfit},
+		"with another body":         {func(r *sqlite.Record) { r.Body = record.NewBody(record.OfInt(1)) }, store.ErrUnfit},
+		"with text that is no text": {func(r *sqlite.Record) { r.Body = body(task.Task{Assignee: "\xff"}) }, store.ErrUnfit},
+		"against their constraint":  {func(r *sqlite.Record) { r.Body = body(task.Task{Description: "x"}) }, store.ErrRule},
 	} {
 		r := fine()
-		change(&r)
-		only(t, "swap "+name, s.CompareAndSwap(ctx, 1, r, store.Pair{}), store.ErrUnfit)
-		err := s.PutIfNewer(ctx, 1, sqlite.Record{ID: "other", Pair: r.Pair}, r)
-		only(t, "put "+name, err, store.ErrUnfit)
-		if !strings.Contains(fmt.Sprint(err), fmt.Sprintf("%q", r.ID)) {
+		c.change(&r)
+		only(t, "swap "+name, s.CompareAndSwap(ctx, 1, r, store.Pair{}), c.want)
+		err := s.PutIfNewer(ctx, 1, other, r)
+		only(t, "put "+name, err, c.want)
+		var refusal *store.Refusal
+		if !errors.As(err, &refusal) || refusal.ID != r.ID || !strings.Contains(fmt.Sprint(err), fmt.Sprintf("%q", r.ID.String())) {
 			t.Errorf("%v doesn't say which", err)
 		}
 	}
@@ -254,7 +271,7 @@ func TestForeignWritersAndTheFence(t *testing.T) {
 	ours := 0
 	for granted.Load() < 50 {
 		r := fine()
-		r.ID = fmt.Sprintf("o%06d", ours)
+		r.ID = key(fmt.Sprintf("o%06d", ours))
 		if err := s.CompareAndSwap(ctx, 1, r, store.Pair{}); err != nil {
 			t.Fatal(err)
 		}

@@ -5,12 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sort"
-	"strings"
 	"time"
 
 	codes "modernc.org/sqlite/lib"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
@@ -19,39 +18,93 @@ const (
 	closing = "closing"
 )
 
-// readFence reads the fence in the connection's transaction.
-func readFence(ctx context.Context, c *conn) (store.Fence, error) {
+// format is the number of the layout in which this build keeps the protocol's
+// state. Another one is refused: two builds at neighbouring steps must not meet
+// with two layouts.
+const format = 2
+
+// readFence reads the fence in the connection's transaction. It refuses one that
+// is not this declaration's, and one that is older than the store has seen.
+func (s *Store) readFence(ctx context.Context, c *conn) (store.Fence, error) {
 	var (
 		f        store.Fence
+		version  int64
 		state    string
 		deadline sql.NullInt64
 	)
-	s, err := c.prepared(ctx, `SELECT migration, epoch, prim, state, coalesce(token,''), deadline FROM migrate_fence`)
+	q, err := c.prepared(ctx, `SELECT format, migration, epoch, prim, state, coalesce(token,''), deadline FROM migrate_fence`)
 	if err == nil {
-		err = s.QueryRowContext(ctx).Scan(&f.Migration, &f.Epoch, &f.Primary, &state, &f.Token, &deadline)
+		err = q.QueryRowContext(ctx).Scan(&version, &f.Migration, &f.Epoch, &f.Primary, &state, &f.Token, &deadline)
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return store.Fence{}, fmt.Errorf("%w: the fence is empty", store.ErrStranger)
-	case code(err) == codes.SQLITE_ERROR:
-		return store.Fence{}, noFence(ctx, c, err)
 	case err != nil:
-		return store.Fence{}, err
+		return store.Fence{}, noFence(ctx, c, err)
+	case version != format:
+		return store.Fence{}, fmt.Errorf("%w: this walk keeps its state in format %d, this build in format %d: finish that walk with the version that began it",
+			store.ErrStranger, version, format)
 	}
 	f.Closing = state == closing
 	if deadline.Valid {
 		f.Deadline = time.UnixMilli(deadline.Int64)
 	}
-	return f, nil
+	if err := s.declared(ctx, c, f); err != nil {
+		return store.Fence{}, err
+	}
+	return f, s.notBefore(f)
 }
 
-// noFence tells a file that never met us from any other trouble.
-func noFence(ctx context.Context, c *conn, err error) error {
-	var n int
-	if e := c.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name='migrate_fence'`).Scan(&n); e != nil || n > 0 {
+// declared refuses another declaration. It looks once for each migration that
+// the connection meets: a migration's declaration doesn't change.
+func (s *Store) declared(ctx context.Context, c *conn, f store.Fence) error {
+	if c.migration == f.Migration {
+		return nil
+	}
+	var theirs string
+	if err := c.value(ctx, `SELECT declaration FROM migrate_fence`, &theirs); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: this file has no fence", store.ErrStranger)
+	if theirs != s.text {
+		return fmt.Errorf("%w: this walk has another declaration: %s", store.ErrStranger, record.Difference(theirs, s.text))
+	}
+	c.migration = f.Migration
+	return nil
+}
+
+// notBefore refuses a fence whose epoch is lower than one that was seen: the
+// file has been put back, and acknowledged writes are missing.
+func (s *Store) notBefore(f store.Fence) error {
+	for {
+		seen := s.seen.Load()
+		switch {
+		case f.Epoch < seen:
+			return fmt.Errorf("%w: the fence is at epoch %d and was at %d: the file was put back from a copy, without what came since; put the present one back, or end every instance and begin anew",
+				store.ErrStranger, f.Epoch, seen)
+		case f.Epoch == seen || s.seen.CompareAndSwap(seen, f.Epoch):
+			return nil
+		}
+	}
+}
+
+// noFence tells a file that never met us, or that an earlier version did, from
+// any other trouble.
+func noFence(ctx context.Context, c *conn, err error) error {
+	if code(err) != codes.SQLITE_ERROR {
+		return err
+	}
+	var n, columns int
+	if e := c.QueryRowContext(ctx, `SELECT count(*), coalesce(sum((SELECT count(*) FROM pragma_table_info('migrate_fence') WHERE name='format')),0)
+		FROM sqlite_master WHERE name='migrate_fence'`).Scan(&n, &columns); e != nil {
+		return err
+	}
+	switch {
+	case n == 0:
+		return fmt.Errorf("%w: %w", store.ErrStranger, errNoFence)
+	case columns == 0:
+		return fmt.Errorf("%w: this walk was begun by an earlier version, which keeps its state in another format: finish that walk with the version that began it", store.ErrStranger)
+	}
+	return err
 }
 
 // Fence returns the fence.
@@ -99,52 +152,4 @@ func (s *Store) Writable(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// Guarded returns nil if the triggers and the unique index are in place, else a
-// store.ErrStranger that names what is missing. It looks only when the schema
-// has changed since it last did.
-func (s *Store) Guarded(ctx context.Context) error {
-	return s.read(ctx, "look for the triggers", func(ctx context.Context, c *conn, _ store.Fence) error {
-		return lookForGuards(ctx, c)
-	})
-}
-
-func lookForGuards(ctx context.Context, c *conn) error {
-	var version int64
-	if err := c.value(ctx, `PRAGMA schema_version`, &version); err != nil {
-		return err
-	}
-	if c.looked && c.version == version {
-		return c.guarded
-	}
-	found, err := guards(ctx, c)
-	if err != nil {
-		return err
-	}
-	want, err := expectedGuards(ctx)
-	if err != nil {
-		return err
-	}
-	c.looked, c.version, c.guarded = true, version, compareGuards(found, want)
-	return c.guarded
-}
-
-func compareGuards(found, want map[string]string) error {
-	var wrong []string
-	for name, text := range want {
-		switch found[name] {
-		case text:
-		case "":
-			wrong = append(wrong, name+" is missing")
-		default:
-			wrong = append(wrong, name+" has another text")
-		}
-	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	sort.Strings(wrong)
-	return fmt.Errorf("%w: programs that know nothing of the migration are not held back: %s; was the table tasks rebuilt?",
-		store.ErrStranger, strings.Join(wrong, ", "))
 }

@@ -21,14 +21,16 @@ func TestGuarded(t *testing.T) {
 		{"nothing happened", `SELECT 1`, ""},
 		{"VACUUM", `VACUUM`, ""},
 		{"a column and an index more", `ALTER TABLE tasks ADD COLUMN note text; CREATE INDEX theirs ON tasks(note)`, ""},
-		{"renamed there and back", `ALTER TABLE tasks RENAME TO x; ALTER TABLE x RENAME TO tasks`, "migrate_ins"},
-		{"no insert trigger", `DROP TRIGGER migrate_ins`, "migrate_ins is missing"},
-		{"no update trigger", `DROP TRIGGER migrate_upd`, "migrate_upd is missing"},
-		{"no delete trigger", `DROP TRIGGER migrate_del`, "migrate_del is missing"},
-		{"no unique index", `DROP INDEX migrate_id`, "migrate_id is missing"},
-		{"another text", `DROP TRIGGER migrate_del; CREATE TRIGGER migrate_del AFTER DELETE ON tasks BEGIN SELECT 1; END`, "migrate_del has another text"},
-		{"rebuilt", rebuild, "migrate_ins is missing, migrate_upd is missing"},
-		{"dropped", `DROP TABLE tasks`, "migrate_upd is missing"},
+		{"renamed there and back", `ALTER TABLE tasks RENAME TO x; ALTER TABLE x RENAME TO tasks`, ""},
+		{"no insert trigger", `DROP TRIGGER "migrate_tasks.ai"`, "trigger migrate_tasks.ai is missing"},
+		{"no update trigger", `DROP TRIGGER "migrate_tasks.bu"`, "trigger migrate_tasks.bu is missing"},
+		{"no delete trigger", `DROP TRIGGER "migrate_tasks.ad"`, "trigger migrate_tasks.ad is missing"},
+		{"no unique index", `DROP INDEX "migrate_tasks.id"`, "index migrate_tasks.id is missing"},
+		{"another text", `DROP TRIGGER "migrate_tasks.ad"; CREATE TRIGGER "migrate_tasks.ad" AFTER DELETE ON tasks BEGIN SELECT 1; END`, "trigger migrate_tasks.ad has another text"},
+		{"a unique key more", `CREATE UNIQUE INDEX theirs ON tasks(description)`, "trigger migrate_tasks.di has another text"},
+		{"a guard left behind", `INSERT INTO migrate_guard VALUES('tasks','a')`, "migrate_guard has a row"},
+		{"rebuilt", rebuild, "trigger migrate_tasks.ad is missing, trigger migrate_tasks.ai is missing"},
+		{"dropped", `DROP TABLE tasks`, "the table is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := legacy(t, abc)
@@ -85,7 +87,7 @@ func TestDumpAndReload(t *testing.T) {
 	if got, want := state(t, plain(t, reloaded)), state(t, plain(t, path)); got != want {
 		t.Errorf("%s\nbecame\n%s", want, got)
 	}
-	if list, err := again.Quarantine(ctx); err != nil || len(list) != 1 {
+	if list, _, err := again.Quarantine(ctx, 0); err != nil || len(list) != 1 {
 		t.Errorf("quarantine: %v, %v", list, err)
 	}
 	if _, err := plain(t, reloaded).Exec(`UPDATE tasks SET done=0 WHERE id='c'`); err != nil {
@@ -107,10 +109,13 @@ func TestSweepUnguarded(t *testing.T) {
 	}
 	n, err := s.Sweep(context.Background())
 	only(t, "sweep", err, store.ErrStranger)
-	if left := rows(t, plain(t, path), `SELECT count(*) FROM migrate_record WHERE deleted=0`); n != 0 || left != "int64:3" {
+	if left := rows(t, plain(t, path), `SELECT count(*) FROM migrate_tasks WHERE deleted=0`); n != 0 || left != "int64:3" {
 		t.Errorf("swept %d, left %s", n, left)
 	}
 }
+
+// unseen removes the row a as no program should be able to: past the triggers.
+const unseen = `INSERT INTO migrate_guard(collection,k1) VALUES('tasks','a'); DELETE FROM tasks WHERE id='a'; DELETE FROM migrate_guard`
 
 func TestSweepOnlyWhileOldIsOpen(t *testing.T) {
 	ctx := context.Background()
@@ -121,93 +126,142 @@ func TestSweepOnlyWhileOldIsOpen(t *testing.T) {
 		path := legacy(t, abc)
 		s := open(t, sqlite.Config{Path: path})
 		contact(t, s)
-		if _, err := plain(t, path).Exec(`REPLACE INTO tasks(rowid,id) VALUES(1,'d')`); err != nil {
+		if _, err := plain(t, path).Exec(unseen); err != nil {
 			t.Fatal(err)
 		}
 		moveFence(t, s, fence)
-		if n, err := s.Sweep(ctx); n != 0 || err != nil || scan(t, s)["a"].Rev != 1 {
+		at := func(id string) sqlite.Record {
+			found, _, err := s.Get(ctx, key(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found[key(id)]
+		}
+		if n, err := s.Sweep(ctx); n != 0 || err != nil || at("a").Rev != 1 {
 			t.Errorf("under %+v: %d, %v", fence, n, err)
 		}
 		moveFence(t, s, store.Fence{Epoch: 7, Primary: store.PrimaryOld})
-		if n, err := s.Sweep(ctx); n != 1 || err != nil || scan(t, s)["a"].Pair != (store.Pair{Rev: 2, Epoch: 7}) {
+		if n, err := s.Sweep(ctx); n != 1 || err != nil || at("a").Pair != (store.Pair{Rev: 2, Epoch: 7}) {
 			t.Errorf("back under old: %d, %v", n, err)
 		}
 	}
 }
 
-func TestIsolate(t *testing.T) {
+// TestQuarantineIsAMark: the row stays where foreign programs see it, and they
+// may mend it.
+func TestQuarantineIsAMark(t *testing.T) {
 	ctx := context.Background()
-	path := legacy(t, `ALTER TABLE tasks ADD COLUMN note text`)
+	path := legacy(t, `ALTER TABLE tasks ADD COLUMN note text`, `INSERT INTO tasks VALUES('a','Bill',x'ff','true','their note'),
+		(x'00ff','Bill','x',0,NULL),('b','Bill','fine',0,NULL),('b','Bill','again',0,'second'),('c','Bill','fine',0,NULL)`)
 	s := open(t, sqlite.Config{Path: path})
-	contact(t, s)
-	db := plain(t, path)
-	if _, err := db.Exec(`INSERT INTO tasks VALUES('a','Bill',x'ff','true','their note'),(CAST(x'ff' AS TEXT),'Bill','x',0,NULL)`); err != nil {
-		t.Fatal(err)
+	if c := contact(t, s); c.Rows != 2 || c.Quarantined != 3 {
+		t.Errorf("%+v", c)
 	}
-	for id, r := range scan(t, s) {
-		if err := s.Isolate(ctx, 1, r.Mark(), "not valid"); err != nil {
+	db := plain(t, path)
+	quarantine := func(want ...string) []store.Quarantined {
+		t.Helper()
+		list, n, err := s.Quarantine(ctx, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-		stone := scan(t, s)[id]
-		if !stone.Deleted || !stone.Pending || stone.Pair != (store.Pair{Rev: 2, Epoch: 1}) {
-			t.Errorf("%q: %v, deleted %v, pending %v", id, stone.Pair, stone.Deleted, stone.Pending)
+		var got []string
+		for _, q := range list {
+			got = append(got, q.ID+": "+q.Reason)
 		}
-		only(t, "isolate the former copy", s.Isolate(ctx, 1, r.Mark(), "again"), store.ErrConflict)
+		if n != int64(len(list)) || strings.Join(got, "; ") != strings.Join(want, "; ") {
+			t.Errorf("quarantine: %q of %d, want %q", got, n, want)
+		}
+		return list
 	}
-	if left := rows(t, db, `SELECT * FROM tasks`); left != "" {
+	const moved, misfit, mark = "b: repeated id", "x'00ff': blob id", "a: description is not valid UTF-8"
+	list := quarantine(moved, misfit, mark)
+	if list[2].Row != `id='a', assignee='Bill', description=x'ff', done='true', note='their note'` {
+		t.Errorf("%s", list[2].Row)
+	}
+	if left := rows(t, db, `SELECT count(*) FROM tasks`); left != "int64:4" {
 		t.Errorf("left: %s", left)
 	}
-	list, err := s.Quarantine(ctx)
-	if err != nil || len(list) != 2 || list[0].ID+list[1].ID != "aCAST(x'ff' AS TEXT)" && list[0].ID+list[1].ID != "CAST(x'ff' AS TEXT)a" {
-		t.Fatalf("%+v, %v", list, err)
-	}
-	for _, q := range list {
-		if q.ID == "a" && q.Row != `id='a', assignee='Bill', description=x'ff', done='true', note='their note'` {
-			t.Errorf("%s", q.Row)
-		}
-	}
-	// The tombstone of an id that new can't hold goes nowhere either.
-	stone := scan(t, s)["\xff"]
-	if err := s.Isolate(ctx, 1, stone.Mark(), "not valid"); err != nil {
+	// A change that mends it lifts the mark; one that breaks it is listed at once.
+	if _, err := db.Exec(`UPDATE tasks SET description='mended' WHERE id='a'; UPDATE tasks SET description=CAST(x'c3' AS TEXT) WHERE id='c'`); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := scan(t, s)["\xff"]; there {
-		t.Error("it is still there")
+	quarantine(moved, misfit, "c: description is not valid UTF-8")
+	if r := scan(t, s)["a"]; r.Unfit != "" || r.Rev != 2 || !r.Pending {
+		t.Errorf("%+v", r)
 	}
-	// A create through the primary decides; so does Drop.
+	// A write of ours decides, and so does Drop.
 	next := fine()
-	next.ID, next.Rev = "a", 3
+	next.ID, next.Rev = key("c"), 3
 	if err := s.CompareAndSwap(ctx, 1, next, store.Pair{Rev: 2, Epoch: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := s.Quarantine(ctx); err != nil || len(list) != 1 || list[0].ID != "CAST(x'ff' AS TEXT)" {
-		t.Errorf("after a create: %+v, %v", list, err)
+	quarantine(moved, misfit)
+	only(t, "restore while the id is taken", s.Restore(ctx, list[0].Key), store.ErrConflict)
+	only(t, "restore what was not moved", s.Restore(ctx, list[1].Key), store.ErrConflict)
+	if err := s.Drop(ctx, list[1].Key); err != nil {
+		t.Error(err)
 	}
-	if n, err := s.Drop(ctx, "CAST(x'ff' AS TEXT)"); n != 1 || err != nil {
-		t.Errorf("Drop: %d, %v", n, err)
+	only(t, "drop it once more", s.Drop(ctx, list[1].Key), store.ErrConflict)
+	if _, err := db.Exec(`DELETE FROM tasks WHERE id='b'`); err != nil {
+		t.Fatal(err)
 	}
-	if list, err := s.Quarantine(ctx); err != nil || len(list) != 0 {
-		t.Errorf("after Drop: %+v, %v", list, err)
+	if err := s.Restore(ctx, list[0].Key); err != nil {
+		t.Error(err)
+	}
+	quarantine()
+	if got := rows(t, db, `SELECT id, description, note FROM tasks WHERE id='b'`); got != "string:b|string:again|string:second" {
+		t.Errorf("restored: %s", got)
+	}
+	if r := scan(t, s)["b"]; r.Rev != 3 || !r.Pending || r.Deleted {
+		t.Errorf("%+v", r)
+	}
+	if _, err := db.Exec(`UPDATE tasks SET assignee=x'ff' WHERE id='c'`); err != nil {
+		t.Fatal(err)
+	}
+	list = quarantine("c: assignee is not valid UTF-8")
+	moveFence(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
+	only(t, "drop under new", s.Drop(ctx, list[0].Key), store.ErrFenceMoved)
+	moveFence(t, s, store.Fence{Epoch: 3, Primary: store.PrimaryOld})
+	if err := s.Drop(ctx, list[0].Key); err != nil {
+		t.Error(err)
+	}
+	if r := scan(t, s)["c"]; !r.Deleted || !r.Pending || r.Pair != (store.Pair{Rev: 5, Epoch: 3}) {
+		t.Errorf("dropped: %+v", r)
+	}
+	if err := errors.Join(s.Accept(ctx, 5), s.Accept(ctx, 2)); err != nil {
+		t.Error(err)
+	}
+	if n, err := s.Accepted(ctx); n != 5 || err != nil {
+		t.Errorf("accepted: %d, %v", n, err)
 	}
 }
 
-func TestRepeatedIDsAreDecidedByDropOnly(t *testing.T) {
+// TestRepeatedIDsAreDecidedByHandOnly: a write to the first is no decision on the
+// others.
+func TestRepeatedIDsAreDecidedByHandOnly(t *testing.T) {
 	ctx := context.Background()
 	path := legacy(t, abc, `INSERT INTO tasks VALUES('a','B','second',0),('a','B','third',0)`)
 	s := open(t, sqlite.Config{Path: path})
 	contact(t, s)
 	next := fine()
-	next.ID, next.Rev = "a", 2
+	next.ID, next.Rev = key("a"), 2
 	if err := s.CompareAndSwap(ctx, 1, next, store.Pair{Rev: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := s.Quarantine(ctx); err != nil || len(list) != 2 {
-		t.Errorf("%+v, %v", list, err)
+	list, n, err := s.Quarantine(ctx, 1)
+	if err != nil || n != 2 || len(list) != 1 {
+		t.Errorf("%+v, %d, %v", list, n, err)
 	}
-	if n, err := s.Drop(ctx, "a"); n != 2 || err != nil {
-		t.Errorf("Drop: %d, %v", n, err)
+	for n := range int64(2) {
+		list, left, err := s.Quarantine(ctx, 0)
+		if err != nil || left != 2-n {
+			t.Fatalf("%+v, %d, %v", list, left, err)
+		}
+		if err := s.Drop(ctx, list[0].Key); err != nil {
+			t.Error(err)
+		}
 	}
-	if list, err := s.Quarantine(ctx); err != nil || len(list) != 0 || scan(t, s)["a"] != next {
+	if list, n, err := s.Quarantine(ctx, 0); err != nil || n != 0 || scan(t, s)["a"] != next {
 		t.Errorf("%+v, %v", list, err)
 	}
 }

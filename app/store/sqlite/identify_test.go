@@ -18,7 +18,7 @@ func TestIdentifyLeavesNoTrace(t *testing.T) {
 	if id, err := sqlite.Identify(t.Context(), path); id != "" || err != nil {
 		t.Errorf("an empty file: %q, %v", id, err)
 	}
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Create: true})
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Create: true, Collections: tasks()})
 	if err != nil {
 		t.Fatal(err)
 	}

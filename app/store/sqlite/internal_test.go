@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
-	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 func ready(t *testing.T) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "todo.sqlite"), Create: true})
+	s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "todo.sqlite"), Create: true, Collections: []record.Collection{todo.Collection()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,8 +26,17 @@ func ready(t *testing.T) *Store {
 	return s
 }
 
-func one(id string) Record {
-	return Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: task.Task{Assignee: "Bill"}}
+func key(text string) record.ID {
+	id, err := record.NewID("tasks", record.UncheckedText(text))
+	if err != nil {
+		panic(err) // a text always can be one
+	}
+	return id
+}
+
+func one(id, description string) Record {
+	return Record{ID: key(id), Pair: store.Pair{Rev: 1, Epoch: 1},
+		Body: record.NewBody(record.UncheckedText("Bill"), record.UncheckedText(description), record.OfBool(false))}
 }
 
 // TestGuardLeftBehind: a transaction of ours that leaves the triggers standing
@@ -34,21 +44,25 @@ func one(id string) Record {
 func TestGuardLeftBehind(t *testing.T) {
 	s := ready(t)
 	err := s.write(t.Context(), "forget the guard", func(ctx context.Context, c *conn, _ store.Fence) error {
-		if _, err := c.exec(ctx, `INSERT INTO migrate_ours VALUES(1)`); err != nil {
+		w, err := s.writing(one("a", ""))
+		if err != nil {
 			return err
 		}
-		if _, err := c.exec(ctx, `INSERT INTO migrate_record VALUES('a',1,1,0,0,NULL)`); err != nil {
+		if _, err := w.swap(ctx, c, store.Pair{}); err != nil {
 			return err
 		}
-		return putRow(ctx, c, one("a"))
+		if _, err := c.exec(ctx, w.sql.guard, w.id...); err != nil {
+			return err
+		}
+		return w.change(ctx, c)
 	})
-	if !errors.Is(err, store.ErrUnknown) {
+	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it ended with %v", err)
 	}
-	if found, _, err := s.Get(t.Context(), "a"); err != nil || len(found) != 0 {
+	if found, _, err := s.Get(t.Context(), key("a")); err != nil || len(found) != 0 {
 		t.Errorf("%v, %v", found, err)
 	}
-	if err := s.CompareAndSwap(t.Context(), 1, one("a"), store.Pair{}); err != nil {
+	if err := s.CompareAndSwap(t.Context(), 1, one("a", ""), store.Pair{}); err != nil {
 		t.Errorf("the next write: %v", err)
 	}
 }
@@ -65,16 +79,15 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	limit(40)
-	large := one("large")
-	large.Body.Description = strings.Repeat("x", 1<<20)
+	limit(60)
+	large := one("large", strings.Repeat("x", 1<<20))
 	if err := s.CompareAndSwap(t.Context(), 1, large, store.Pair{}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it ended with %v", err)
 	}
-	if found, _, err := s.Get(t.Context(), "large"); err != nil || len(found) != 0 {
+	if found, _, err := s.Get(t.Context(), key("large")); err != nil || len(found) != 0 {
 		t.Errorf("%v, %v", found, err)
 	}
-	if err := s.CompareAndSwap(t.Context(), 1, one("small"), store.Pair{}); err != nil {
+	if err := s.CompareAndSwap(t.Context(), 1, one("small", ""), store.Pair{}); err != nil {
 		t.Errorf("the next write: %v", err)
 	}
 }
@@ -83,22 +96,36 @@ func TestFullDisk(t *testing.T) {
 // own list didn't.
 func TestPlans(t *testing.T) {
 	s := ready(t)
-	no := false
-	undone, args := listQuery(task.Filter{Assignee: new("Bill"), Done: &no})
-	nobodys, empty := listQuery(task.Filter{Assignee: new(""), Done: &no})
-	everything, _ := listQuery(task.Filter{})
+	tasks := s.tables[0]
+	list := func(conditions ...record.Equals) (string, []any) {
+		f, err := tasks.Filter(conditions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		query, args := tasks.listSQL(f, false)
+		return query, args([]any{"a"}, 10)
+	}
+	assignee := func(who string) record.Equals {
+		return record.Equals{Field: "assignee", Value: record.UncheckedText(who)}
+	}
+	done := record.Equals{Field: "done", Value: record.OfBool(false)}
+	undone, args := list(assignee("Bill"), done)
+	nobodys, empty := list(assignee(""), done)
+	everything, all := list()
 	for _, c := range []struct {
 		name, query string
 		args        []any
 		want        string
 	}{
-		{"Bill's undone ones", undone, append([]any{"", 10}, args...), "migrate_list (assignee=? AND done=? AND id>?)"},
-		{"nobody's undone ones", nobodys, append([]any{"", 10}, empty...), "migrate_list (assignee=? AND done=? AND id>?)"},
-		{"everything", everything, []any{"", 10}, "migrate_id (id>?)"},
-		{"pending", allRecords + `WHERE r.pending=1 AND r.id>? ORDER BY r.id LIMIT ?`, []any{"", 10}, "migrate_pending"},
-		{"scan", allRecords + `WHERE r.id>? ORDER BY r.id LIMIT ?`, []any{"", 10}, "r USING PRIMARY KEY (id>?)"},
-		{"get", allRecords + `WHERE r.id=?`, []any{"a"}, "r USING PRIMARY KEY (id=?)"},
-		{"count pending", `SELECT count(*) FROM migrate_record WHERE pending=1`, nil, "migrate_pending"},
+		{"Bill's undone ones", undone, args, "migrate_tasks.list1 (assignee=? AND done=? AND id>?)"},
+		{"nobody's undone ones", nobodys, empty, "migrate_tasks.list1 (assignee=? AND done=? AND id>?)"},
+		{"everything", everything, all, "migrate_tasks.id (id>?)"},
+		{"pending", tasks.sql.pending, []any{"", 10}, "migrate_tasks.pending"},
+		{"scan", tasks.sql.scan, []any{"", "", 10}, "t USING INDEX migrate_tasks.id (id>?)"},
+		{"scan, tombstones", tasks.sql.scan, []any{"", "", 10}, "migrate_tasks.deleted"},
+		{"get", tasks.sql.get, []any{"a"}, "t USING INDEX migrate_tasks.id (id=?)"},
+		{"get, companion", tasks.sql.get, []any{"a"}, "m USING PRIMARY KEY (k1=?)"},
+		{"count pending", `SELECT count(*) FROM migrate_tasks WHERE pending=1`, nil, "migrate_tasks.pending"},
 	} {
 		plan := explain(t, s, c.query, c.args...)
 		if !strings.Contains(plan, c.want) || strings.Contains(plan, "TEMP B-TREE") {
@@ -134,10 +161,26 @@ func explain(t *testing.T, s *Store, query string, args ...any) (plan string) {
 // TestTriggersRunInOldSQLite: their text is run by the foreign program, whose
 // SQLite may know no UPSERT and no RETURNING.
 func TestTriggersRunInOldSQLite(t *testing.T) {
-	text := strings.ToUpper(triggersSQL[strings.Index(triggersSQL, "CREATE"):])
-	for _, newer := range []string{"ON CONFLICT", "RETURNING", "OR IGNORE", "OR REPLACE", " IS TRUE", " OVER "} {
-		if strings.Contains(text, newer) {
-			t.Errorf("the triggers use %s", newer)
+	s := ready(t)
+	if err := use(t.Context(), s.readers, func(ctx context.Context, c *conn) error {
+		sh, err := s.tables[0].look(ctx, c)
+		if err != nil {
+			return err
 		}
+		sh.uniques = append(sh.uniques, unique{name: "theirs", columns: []string{"description"}, collations: []string{"NOCASE"}})
+		texts := s.tables[0].triggers(sh)
+		if len(texts) != 10 {
+			t.Errorf("%d triggers", len(texts))
+		}
+		for _, text := range texts {
+			for _, newer := range []string{"ON CONFLICT", "RETURNING", "OR IGNORE", "OR REPLACE", " IS TRUE", " OVER ", "IN (VALUES", "IIF("} {
+				if strings.Contains(strings.ToUpper(text), newer) {
+					t.Errorf("the triggers use %s: %s", newer, text)
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

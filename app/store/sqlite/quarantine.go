@@ -2,236 +2,448 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 const repeated = "repeated id"
 
-// Isolate moves a record that the new database can't hold to the quarantine
-// and leaves a tombstone. Isolating the tombstone forgets it: a database that
-// can't hold even that holds nothing under this id.
+// moved returns the quoted name of the table to which rows are moved that repeat
+// an id, with the same columns.
+func (t *table) moved() string { return t.object("repeated") }
+
+// movedColumns returns the quoted names of the columns that can be written.
+func movedColumns(sh shape) string {
+	var names []string
+	for _, col := range sh.columns {
+		if !col.generated {
+			names = append(names, ident(col.name))
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// moveRepeated moves all rows but the first of each id aside. If the first can't
+// be a record, none is: another must not quietly take its place.
+func (t *table) moveRepeated(ctx context.Context, c *conn, sh shape) error {
+	number := sh.rowid
+	if number == "" {
+		if number = ident(sh.number); sh.number == "" {
+			return fmt.Errorf("%w: ids of the table %s repeat, and columns of its own hide its rows' numbers", store.ErrUnsuited, t.Table)
+		}
+	}
+	for _, ours := range []string{"migrate_n", "migrate_row"} {
+		if _, taken := sh.column(ours); taken {
+			return fmt.Errorf("%w: ids of the table %s repeat, and its column %s has the name of one of ours", store.ErrUnsuited, t.Table, ours)
+		}
+	}
+	columns := movedColumns(sh)
+	known := t.keys(" AND ", func(_, c string) string { return c + " IS NOT NULL" })
+	again := known + ` AND ` + number + ` NOT IN (SELECT min(` + number + `) FROM ` + t.name + ` WHERE ` + known +
+		` GROUP BY ` + t.keys(",", func(_, c string) string { return c + " COLLATE BINARY" }) + `)`
+	return execAll(ctx, c, []string{
+		`CREATE TABLE IF NOT EXISTS ` + t.moved() + `(migrate_n INTEGER PRIMARY KEY, migrate_row, ` + columns + `)`,
+		`INSERT INTO ` + t.moved() + `(migrate_row,` + columns + `) SELECT ` + number + `,` + columns + ` FROM ` + t.name + ` WHERE ` + again + ` ORDER BY ` + number,
+		`DELETE FROM ` + t.name + ` WHERE ` + again,
+	})
+}
+
+// Isolate marks a record that the new database can't hold.
 func (s *Store) Isolate(ctx context.Context, epoch int64, mark store.Mark, reason string) error {
-	return s.writeAt(ctx, "isolate "+mark.ID, epoch, func(ctx context.Context, c *conn, f store.Fence) error {
-		var deleted bool
-		err := c.value(ctx, `SELECT deleted FROM migrate_record WHERE id=? AND rev=? AND epoch=?`, &deleted,
-			mark.ID, mark.Rev, mark.Epoch)
-		if errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("%w: it is not at %v", store.ErrConflict, mark.Pair)
+	return s.write(ctx, "isolate "+mark.ID.String(), func(ctx context.Context, c *conn, f store.Fence) error {
+		if f.Epoch != epoch {
+			return fmt.Errorf("%w: the fence is at epoch %d, not at %d", store.ErrConflict, f.Epoch, epoch)
 		}
+		t, err := s.table(mark.ID)
 		if err != nil {
 			return err
 		}
-		if deleted {
-			_, err := c.exec(ctx, `DELETE FROM migrate_record WHERE id=?`, mark.ID)
-			return err
-		}
-		move, err := quarantineSQL(ctx, c)
+		key, err := t.keyOf(mark.ID)
 		if err != nil {
 			return err
 		}
-		if _, err := c.ExecContext(ctx, move+`WHERE id=?`, reason, mark.ID); err != nil {
-			return err
-		}
-		if _, err := c.exec(ctx, `DELETE FROM tasks WHERE id=?`, mark.ID); err != nil {
-			return err
-		}
-		stamp := f.Epoch
-		if f.Primary == store.PrimaryNew {
-			stamp = mark.Epoch // a change that new commits meanwhile must be newer than the tombstone
-		}
-		_, err = c.exec(ctx, `UPDATE migrate_record SET rev=rev+1, epoch=?, pending=1, deleted=1 WHERE id=?`, stamp, mark.ID)
-		return err
-	})
-}
-
-// quarantineSQL copies rows of tasks, with all their columns, to the
-// quarantine; the reason is its first argument.
-func quarantineSQL(ctx context.Context, c *conn) (string, error) {
-	rows, err := c.QueryContext(ctx, `SELECT name FROM pragma_table_info('tasks')
-		WHERE lower(name) NOT IN ('id','assignee','description','done')`)
-	if err != nil {
-		return "", err
-	}
-	defer rows.Close()
-	extra := `''`
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return "", err
-		}
-		extra += fmt.Sprintf(`||', '||%s||'='||quote(%s)`, literal(name), `"`+strings.ReplaceAll(name, `"`, `""`)+`"`)
-	}
-	return `INSERT INTO migrate_quarantine(reason,id,assignee,description,done,extra)
-		SELECT ?,id,assignee,description,done,` + extra + ` FROM tasks `, rows.Err()
-}
-
-// Quarantine returns the rows on which nobody has decided. A record created
-// under the id since then is a decision; the first of several rows with the
-// same id is not, it was there before.
-func (s *Store) Quarantine(ctx context.Context) ([]store.Quarantined, error) {
-	var list []store.Quarantined
-	err := s.read(ctx, "read the quarantine", func(ctx context.Context, c *conn, _ store.Fence) (err error) {
-		list, err = quarantined(c.query(ctx, `SELECT n, reason, id, assignee, description, done, extra FROM migrate_quarantine q
-			WHERE reason=? OR NOT EXISTS(SELECT 1 FROM migrate_record r WHERE r.id=q.id AND r.deleted=0) ORDER BY n`, repeated))
-		return err
-	})
-	return list, err
-}
-
-// Drop removes the quarantined rows that are listed with this id for good and
-// returns how many there were.
-func (s *Store) Drop(ctx context.Context, id string) (int64, error) {
-	var dropped int64
-	err := s.write(ctx, "drop "+id, func(ctx context.Context, c *conn, _ store.Fence) error {
-		dropped = 0
-		list, err := quarantined(c.query(ctx, `SELECT n, reason, id, NULL, NULL, NULL, NULL FROM migrate_quarantine`))
-		if err != nil {
-			return err
-		}
-		for _, q := range list {
-			if q.ID != id {
-				continue
-			}
-			if _, err := c.exec(ctx, `DELETE FROM migrate_quarantine WHERE n=?`, q.N); err != nil {
+		if mark.Pair == untouched {
+			if _, err := c.exec(ctx, t.sql.adoptRow, key...); err != nil {
 				return err
 			}
-			dropped++
 		}
-		return nil
+		n, err := c.exec(ctx, `UPDATE `+t.companion+` SET unfit=?, pending=0 WHERE `+t.keys(" AND ", func(k, _ string) string { return k + "=?" })+` AND rev=? AND epoch=? AND deleted=0`,
+			append(append([]any{reason}, key...), mark.Rev, mark.Epoch)...)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: it is not at %v", store.ErrConflict, mark.Pair)
+		}
+		return err
 	})
-	return dropped, err
 }
 
-func quarantined(rows *sql.Rows, err error) ([]store.Quarantined, error) {
+// A row of the quarantine is in one of these places.
+const (
+	isMoved  = "moved"  // in the table of moved rows: it repeats an id
+	isMisfit = "misfit" // its id is no record's
+	isMarked = "marked" // its companion has a mark, or it has changed and is unfit
+)
+
+// entry is one row of the quarantine.
+type entry struct {
+	store.Quarantined
+	place  string
+	number int64     // moved rows: their number; misfits: the row's
+	id     record.ID // marked ones
+	mark   store.Pair
+}
+
+// Quarantine returns up to limit of the rows on which nobody has decided, all of
+// them if limit is 0, and how many there are.
+func (s *Store) Quarantine(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
+	var (
+		all   []store.Quarantined
+		total int64
+	)
+	err := s.read(ctx, "read the quarantine", func(ctx context.Context, c *conn, _ store.Fence) error {
+		all, total = nil, 0
+		return s.quarantine(ctx, c, func(e entry) bool {
+			if total++; limit == 0 || len(all) < limit {
+				all = append(all, e.Quarantined)
+			}
+			return true
+		})
+	})
+	return all, total, err
+}
+
+// quarantine calls yield for each row until that says no.
+func (s *Store) quarantine(ctx context.Context, c *conn, yield func(entry) bool) error {
+	for _, t := range s.tables {
+		sh, err := t.look(ctx, c)
+		if err != nil || !sh.found {
+			return errors.Join(err)
+		}
+		for _, part := range []func(context.Context, *conn, shape) ([]entry, error){t.movedRows, t.misfits, t.marked} {
+			found, err := part(ctx, c, sh)
+			if err != nil {
+				return err
+			}
+			for _, e := range found {
+				if e.Collection = t.Name; !yield(e) {
+					return nil
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// movedRows are those that repeat an id.
+func (t *table) movedRows(ctx context.Context, c *conn, sh shape) ([]entry, error) {
+	there := 0
+	err := c.value(ctx, `SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?`, &there, "migrate_"+t.Name+".repeated")
+	if err != nil || there == 0 {
+		return nil, err
+	}
+	return t.entries(ctx, c, sh, isMoved, repeated, "migrate_n", ` FROM `+t.moved()+` t ORDER BY migrate_n`)
+}
+
+// misfits are rows whose id is no record's: they have no companion, and are
+// found by their type.
+func (t *table) misfits(ctx context.Context, c *conn, sh shape) ([]entry, error) {
+	if t.isRowid(sh) {
+		return nil, nil
+	}
+	number := sh.rowid
+	if number == "" {
+		number = ident(sh.number)
+	}
+	where := `NOT(` + t.fits("t") + `)`
+	if len(t.key) == 1 && t.key[0].Type == record.Text { // an index has them at its ends
+		id := "t." + t.key[0].column() + " COLLATE BINARY"
+		found, err := t.entries(ctx, c, sh, isMisfit, "", number, ` FROM `+t.name+` t WHERE `+id+` IS NULL`)
+		if err != nil {
+			return nil, err
+		}
+		low, err := t.entries(ctx, c, sh, isMisfit, "", number, ` FROM `+t.name+` t WHERE `+id+`<''`)
+		if err != nil {
+			return nil, err
+		}
+		high, err := t.entries(ctx, c, sh, isMisfit, "", number, ` FROM `+t.name+` t WHERE `+id+`>=x''`)
+		return append(append(found, low...), high...), err
+	}
+	return t.entries(ctx, c, sh, isMisfit, "", number, ` FROM `+t.name+` t WHERE `+where)
+}
+
+// entries reads rows with all that can be written of them. An empty reason is
+// found in the id.
+func (t *table) entries(ctx context.Context, c *conn, sh shape, place, reason, number, from string) ([]entry, error) {
+	var names []string
+	query := `SELECT t.` + number
+	for _, col := range sh.columns {
+		if !col.generated {
+			names = append(names, col.name)
+			query += `,+t.` + ident(col.name)
+		}
+	}
+	rows, err := c.QueryContext(ctx, query+from)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var list []store.Quarantined
+	var found []entry
 	for rows.Next() {
-		var (
-			q                               store.Quarantined
-			id, assignee, description, done any
-			extra                           sql.NullString
-		)
-		if err := rows.Scan(&q.N, &q.Reason, &id, &assignee, &description, &done, &extra); err != nil {
+		e := entry{place: place}
+		values := make([]any, len(names))
+		into := []any{&e.number}
+		for n := range values {
+			into = append(into, &values[n])
+		}
+		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		q.ID = name(id)
-		q.Row = fmt.Sprintf("id=%s, assignee=%s, description=%s, done=%s%s",
-			literal(id), literal(assignee), literal(description), literal(done), extra.String)
-		list = append(list, q)
-	}
-	return list, rows.Err()
-}
-
-// name is an id as people see and type it: the text itself, if it is one. The
-// empty text is written as in SQL, since nobody can type nothing; so is the
-// text that this would be mistaken for.
-func name(id any) string {
-	if s, ok := id.(string); ok && utf8.ValidString(s) && s != "" && s != "''" {
-		return s
-	}
-	return literal(id)
-}
-
-// literal writes a stored value in SQL.
-func literal(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "NULL"
-	case []byte:
-		return fmt.Sprintf("x'%x'", v)
-	case string:
-		if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-			return fmt.Sprintf("CAST(x'%x' AS TEXT)", v)
+		e.Row = t.literals(names, values)
+		e.ID = t.nameOf(names, values)
+		if e.Reason = reason; reason == "" {
+			e.Reason = t.whyMisfit(names, values)
 		}
-		return "'" + strings.ReplaceAll(v, "'", "''") + "'"
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64)
-	default:
-		return fmt.Sprint(v)
+		e.Key = t.Name + "/" + place + "-" + strconv.FormatInt(e.number, 10) + "-" + digest(e.Row)
+		found = append(found, e)
 	}
+	return found, rows.Err()
 }
 
-// oddSQL holds for a row that is read other than it is stored.
-const oddSQL = `typeof(assignee)<>'text' OR typeof(description)<>'text' OR done IS NULL OR done NOT IN (0,1)`
-
-// Converted returns up to limit ids, in order, of tasks that are read other
-// than they are stored, with the reason, and how many there are. Writing such a
-// task stores it as it is read.
-func (s *Store) Converted(ctx context.Context, limit int) ([]store.Quarantined, int64, error) {
-	var (
-		list  []store.Quarantined
-		total int64
-	)
-	err := s.read(ctx, "read converted", func(ctx context.Context, c *conn, _ store.Fence) (err error) {
-		if err := c.value(ctx, `SELECT count(*) FROM tasks WHERE `+oddSQL, &total); err != nil {
-			return err
+// literals writes a row in SQL, the declared columns first.
+func (t *table) literals(names []string, values []any) string {
+	order := make([]int, len(names))
+	for n := range order {
+		order[n] = n
+	}
+	rank := func(name string) int {
+		for n, f := range t.Fields {
+			if strings.EqualFold(f.Column, name) {
+				return n
+			}
 		}
-		list, err = quarantined(c.query(ctx, `SELECT 0, substr(
-			CASE typeof(assignee) WHEN 'text' THEN '' ELSE ', assignee is stored as '||typeof(assignee) END||
-			CASE typeof(description) WHEN 'text' THEN '' ELSE ', description is stored as '||typeof(description) END||
-			CASE WHEN done IN (0,1) THEN '' ELSE ', done is '||quote(done) END, 3),
-			id, assignee, description, done, NULL FROM tasks WHERE `+oddSQL+` ORDER BY id LIMIT ?`, limit))
-		return err
+		return len(t.Fields)
+	}
+	sort.SliceStable(order, func(a, b int) bool { return rank(names[order[a]]) < rank(names[order[b]]) })
+	items := make([]string, len(names))
+	for n, at := range order {
+		items[n] = names[at] + "=" + literal(values[at])
+	}
+	return strings.Join(items, ", ")
+}
+
+// nameOf is a row's id as people see it.
+func (t *table) nameOf(names []string, values []any) string {
+	key := t.keyValues(names, values)
+	if len(key) == 1 {
+		return name(key[0])
+	}
+	items := make([]string, len(key))
+	for n, v := range key {
+		items[n] = literal(v)
+	}
+	return strings.Join(items, ", ")
+}
+
+func (t *table) keyValues(names []string, values []any) []any {
+	key := make([]any, len(t.key))
+	for n, f := range t.key {
+		for at, name := range names {
+			if strings.EqualFold(name, f.Column) {
+				key[n] = values[at]
+			}
+		}
+	}
+	return key
+}
+
+func (t *table) whyMisfit(names []string, values []any) string {
+	for n, v := range t.keyValues(names, values) {
+		f := t.key[n]
+		switch v.(type) {
+		case nil:
+			return "null " + f.Name
+		case []byte:
+			return "blob " + f.Name
+		}
+		if _, reason := f.decode(v); reason != "" {
+			return reason
+		}
+	}
+	return "its id is no record's"
+}
+
+func digest(row string) string {
+	sum := sha256.Sum256([]byte(row))
+	return hex.EncodeToString(sum[:4])
+}
+
+// marked are the records with a mark, and those that have changed since and are
+// unfit: no mark says so yet.
+func (t *table) marked(ctx context.Context, c *conn, sh shape) ([]entry, error) {
+	var found []entry
+	for _, where := range []string{"m.unfit IS NOT NULL AND m.deleted=0", "m.pending=1 AND m.unfit IS NULL AND m.deleted=0"} {
+		query := `SELECT ` + meta + `,` + t.keys(",", func(k, _ string) string { return "m." + k }) + t.values() + ` FROM ` + t.companion + ` m JOIN ` + t.name + ` t ON ` +
+			t.keys(" AND ", func(k, c string) string { return "m." + k + "=t." + c }) + ` WHERE ` + where
+		records, _, err := t.reader("").records(ctx, c, -1, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			if r.Unfit == "" {
+				continue
+			}
+			e, err := t.markedEntry(ctx, c, sh, r)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, e)
+		}
+	}
+	sort.Slice(found, func(a, b int) bool { return found[a].id < found[b].id })
+	return found, nil
+}
+
+func (t *table) markedEntry(ctx context.Context, c *conn, sh shape, r Record) (entry, error) {
+	e := entry{place: isMarked, id: r.ID, mark: r.Pair}
+	key, err := t.keyOf(r.ID)
+	if err != nil {
+		return e, err
+	}
+	var names []string
+	query := `SELECT 1`
+	for _, col := range sh.columns {
+		if !col.generated {
+			names = append(names, col.name)
+			query += `,+t.` + ident(col.name)
+		}
+	}
+	values, one := make([]any, len(names)), 0
+	into := []any{&one}
+	for n := range values {
+		into = append(into, &values[n])
+	}
+	err = c.QueryRowContext(ctx, query+` FROM `+t.name+` t WHERE `+t.keys(" AND ", func(_, c string) string { return "t." + c + "=? COLLATE BINARY" }), key...).Scan(into...)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return e, err
+	}
+	e.Reason, e.ID, e.Row = r.Unfit, t.nameOf(names, values), t.literals(names, values)
+	e.Key = t.Name + "/" + isMarked + "-" + digest(string(r.ID))
+	return e, nil
+}
+
+// find returns the row of the quarantine with this key.
+func (s *Store) find(ctx context.Context, c *conn, key string) (e entry, t *table, err error) {
+	found := false
+	err = s.quarantine(ctx, c, func(this entry) bool {
+		if found = this.Key == key; found {
+			e = this
+		}
+		return !found
 	})
-	return list, total, err
+	if err == nil && !found {
+		err = fmt.Errorf("%w: the quarantine has no row %s", store.ErrConflict, key)
+	}
+	for _, table := range s.tables {
+		if table.Name == e.Collection {
+			t = table
+		}
+	}
+	return e, t, err
 }
 
-// Sweep turns records whose row a foreign writer removed unseen into
-// tombstones and returns how many; only while old is primary and open, else 0.
-//
-// The search holds no lock against writers; what it finds is looked at again.
-// Where the triggers are gone the rows may have been moved, not removed: then
-// nothing is swept, with the error of Guarded.
-func (s *Store) Sweep(ctx context.Context) (int64, error) {
-	var gone []string
-	err := s.read(ctx, "sweep", func(ctx context.Context, c *conn, f store.Fence) error {
-		gone = nil
-		rows, err := c.query(ctx, `SELECT id FROM migrate_record r WHERE deleted=0
-			AND NOT EXISTS(SELECT 1 FROM tasks t WHERE r.id=t.id)`)
+// Drop decides on a row of the quarantine by removing it for good. It is done as
+// a foreign program does it: the triggers make a deletion of it.
+func (s *Store) Drop(ctx context.Context, key string) error {
+	return s.write(ctx, "drop "+key, func(ctx context.Context, c *conn, f store.Fence) error {
+		e, t, err := s.find(ctx, c, key)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			gone = append(gone, id)
-		}
-		return rows.Err()
-	})
-	if err != nil || len(gone) == 0 {
-		return 0, err
-	}
-	var swept int64
-	err = s.write(ctx, "sweep", func(ctx context.Context, c *conn, f store.Fence) error {
-		swept = 0
-		if f.Primary != store.PrimaryOld || f.Closing {
-			return nil
-		}
-		if err := lookForGuards(ctx, c); err != nil {
+		if e.place == isMoved {
+			_, err := c.ExecContext(ctx, `DELETE FROM `+t.moved()+` WHERE migrate_n=?`, e.number)
 			return err
 		}
-		for _, id := range gone {
-			n, err := c.exec(ctx, `UPDATE migrate_record AS r SET rev=rev+1, epoch=?, pending=1, deleted=1
-				WHERE id=? AND deleted=0 AND NOT EXISTS(SELECT 1 FROM tasks t WHERE r.id=t.id)`, f.Epoch, id)
-			if err != nil {
-				return err
-			}
-			swept += n
+		if err := oldDecides(f); err != nil {
+			return err
 		}
-		return nil
+		if e.place == isMarked {
+			id, err := t.keyOf(e.id)
+			if err == nil {
+				_, err = c.exec(ctx, t.sql.delete, id...)
+			}
+			return err
+		}
+		sh, err := t.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		number := sh.rowid
+		if number == "" {
+			number = ident(sh.number)
+		}
+		_, err = c.ExecContext(ctx, `DELETE FROM `+t.name+` WHERE `+number+`=?`, e.number)
+		return err
 	})
-	return swept, err
+}
+
+func oldDecides(f store.Fence) error {
+	if f.Primary != store.PrimaryOld || f.Closing {
+		return fmt.Errorf("%w: old is no longer primary: write the record through the service instead", store.ErrFenceMoved)
+	}
+	return nil
+}
+
+// Restore puts a row that was moved aside back, as a foreign program would.
+func (s *Store) Restore(ctx context.Context, key string) error {
+	return s.write(ctx, "restore "+key, func(ctx context.Context, c *conn, f store.Fence) error {
+		e, t, err := s.find(ctx, c, key)
+		if err != nil {
+			return err
+		}
+		if e.place != isMoved {
+			return fmt.Errorf("%w: the row %s was not moved: it is in the table %s", store.ErrConflict, key, t.Table)
+		}
+		if err := oldDecides(f); err != nil {
+			return err
+		}
+		sh, err := t.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		columns := movedColumns(sh)
+		_, err = c.ExecContext(ctx, `INSERT INTO `+t.name+`(`+columns+`) SELECT `+columns+` FROM `+t.moved()+` WHERE migrate_n=?`, e.number)
+		if code(err)&0xff == 19 {
+			return fmt.Errorf("%w: %v", store.ErrConflict, err)
+		}
+		if err == nil {
+			_, err = c.ExecContext(ctx, `DELETE FROM `+t.moved()+` WHERE migrate_n=?`, e.number)
+		}
+		return err
+	})
+}
+
+// Accept lets the primary move although up to n rows are in quarantine. The
+// number is kept beside the fence; it never falls.
+func (s *Store) Accept(ctx context.Context, n int64) error {
+	return s.write(ctx, "accept the quarantine", func(ctx context.Context, c *conn, _ store.Fence) error {
+		_, err := c.exec(ctx, `UPDATE migrate_fence SET accepted=max(accepted,?)`, n)
+		return err
+	})
+}
+
+// Accepted returns the greatest n that was accepted.
+func (s *Store) Accepted(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.read(ctx, "read what is accepted", func(ctx context.Context, c *conn, _ store.Fence) error {
+		return c.value(ctx, `SELECT accepted FROM migrate_fence`, &n)
+	})
+	return n, err
 }

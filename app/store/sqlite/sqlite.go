@@ -1,10 +1,10 @@
-// Package sqlite is the old database: the original program's table of tasks in
-// an SQLite file, which keeps its shape while the service moves away from it.
+// Package sqlite is the old database: the original program's tables in an
+// SQLite file, which keep their shape while the service moves away from them.
 //
-// What the protocol needs lives beside the table: a companion row for each
-// record, the fence, the quarantine. Triggers keep programs that know nothing
-// of this inside the protocol; our own writes hold a guard row at which the
-// triggers stand aside. [Store.FirstContact] lays all of it down, once.
+// What the protocol needs lives beside the tables: a companion for each table,
+// the fence, a guard. Triggers keep programs that know nothing of this inside the
+// protocol; our own writes hold a guard row, which names collection and id, at
+// which the triggers stand aside. [Store.Adopt] lays all of it down.
 //
 // Every call is one transaction that reads the fence too. Before COMMIT is sent
 // a failure has changed nothing; from then on the outcome is unknown.
@@ -18,13 +18,14 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 
+	"migrate/app/record"
 	"migrate/app/store"
-	"migrate/app/task"
 )
 
 // readers is how many reads can be under way at once; there is one writer.
@@ -32,11 +33,15 @@ const readers = 4
 
 // Config says which file, and how patiently to wait for it.
 type Config struct {
-	Path   string
-	Logger *slog.Logger // nil: none
-	// Create lets FirstContact make a missing file, and the original's table
-	// in a file that lacks it.
+	Path string
+	// Collections are what the migration moves. All processes name the same ones.
+	Collections []record.Collection
+	Logger      *slog.Logger // nil: none
+	// Create lets the take-over make a missing file, and in it the tables.
 	Create bool
+	// Accept names rules of the tables that the new database doesn't have and that
+	// the person accepts, see [store.Rule].
+	Accept []string
 	// BusyTimeout is how long a call waits for other processes' locks; zero
 	// means 5 s. The context's deadline counts too.
 	BusyTimeout time.Duration
@@ -45,9 +50,13 @@ type Config struct {
 // Store is an SQLite file. It is safe for concurrent use.
 type Store struct {
 	path   string
+	tables []*table // in the order of their ids
+	text   string   // the canonical declaration
 	log    *slog.Logger
 	create bool
+	accept []string
 	busy   time.Duration
+	seen   atomic.Int64 // the greatest epoch that the fence has had
 
 	readers, writers *pool
 
@@ -55,7 +64,12 @@ type Store struct {
 	closed  error
 }
 
-var _ store.Old[task.Task, task.Filter] = (*Store)(nil)
+var (
+	_ store.Old     = (*Store)(nil)
+	_ store.Foreign = (*Store)(nil)
+	_ store.Legacy  = (*Store)(nil)
+	_ store.Adopter = (*Store)(nil)
+)
 
 // Open returns a store on a file that may be out of reach now; calls then fail
 // with store.ErrUnavailable until it is back.
@@ -64,7 +78,12 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 	if err != nil || cfg.Path == "" {
 		return nil, fmt.Errorf("sqlite: path %q: %w", cfg.Path, errors.Join(store.ErrUnavailable, err))
 	}
-	s := &Store{path: path, log: cfg.Logger, create: cfg.Create, busy: cfg.BusyTimeout}
+	tables, err := newTables(cfg.Collections)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	s := &Store{path: path, tables: tables, log: cfg.Logger, create: cfg.Create, accept: cfg.Accept, busy: cfg.BusyTimeout}
+	s.text = declaration(tables).Canonical()
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -100,35 +119,47 @@ type body func(ctx context.Context, c *conn, f store.Fence) error
 
 // read runs fn on one snapshot of the file.
 func (s *Store) read(ctx context.Context, op string, fn body) error {
-	return s.run(ctx, op, func() error { return transact(ctx, s.readers, beginRead, withFence(fn)) })
+	return s.run(ctx, op, func() error { return transact(ctx, s.readers, beginRead, s.withFence(fn)) })
 }
 
-// write runs fn as the file's only writer.
+// write runs fn as the file's only writer. The last thing that it does before it
+// commits is to look that no guard is left: the triggers would stand aside at it
+// for ever and for everybody.
 func (s *Store) write(ctx context.Context, op string, fn body) error {
-	return s.run(ctx, op, func() error { return transact(ctx, s.writers, beginWrite, withFence(fn)) })
+	return s.run(ctx, op, func() error {
+		return transact(ctx, s.writers, beginWrite, s.withFence(func(ctx context.Context, c *conn, f store.Fence) error {
+			if err := fn(ctx, c, f); err != nil {
+				return err
+			}
+			return unguarded(ctx, c)
+		}))
+	})
 }
 
-// writeAt is write, under the epoch that it was planned under and with the
-// triggers standing aside.
+func unguarded(ctx context.Context, c *conn) error {
+	left := 0
+	if err := c.value(ctx, `SELECT EXISTS(SELECT 1 FROM migrate_guard)`, &left); err != nil {
+		return err
+	}
+	if left != 0 {
+		return fmt.Errorf("%w: a guard is left behind in the table migrate_guard", store.ErrUnavailable)
+	}
+	return nil
+}
+
+// writeAt is write, under the epoch that it was planned under.
 func (s *Store) writeAt(ctx context.Context, op string, epoch int64, fn body) error {
 	return s.write(ctx, op, func(ctx context.Context, c *conn, f store.Fence) error {
 		if f.Epoch != epoch {
 			return fmt.Errorf("%w: planned under epoch %d, it is at %d", store.ErrFenceMoved, epoch, f.Epoch)
 		}
-		if _, err := c.exec(ctx, `INSERT INTO migrate_ours VALUES(1)`); err != nil {
-			return err
-		}
-		if err := fn(ctx, c, f); err != nil {
-			return err
-		}
-		_, err := c.exec(ctx, `DELETE FROM migrate_ours`)
-		return err
+		return fn(ctx, c, f)
 	})
 }
 
-func withFence(fn body) func(context.Context, *conn) error {
+func (s *Store) withFence(fn body) func(context.Context, *conn) error {
 	return func(ctx context.Context, c *conn) error {
-		f, err := readFence(ctx, c)
+		f, err := s.readFence(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -209,7 +240,7 @@ func meaning(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrStranger} {
+	for _, known := range []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger, store.ErrUnsuited, store.ErrTooLong} {
 		if errors.Is(err, known) {
 			return fmt.Errorf("sqlite: %s: %w", op, err)
 		}
@@ -218,7 +249,9 @@ func meaning(ctx context.Context, op string, err error) error {
 		return fmt.Errorf("sqlite: %s: %w", op, cause)
 	}
 	switch code(err) & 0xff {
-	case codes.SQLITE_CONSTRAINT, codes.SQLITE_TOOBIG, codes.SQLITE_MISMATCH:
+	case codes.SQLITE_CONSTRAINT:
+		return fmt.Errorf("sqlite: %s: %w: %w", op, store.ErrRule, err)
+	case codes.SQLITE_TOOBIG, codes.SQLITE_MISMATCH:
 		return fmt.Errorf("sqlite: %s: %w: %w", op, store.ErrUnfit, err)
 	}
 	return fmt.Errorf("sqlite: %s: %w: %w", op, store.ErrUnavailable, err)

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,17 +11,39 @@ import (
 	"strings"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/sqlite"
 	"migrate/app/store/storetest"
 	"migrate/app/task"
+	"migrate/app/todo"
 )
 
 func TestStore(t *testing.T) {
-	storetest.RunOld(t, func(t *testing.T) store.Old[task.Task, task.Filter] {
-		s, _ := fresh(t)
-		return s
+	storetest.RunOld(t, func(t *testing.T, d record.Declaration) store.Old {
+		path := filepath.Join(dir(t), "old.sqlite")
+		s := open(t, sqlite.Config{Path: path, Create: true, Collections: d.Collections})
+		contact(t, s)
+		return ruler{s, path}
 	})
+}
+
+// ruler can be told of a rule between records, as a foreign program makes one.
+type ruler struct {
+	*sqlite.Store
+	path string
+}
+
+func (r ruler) Unwrap() store.Old { return r.Store }
+
+func (r ruler) Unique(t storetest.T, collection, field string) {
+	db, err := sql.Open("sqlite", r.path+"?_pragma=busy_timeout(10000)")
+	if err == nil {
+		_, err = db.Exec(fmt.Sprintf(`CREATE UNIQUE INDEX theirs ON %s(%s)`, collection, field))
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // careless replicates under whatever epoch the fence has.
@@ -46,7 +69,8 @@ func (r *recorder) Fatalf(string, ...any) { r.failed = true; panic(r) }
 func TestSuiteCatchesAStoreThatForgetsTheFence(t *testing.T) {
 	var caught []string
 	for _, c := range storetest.OldCases() {
-		s, _ := fresh(t)
+		s := open(t, sqlite.Config{Path: filepath.Join(dir(t), "old.sqlite"), Create: true, Collections: c.Declaration.Collections})
+		contact(t, s)
 		r := &recorder{T: t}
 		func() {
 			defer func() {
@@ -75,8 +99,45 @@ func fresh(t testing.TB) (*sqlite.Store, string) {
 	return s, path
 }
 
+// tasks is the original's collection.
+func tasks() []record.Collection { return []record.Collection{todo.Collection()} }
+
+// key returns the id of a task.
+func key(text string) record.ID {
+	id, err := record.NewID("tasks", record.UncheckedText(text))
+	if err != nil {
+		panic(err) // a text always can be one
+	}
+	return id
+}
+
+// body returns the body of a task.
+func body(t task.Task) record.Body {
+	return record.NewBody(record.UncheckedText(t.Assignee), record.UncheckedText(t.Description), record.OfBool(t.Done))
+}
+
+// selected returns the filter of tasks.
+func selected(f task.Filter) record.Filter {
+	var conditions []record.Equals
+	if f.Assignee != nil {
+		conditions = append(conditions, record.Equals{Field: "assignee", Value: record.UncheckedText(*f.Assignee)})
+	}
+	if f.Done != nil {
+		conditions = append(conditions, record.Equals{Field: "done", Value: record.OfBool(*f.Done)})
+	}
+	filter, err := todo.Collection().Filter(conditions...)
+	if err != nil {
+		panic(err) // both are fields that lists are filtered by
+	}
+	return filter
+}
+
+// open opens a store, of tasks unless the configuration says otherwise.
 func open(t testing.TB, cfg sqlite.Config) *sqlite.Store {
 	t.Helper()
+	if cfg.Collections == nil {
+		cfg.Collections = tasks()
+	}
 	s, err := sqlite.Open(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -190,20 +251,25 @@ func rows(t testing.TB, db *sql.DB, query string) string {
 func state(t testing.TB, db *sql.DB) string {
 	t.Helper()
 	return rows(t, db, `SELECT id, assignee, description, done FROM tasks ORDER BY id`) + "\n--\n" +
-		rows(t, db, `SELECT * FROM migrate_record ORDER BY id`)
+		rows(t, db, `SELECT * FROM migrate_tasks ORDER BY k1`)
 }
 
 func scan(t testing.TB, s *sqlite.Store) map[string]sqlite.Record {
 	t.Helper()
-	page, _, err := s.Scan(context.Background(), "", 100_000)
-	if err != nil {
-		t.Fatalf("Scan: %v", err)
-	}
 	found := map[string]sqlite.Record{}
-	for _, r := range page.Records {
-		found[r.ID] = r
+	for after := record.ID(""); ; {
+		page, _, err := s.Scan(context.Background(), after, 1000)
+		if err != nil {
+			t.Fatalf("Scan: %v", err)
+		}
+		for _, r := range page.Records {
+			found[r.ID.String()] = r
+		}
+		if page.End {
+			return found
+		}
+		after = page.Next
 	}
-	return found
 }
 
 func moveFence(t testing.TB, s *sqlite.Store, to store.Fence) {

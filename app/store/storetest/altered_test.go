@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/task"
 )
@@ -31,22 +32,22 @@ func dawdle() {
 // altered is a new database in memory with some of its calls replaced.
 type altered struct {
 	New
-	get      func(ctx context.Context, ids ...string) (map[string]Record, error)
+	get      func(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error)
 	swap     func(ctx context.Context, r Record, expect store.Pair) error
 	put      func(ctx context.Context, r Record) error
 	page     func(Page) Page // of List and Scan
-	scan     func(ctx context.Context, after string, limit int) (Page, error)
-	list     func(ctx context.Context, f task.Filter, after string, limit int) (Page, error)
+	scan     func(ctx context.Context, after record.ID, limit int) (Page, error)
+	list     func(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error)
 	clear    func(ctx context.Context, m store.Mark) error
 	raise    func(ctx context.Context, m store.Mirror) error
 	mirror   func() store.Mirror
 	prepare  func(ctx context.Context, migration string) error
 	epoch    func(epoch int64) int64 // that progress is kept by
-	compared func(ctx context.Context, epoch int64, instance string, c store.Compared) error
+	compared func(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error
 	probe    func(ctx context.Context) error
 }
 
-func (a *altered) Get(ctx context.Context, ids ...string) (map[string]Record, error) {
+func (a *altered) Get(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error) {
 	if a.get != nil {
 		return a.get(ctx, ids...)
 	}
@@ -72,7 +73,7 @@ func (a *altered) PutIfNewer(ctx context.Context, recs ...Record) error {
 	return nil
 }
 
-func (a *altered) List(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+func (a *altered) List(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
 	if a.list != nil {
 		return a.list(ctx, f, after, limit)
 	}
@@ -83,7 +84,7 @@ func (a *altered) List(ctx context.Context, f task.Filter, after string, limit i
 	return page, err
 }
 
-func (a *altered) Scan(ctx context.Context, after string, limit int) (Page, error) {
+func (a *altered) Scan(ctx context.Context, after record.ID, limit int) (Page, error) {
 	if a.scan != nil {
 		return a.scan(ctx, after, limit)
 	}
@@ -141,11 +142,11 @@ func (a *altered) Progress(ctx context.Context, epoch int64) (store.Progress, er
 	return p, err
 }
 
-func (a *altered) SaveCheckpoint(ctx context.Context, epoch int64, after string, copied int64) error {
+func (a *altered) SaveCheckpoint(ctx context.Context, epoch int64, after record.ID, copied int64) error {
 	return a.New.SaveCheckpoint(ctx, a.at(epoch), after, copied)
 }
 
-func (a *altered) SaveCompared(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+func (a *altered) SaveCompared(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
 	if a.compared != nil {
 		return a.compared(ctx, epoch, instance, c)
 	}
@@ -160,7 +161,7 @@ func (a *altered) ProbeRecord(ctx context.Context) error {
 }
 
 // held returns the stored copy, the zero Record if there is none.
-func (a *altered) held(ctx context.Context, id string) Record {
+func (a *altered) held(ctx context.Context, id record.ID) Record {
 	found, _ := a.New.Get(ctx, id)
 	return found[id]
 }
@@ -184,8 +185,7 @@ func (a *altered) putWhen(newer func(r, held Record) bool) func(context.Context,
 // alterText is a store that keeps texts other than it was given them.
 func (a *altered) alterText(f func(string) string) {
 	change := func(r Record) Record {
-		r.Body.Description = f(r.Body.Description)
-		return r
+		return with(r, func(t *task.Task) { t.Description = f(t.Description) })
 	}
 	a.swap = func(ctx context.Context, r Record, expect store.Pair) error {
 		return a.New.CompareAndSwap(ctx, change(r), expect)
@@ -195,18 +195,18 @@ func (a *altered) alterText(f func(string) string) {
 
 // reordered is a store whose pages follow another order of ids.
 func (a *altered) reordered(less func(x, y string) int) {
-	all := func(ctx context.Context, after string, limit int, keep func(Record) bool) (Page, error) {
+	all := func(ctx context.Context, after record.ID, limit int, keep func(Record) bool) (Page, error) {
 		page, err := a.New.Scan(ctx, "", 1<<20)
 		recs := page.Records
-		slices.SortStableFunc(recs, func(x, y Record) int { return less(x.ID, y.ID) })
-		recs = slices.DeleteFunc(recs, func(r Record) bool { return !keep(r) || after != "" && less(r.ID, after) <= 0 })
+		slices.SortStableFunc(recs, func(x, y Record) int { return less(x.ID.String(), y.ID.String()) })
+		recs = slices.DeleteFunc(recs, func(r Record) bool { return !keep(r) || after != "" && less(r.ID.String(), after.String()) <= 0 })
 		return store.PageOf(recs[:min(limit, len(recs))], limit), err
 	}
-	a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
+	a.scan = func(ctx context.Context, after record.ID, limit int) (Page, error) {
 		return all(ctx, after, limit, func(Record) bool { return true })
 	}
-	a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
-		return all(ctx, after, limit, func(r Record) bool { return !r.Deleted && f.Match(r.Body) })
+	a.list = func(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
+		return all(ctx, after, limit, func(r Record) bool { return !r.Deleted && f.Match(r.ID, r.Body) })
 	}
 }
 

@@ -2,11 +2,13 @@ package storetest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/store/memory"
 	"migrate/app/task"
@@ -112,7 +114,7 @@ func brokenNews() map[string]func(*altered) {
 			}
 		},
 		"Get hides tombstones": func(a *altered) {
-			a.get = func(ctx context.Context, ids ...string) (map[string]Record, error) {
+			a.get = func(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error) {
 				found, err := a.New.Get(ctx, ids...)
 				for id, r := range found {
 					if r.Deleted {
@@ -128,29 +130,34 @@ func brokenNews() map[string]func(*altered) {
 			}
 		},
 		"Scan hides tombstones": func(a *altered) {
-			a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
-				return a.New.List(ctx, task.Filter{}, after, limit)
+			a.scan = func(ctx context.Context, after record.ID, limit int) (Page, error) {
+				return a.New.List(ctx, record.Filter{}, after, limit)
 			}
 		},
 		"List shows tombstones": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+			a.list = func(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
 				page, err := a.New.Scan(ctx, after, 1<<20)
-				recs := slices.DeleteFunc(page.Records, func(r Record) bool { return !f.Match(r.Body) })
+				recs := slices.DeleteFunc(page.Records, func(r Record) bool { return !f.Match(r.ID, r.Body) })
 				return store.PageOf(recs[:min(limit, len(recs))], limit), err
 			}
 		},
 		"List filters after it has cut the page": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+			a.list = func(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
 				page, err := a.New.Scan(ctx, after, limit)
-				page.Records = slices.DeleteFunc(page.Records, func(r Record) bool { return r.Deleted || !f.Match(r.Body) })
+				page.Records = slices.DeleteFunc(page.Records, func(r Record) bool { return r.Deleted || !f.Match(r.ID, r.Body) })
 				return page, err
 			}
 		},
 		"List matches assignees without case": func(a *altered) {
-			a.list = func(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
-				page, err := a.New.List(ctx, task.Filter{Done: f.Done}, after, 1<<20)
+			a.list = func(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
+				page, err := a.New.List(ctx, selected(task.Filter{}), after, 1<<20)
 				recs := slices.DeleteFunc(page.Records, func(r Record) bool {
-					return f.Assignee != nil && !strings.EqualFold(*f.Assignee, r.Body.Assignee)
+					return slices.ContainsFunc(f.Equals(), func(e record.Equals) bool {
+						if e.Field == "done" {
+							return e.Value.Bool() != taskOf(r).Done
+						}
+						return !strings.EqualFold(e.Value.String(), taskOf(r).Assignee)
+					})
 				})
 				return store.PageOf(recs[:min(limit, len(recs))], limit), err
 			}
@@ -162,7 +169,7 @@ func brokenNews() map[string]func(*altered) {
 			a.reordered(func(x, y string) int { return slices.Compare(utf16.Encode([]rune(x)), utf16.Encode([]rune(y))) })
 		},
 		"no limit is no limit": func(a *altered) {
-			a.scan = func(ctx context.Context, after string, limit int) (Page, error) {
+			a.scan = func(ctx context.Context, after record.ID, limit int) (Page, error) {
 				if limit == 0 {
 					limit = 1 << 20
 				}
@@ -257,26 +264,32 @@ func brokenNews() map[string]func(*altered) {
 		},
 		"progress outlives its epoch": func(a *altered) { a.epoch = func(int64) int64 { return 1 } },
 		"what was compared adds up": func(a *altered) {
-			a.compared = func(ctx context.Context, epoch int64, instance string, c store.Compared) error {
+			a.compared = func(ctx context.Context, epoch int64, instance string, c map[string]store.Compared) error {
 				p, err := a.New.Progress(ctx, epoch)
 				if err != nil {
 					return err
 				}
-				c.Equal += p.Compared.Equal
-				return a.New.SaveCompared(ctx, epoch, instance, c)
+				sum := maps.Clone(c)
+				for name, counts := range p.Compared {
+					counts.Equal += c[name].Equal
+					sum[name] = counts
+				}
+				return a.New.SaveCompared(ctx, epoch, instance, sum)
 			}
 		},
 		"the probe's record is seen": func(a *altered) {
-			a.probe = func(ctx context.Context) error { return a.New.PutIfNewer(ctx, record("probe", 1, 1)) }
+			a.probe = func(ctx context.Context) error { return a.New.PutIfNewer(ctx, live("probe", 1, 1)) }
 		},
 	}
 }
 
 func TestBrokenNewIsCaught(t *testing.T) {
-	for name, breakIt := range brokenNews() {
+	all := brokenNews()
+	maps.Copy(all, brokenShops())
+	for name, breakIt := range all {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range NewCases() {
-				broken := &altered{New: memory.NewNew[task.Task, task.Filter]()}
+				broken := &altered{New: memory.NewNew()}
 				breakIt(broken)
 				if found := fails[New](t.Context(), c, broken); len(found) > 0 {
 					t.Logf("caught by %q: %.200s", c.Name, found[0])
@@ -290,14 +303,14 @@ func TestBrokenNewIsCaught(t *testing.T) {
 
 // The wrapper itself must not be what is caught.
 func TestUnalteredPasses(t *testing.T) {
-	RunNew(t, func(*testing.T) New { return &altered{New: memory.NewNew[task.Task, task.Filter]()} })
+	RunNew(t, func(*testing.T, record.Declaration) New { return &altered{New: memory.NewNew()} })
 }
 
 // Pages that break anywhere are as good as full ones.
 func TestShortPagesPass(t *testing.T) {
-	RunNew(t, func(*testing.T) New {
+	RunNew(t, func(*testing.T, record.Declaration) New {
 		n := 0
-		short := &altered{New: memory.NewNew[task.Task, task.Filter]()}
+		short := &altered{New: memory.NewNew()}
 		short.page = func(p Page) Page {
 			n++
 			if size := 1 + n%3; len(p.Records) > size {

@@ -8,14 +8,15 @@ import (
 	"sync"
 
 	"migrate/app/store"
+	"migrate/app/task"
 )
 
 func concurrencyCases() []Case[Records] {
 	return []Case[Records]{
-		{"of many who create one record, one does", createRace},
-		{"of many who swap one record, one wins each rev", swapRace},
-		{"PutIfNewer in parallel ends at the greatest pair", putRace},
-		{"PutIfNewer beside swaps loses neither", mixedRace},
+		{Name: "of many who create one record, one does", Run: createRace},
+		{Name: "of many who swap one record, one wins each rev", Run: swapRace},
+		{Name: "PutIfNewer in parallel ends at the greatest pair", Run: putRace},
+		{Name: "PutIfNewer beside swaps loses neither", Run: mixedRace},
 	}
 }
 
@@ -61,8 +62,8 @@ func createRace(t T, s Records) {
 	var mu sync.Mutex
 	race(rivals, func(i int) {
 		for round := range rounds {
-			r := record(fmt.Sprint("race ", round), 1, 1)
-			r.Body.Assignee = fmt.Sprint(i)
+			r := live(fmt.Sprint("race ", round), 1, 1)
+			r = with(r, func(t *task.Task) { t.Assignee = fmt.Sprint(i) })
 			switch err := s.CompareAndSwap(t.Context(), r, store.Pair{}); {
 			case err == nil:
 				mu.Lock()
@@ -75,13 +76,13 @@ func createRace(t T, s Records) {
 	})
 	errs.report(t)
 	for round, winners := range won {
-		id := fmt.Sprint("race ", round)
+		id := key(fmt.Sprint("race ", round))
 		if len(winners) != 1 {
 			t.Errorf("%s was created by %v", id, winners)
 			continue
 		}
 		found, err := s.Get(t.Context(), id)
-		if err != nil || found[id].Body.Assignee != fmt.Sprint(winners[0]) {
+		if err != nil || taskOf(found[id]).Assignee != fmt.Sprint(winners[0]) {
 			t.Errorf("%s, created by %d, holds %+v, %v", id, winners[0], found[id], err)
 		}
 	}
@@ -90,14 +91,14 @@ func createRace(t T, s Records) {
 // swapOnce reads the record and commits the next rev, saying who; it returns
 // the rev that it won, or 0.
 func swapOnce(t T, s Records, id, who string) (int64, error) {
-	found, err := s.Get(t.Context(), id)
+	found, err := s.Get(t.Context(), key(id))
 	if err != nil {
 		return 0, err
 	}
 	runtime.Gosched()
-	held := found[id]
-	next := record(id, held.Rev+1, held.Epoch)
-	next.Body.Assignee = who
+	held := found[key(id)]
+	next := live(id, held.Rev+1, held.Epoch)
+	next = with(next, func(t *task.Task) { t.Assignee = who })
 	switch err := s.CompareAndSwap(t.Context(), next, held.Pair); {
 	case err == nil:
 		return next.Rev, nil
@@ -115,7 +116,7 @@ func swapRace(t T, s Records) {
 		winner = map[int64][]string{} // by rev
 	)
 	const id, attempts = "contended", 15
-	swap(t, s, record(id, 1, 1), store.Pair{})
+	swap(t, s, live(id, 1, 1), store.Pair{})
 	race(rivals, func(i int) {
 		for range attempts {
 			rev, err := swapOnce(t, s, id, fmt.Sprint(i))
@@ -138,15 +139,15 @@ func swapRace(t T, s Records) {
 			t.Errorf("rev %d was won by %v", rev, who)
 		}
 	}
-	found, err := s.Get(t.Context(), id)
+	found, err := s.Get(t.Context(), key(id))
 	if err != nil {
 		t.Fatalf("Get: %v", err)
 	}
-	held := found[id]
+	held := found[key(id)]
 	if wins == 0 || held.Rev != int64(1+wins) {
 		t.Errorf("%d swaps won, the record is at rev %d", wins, held.Rev)
 	}
-	if last := winner[held.Rev]; !slices.Contains(last, held.Body.Assignee) {
+	if last := winner[held.Rev]; !slices.Contains(last, taskOf(held).Assignee) {
 		t.Errorf("rev %d was won by %v and holds %+v", held.Rev, last, held)
 	}
 }
@@ -158,11 +159,11 @@ func putRace(t T, s Records) {
 		id := fmt.Sprintf("%02d", round)
 		// Each puts one copy, so that nobody mends what another undid.
 		race(rivals, func(i int) {
-			if err := s.PutIfNewer(t.Context(), record(id, int64(1+i%2), int64(i))); err != nil {
+			if err := s.PutIfNewer(t.Context(), live(id, int64(1+i%2), int64(i))); err != nil {
 				errs.add(err)
 			}
 		})
-		want = append(want, record(id, 2, rivals-1))
+		want = append(want, live(id, 2, rivals-1))
 	}
 	errs.report(t)
 	holds(t, s, want...)
@@ -178,11 +179,11 @@ func mixedRace(t T, s Records) {
 		wins int64
 	)
 	const id = "contended"
-	swap(t, s, record(id, 1, 5), store.Pair{})
+	swap(t, s, live(id, 1, 5), store.Pair{})
 	race(rivals, func(i int) {
 		for range 10 {
 			if i%2 == 0 {
-				late := record(id, 1, int64(i))
+				late := live(id, 1, int64(i))
 				late.Epoch = min(late.Epoch, 4)
 				if err := s.PutIfNewer(t.Context(), late); err != nil {
 					errs.add(err)
@@ -201,8 +202,8 @@ func mixedRace(t T, s Records) {
 		}
 	})
 	errs.report(t)
-	found, err := s.Get(t.Context(), id)
-	if err != nil || wins == 0 || found[id].Pair != pair(1+wins, 5) {
-		t.Errorf("after %d granted swaps: %+v, %v", wins, found[id], err)
+	found, err := s.Get(t.Context(), key(id))
+	if err != nil || wins == 0 || found[key(id)].Pair != pair(1+wins, 5) {
+		t.Errorf("after %d granted swaps: %+v, %v", wins, found[key(id)], err)
 	}
 }

@@ -11,10 +11,10 @@ import (
 
 func contentCases() []Case[Records] {
 	return []Case[Records]{
-		{"text comes back byte for byte", textRoundTrip},
-		{"large revs and epochs come back", largeNumbers},
-		{"a megabyte comes back", megabyte},
-		{"what can't be held is refused and leaves no trace", heldOrUnfit},
+		{Name: "text comes back byte for byte", Run: textRoundTrip},
+		{Name: "large revs and epochs come back", Run: largeNumbers},
+		{Name: "a megabyte comes back", Run: megabyte},
+		{Name: "what can't be held is refused and leaves no trace", Run: heldOrUnfit},
 	}
 }
 
@@ -25,8 +25,8 @@ func textRoundTrip(t T, s Records) {
 		"été", "e\u0301te\u0301", "日本語", "🎉👩‍👩‍👧‍👦", "\U0010FFFF", "\uFFFD\uFFFE\uFFFF", "\u202Eright to left", "$set", "a.b", "%s %d", "?1 :id @x",
 		"NULL", "0", "1", "true", "1e400", "0x10", "{\"$gt\":\"\"}", "'; DROP TABLE tasks; --", strings.Repeat("é", 10_000),
 	} {
-		r := pending(record(fmt.Sprintf("%02d", i), int64(i+1), 1))
-		r.Body = task.Task{Assignee: text, Description: text, Done: i%2 == 0}
+		r := pending(live(fmt.Sprintf("%02d", i), int64(i+1), 1))
+		r.Body = body(task.Task{Assignee: text, Description: text, Done: i%2 == 0})
 		r.Request = text
 		swap(t, s, r, store.Pair{})
 		want = append(want, r)
@@ -40,25 +40,25 @@ func textRoundTrip(t T, s Records) {
 }
 
 func largeNumbers(t T, s Records) {
-	a := record("a", 1<<53+1, 1<<53+3)
+	a := live("a", 1<<53+1, 1<<53+3)
 	swap(t, s, a, store.Pair{})
-	put(t, s, record("a", 1<<53, 1<<62), record("a", 1<<53+1, 1<<53+2))
+	put(t, s, live("a", 1<<53, 1<<62), live("a", 1<<53+1, 1<<53+2))
 	holds(t, s, a)
 	a.Rev++
 	swap(t, s, a, pair(1<<53+1, 1<<53+3))
 	holds(t, s, a)
-	put(t, s, record("b", 1<<31-1, 1), record("b", 1<<31, 1), record("b", 1<<31+1, 1))
-	holds(t, s, a, record("b", 1<<31+1, 1))
+	put(t, s, live("b", 1<<31-1, 1), live("b", 1<<31, 1), live("b", 1<<31+1, 1))
+	holds(t, s, a, live("b", 1<<31+1, 1))
 }
 
 func megabyte(t T, s Records) {
-	a, b := record("a", 1, 1), record("b", 1, 1)
-	a.Body.Description = strings.Repeat("0123456789abcdé", 1<<16)
-	b.Body.Description = strings.Repeat("z", 1<<20)
+	a, b := live("a", 1, 1), live("b", 1, 1)
+	a = with(a, func(t *task.Task) { t.Description = strings.Repeat("0123456789abcdé", 1<<16) })
+	b = with(b, func(t *task.Task) { t.Description = strings.Repeat("z", 1<<20) })
 	swap(t, s, a, store.Pair{})
 	put(t, s, b)
 	holds(t, s, a, b)
-	small := record("a", 2, 1)
+	small := live("a", 2, 1)
 	swap(t, s, small, a.Pair)
 	holds(t, s, small, b)
 }
@@ -69,10 +69,10 @@ func heldOrUnfit(t T, s Records) {
 	for name, text := range map[string]string{
 		"invalid UTF-8": "a\xffb\xc3", "a surrogate": "\xed\xa0\x80", "17 MiB": strings.Repeat("x", 17<<20),
 	} {
-		base := record("base of "+name, 1, 1)
+		base := live("base of "+name, 1, 1)
 		put(t, s, base)
-		next := record(base.ID, 2, 1)
-		next.Body.Description = text
+		next := live(base.ID.String(), 2, 1)
+		next = with(next, func(t *task.Task) { t.Description = text })
 		held := base
 		switch err := s.CompareAndSwap(t.Context(), next, base.Pair); {
 		case err == nil:
@@ -87,7 +87,7 @@ func heldOrUnfit(t T, s Records) {
 			held = last
 		default:
 			wantErr(t, "put of "+name, err, store.ErrUnfit)
-			if !strings.Contains(err.Error(), base.ID) {
+			if !strings.Contains(err.Error(), base.ID.String()) {
 				t.Errorf("put of %s: %q doesn't say which record", name, clip(err.Error()))
 			}
 		}
@@ -99,7 +99,7 @@ func heldOrUnfit(t T, s Records) {
 			t.Errorf("%s: neither held nor refused without a trace", name)
 		}
 		fresh := next
-		fresh.ID = "fresh " + name
+		fresh.ID = key("fresh " + name)
 		err = s.CompareAndSwap(t.Context(), fresh, store.Pair{})
 		found, getErr := s.Get(t.Context(), fresh.ID)
 		if getErr != nil {

@@ -7,21 +7,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"migrate/app/record"
 	"migrate/app/store"
-	"migrate/app/task"
 )
 
 func fenceCases() []Case[Old] {
 	return []Case[Old]{
-		{"the fence starts at epoch 1, primary old, open", fenceStarts},
-		{"MoveFence swaps the whole fence", fenceMoves},
-		{"of many who move the fence, one does", fenceRace},
-		{"reads return the fence", fenceWithReads},
-		{"a write planned under another epoch changes nothing", fenceStale},
-		{"a closing fence lets its own epoch replicate", fenceClosing},
-		{"no write slips past a moving fence", fenceAgainstWrites},
-		{"Isolate leaves a tombstone to be sent", isolate},
-		{"Guarded, Sweep and Converted of a store nobody else touched", undisturbed},
+		{Name: "the fence starts at epoch 1, primary old, open", Run: fenceStarts},
+		{Name: "MoveFence swaps the whole fence", Run: fenceMoves},
+		{Name: "of many who move the fence, one does", Run: fenceRace},
+		{Name: "reads return the fence", Run: fenceWithReads},
+		{Name: "a write planned under another epoch changes nothing", Run: fenceStale},
+		{Name: "a closing fence lets its own epoch replicate", Run: fenceClosing},
+		{Name: "no write slips past a moving fence", Run: fenceAgainstWrites},
+		{Name: "a store that nobody else touched is guarded and filled", Run: undisturbed},
 	}
 }
 
@@ -118,11 +117,11 @@ func fenceWithReads(t T, s Old) {
 	check := func() {
 		t.Helper()
 		want := fence(t, s)
-		_, f, err := s.Get(t.Context(), "a")
+		_, f, err := s.Get(t.Context(), key("a"))
 		sameFence(t, fmt.Sprint("Get, ", err), f, want)
 		_, f, err = s.Get(t.Context())
 		sameFence(t, fmt.Sprint("Get of nothing, ", err), f, want)
-		_, f, err = s.List(t.Context(), task.Filter{}, "", 10)
+		_, f, err = s.List(t.Context(), record.Filter{}, "", 10)
 		sameFence(t, fmt.Sprint("List, ", err), f, want)
 		_, f, err = s.Scan(t.Context(), "", 10)
 		sameFence(t, fmt.Sprint("Scan, ", err), f, want)
@@ -136,14 +135,15 @@ func fenceWithReads(t T, s Old) {
 
 func fenceStale(t T, s Old) {
 	ctx := t.Context()
-	a := pending(record("a", 1, 1))
+	a := pending(live("a", 1, 1))
 	swap(t, planned{s, 1}, a, store.Pair{})
 	refused := func(epoch int64) {
 		t.Helper()
-		wantErr(t, "swap", s.CompareAndSwap(ctx, epoch, record("a", 2, epoch), a.Pair), store.ErrFenceMoved)
-		wantErr(t, "create", s.CompareAndSwap(ctx, epoch, record("b", 1, epoch), store.Pair{}), store.ErrFenceMoved)
-		wantErr(t, "put", s.PutIfNewer(ctx, epoch, record("a", 9, 9), record("c", 1, 9)), store.ErrFenceMoved)
-		wantErr(t, "isolate", s.Isolate(ctx, epoch, a.Mark(), "x"), store.ErrFenceMoved)
+		wantErr(t, "swap", s.CompareAndSwap(ctx, epoch, live("a", 2, epoch), a.Pair), store.ErrFenceMoved)
+		wantErr(t, "create", s.CompareAndSwap(ctx, epoch, live("b", 1, epoch), store.Pair{}), store.ErrFenceMoved)
+		wantErr(t, "put", s.PutIfNewer(ctx, epoch, live("a", 9, 9), live("c", 1, 9)), store.ErrFenceMoved)
+		wantErr(t, "put together", s.PutTogether(ctx, epoch, live("a", 9, 9), live("c", 1, 9)), store.ErrFenceMoved)
+		wantErr(t, "isolate", s.Isolate(ctx, epoch, a.Mark(), "x"), store.ErrConflict)
 		holds(t, planned{s, epoch}, a)
 	}
 	refused(2)
@@ -154,24 +154,21 @@ func fenceStale(t T, s Old) {
 	move(t, s, store.Fence{Epoch: 3, Primary: store.PrimaryOld})
 	refused(1)
 	refused(2)
-	next := record("a", 2, 3)
+	next := live("a", 2, 3)
 	swap(t, planned{s, 3}, next, a.Pair)
 	holds(t, planned{s, 3}, next)
-	if q, err := s.Quarantine(ctx); err != nil || len(q) != 0 {
-		t.Errorf("quarantine: %v, %v", q, err)
-	}
 }
 
 func fenceClosing(t T, s Old) {
-	swap(t, planned{s, 1}, pending(record("a", 1, 1)), store.Pair{})
+	swap(t, planned{s, 1}, pending(live("a", 1, 1)), store.Pair{})
 	move(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
-	put(t, planned{s, 2}, record("a", 2, 2))
+	put(t, planned{s, 2}, live("a", 2, 2))
 	move(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew, Closing: true, Token: "t", Deadline: time.UnixMilli(1_900_000_000_000)})
-	put(t, planned{s, 2}, tombstone("a", 3, 2), record("b", 1, 2))
-	holds(t, planned{s, 2}, tombstone("a", 3, 2), record("b", 1, 2))
-	swap(t, planned{s, 2}, pending(record("c", 1, 2)), store.Pair{})
+	put(t, planned{s, 2}, tombstone("a", 3, 2), live("b", 1, 2))
+	holds(t, planned{s, 2}, tombstone("a", 3, 2), live("b", 1, 2))
+	swap(t, planned{s, 2}, pending(live("c", 1, 2)), store.Pair{})
 	// The outbox is emptied under any fence.
-	if err := s.ClearPending(t.Context(), store.Mark{ID: "c", Pair: pair(1, 2)}); err != nil {
+	if err := s.ClearPending(t.Context(), store.Mark{ID: key("c"), Pair: pair(1, 2)}); err != nil {
 		t.Errorf("ClearPending under a closing fence: %v", err)
 	}
 	wantPending(t, planned{s, 2})
@@ -186,7 +183,7 @@ func fenceAgainstWrites(t T, s Old) {
 		seen    store.Pair
 	)
 	const id = "contended"
-	swap(t, planned{s, 1}, record(id, 1, 1), store.Pair{})
+	swap(t, planned{s, 1}, live(id, 1, 1), store.Pair{})
 	granted.Store(1)
 	race(2, func(i int) {
 		if i == 1 {
@@ -196,15 +193,15 @@ func fenceAgainstWrites(t T, s Old) {
 			if err := s.MoveFence(t.Context(), store.Fence{Epoch: 1, Primary: store.PrimaryOld}, store.Fence{Epoch: 2, Primary: store.PrimaryNew}); err != nil {
 				errs.add(fmt.Errorf("MoveFence: %w", err))
 			}
-			found, _, err := s.Get(context.WithoutCancel(t.Context()), id)
+			found, _, err := s.Get(context.WithoutCancel(t.Context()), key(id))
 			if err != nil {
 				errs.add(err)
 			}
-			seen = found[id].Pair
+			seen = found[key(id)].Pair
 			return
 		}
 		for rev := int64(1); rev < 100_000; rev++ {
-			err := s.CompareAndSwap(t.Context(), 1, record(id, rev+1, 1), pair(rev, 1))
+			err := s.CompareAndSwap(t.Context(), 1, live(id, rev+1, 1), pair(rev, 1))
 			if errors.Is(err, store.ErrFenceMoved) {
 				return
 			}
@@ -218,53 +215,30 @@ func fenceAgainstWrites(t T, s Old) {
 		errs.add(errors.New("100,000 writes and no moved fence"))
 	})
 	errs.report(t)
-	found, f, err := s.Get(t.Context(), id)
-	if err != nil || f.Epoch != 2 || found[id].Rev != granted.Load() || found[id].Pair != seen {
-		t.Errorf("granted up to rev %d; seen after the move: %v; now %v under %+v, %v", granted.Load(), seen, found[id].Pair, f, err)
+	found, f, err := s.Get(t.Context(), key(id))
+	if err != nil || f.Epoch != 2 || found[key(id)].Rev != granted.Load() || found[key(id)].Pair != seen {
+		t.Errorf("granted up to rev %d; seen after the move: %v; now %v under %+v, %v", granted.Load(), seen, found[key(id)].Pair, f, err)
 	}
-}
-
-func isolate(t T, s Old) {
-	ctx := t.Context()
-	a, b := record("a", 4, 1), pending(record("b", 1, 1))
-	a.Body.Description = "what can't be held"
-	put(t, planned{s, 1}, a)
-	swap(t, planned{s, 1}, b, store.Pair{})
-	for _, p := range []store.Pair{pair(3, 1), pair(4, 0), pair(4, 2)} {
-		wantErr(t, "isolate another copy", s.Isolate(ctx, 1, store.Mark{ID: "a", Pair: p}, "x"), store.ErrConflict)
-	}
-	wantErr(t, "isolate nothing", s.Isolate(ctx, 1, store.Mark{ID: "nobody", Pair: pair(1, 1)}, "x"), store.ErrConflict)
-	holds(t, planned{s, 1}, a, b)
-	if err := s.Isolate(ctx, 1, a.Mark(), "too large"); err != nil {
-		t.Fatalf("Isolate: %v", err)
-	}
-	gone := pending(tombstone("a", 5, 1))
-	holds(t, planned{s, 1}, gone, b)
-	q, err := s.Quarantine(ctx)
-	if err != nil || len(q) != 1 || q[0].ID != "a" || q[0].Reason != "too large" || q[0].Row == "" {
-		t.Errorf("quarantine: %+v, %v", q, err)
-	}
-	for id, want := range map[string]int64{"b": 0, "a": 1} {
-		if n, err := s.Drop(ctx, id); err != nil || n != want {
-			t.Errorf("Drop(%q): %d, %v; want %d", id, n, err, want)
-		}
-	}
-	if q, err := s.Quarantine(ctx); err != nil || len(q) != 0 {
-		t.Errorf("quarantine after Drop: %+v, %v", q, err)
-	}
-	holds(t, planned{s, 1}, gone, b)
 }
 
 func undisturbed(t T, s Old) {
-	put(t, planned{s, 1}, record("a", 1, 1), tombstone("b", 2, 1))
-	if err := s.Guarded(t.Context()); err != nil {
-		t.Errorf("Guarded: %v", err)
+	put(t, planned{s, 1}, live("a", 1, 1), tombstone("b", 2, 1))
+	if f, ok := store.As[store.Foreign](s); ok {
+		if err := f.Guarded(t.Context()); err != nil {
+			t.Errorf("Guarded: %v", err)
+		}
+		if err := f.Filled(t.Context()); err != nil {
+			t.Errorf("Filled: %v", err)
+		}
+		if n, err := f.Sweep(t.Context()); err != nil || n != 0 {
+			t.Errorf("Sweep: %d, %v", n, err)
+		}
 	}
-	if n, err := s.Sweep(t.Context()); err != nil || n != 0 {
-		t.Errorf("Sweep: %d, %v", n, err)
+	if l, ok := store.As[store.Legacy](s); ok {
+		if rows, n, err := l.Converted(t.Context(), 10); err != nil || n != 0 || len(rows) != 0 {
+			t.Errorf("Converted: %v, %d, %v", rows, n, err)
+		}
+		wantQuarantine(t, l)
 	}
-	if rows, n, err := s.Converted(t.Context(), 10); err != nil || n != 0 || len(rows) != 0 {
-		t.Errorf("Converted: %v, %d, %v", rows, n, err)
-	}
-	holds(t, planned{s, 1}, record("a", 1, 1), tombstone("b", 2, 1))
+	holds(t, planned{s, 1}, live("a", 1, 1), tombstone("b", 2, 1))
 }

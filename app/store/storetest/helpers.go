@@ -6,23 +6,70 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/task"
 )
 
 func pair(rev, epoch int64) store.Pair { return store.Pair{Rev: rev, Epoch: epoch} }
 
-// record returns a live one, whose body tells which copy it is.
-func record(id string, rev, epoch int64) Record {
+// selected is a filter of tasks as the stores know it.
+func selected(f task.Filter) record.Filter {
+	var conditions []record.Equals
+	if f.Assignee != nil {
+		conditions = append(conditions, record.Equals{Field: "assignee", Value: record.UncheckedText(*f.Assignee)})
+	}
+	if f.Done != nil {
+		conditions = append(conditions, record.Equals{Field: "done", Value: record.OfBool(*f.Done)})
+	}
+	filter, err := collection.Filter(conditions...)
+	if err != nil {
+		panic(err) // both are fields that lists are filtered by
+	}
+	return filter
+}
+
+// taskOf returns the task of a record; the zero one of a tombstone.
+func taskOf(r Record) task.Task {
+	v := r.Body.Values()
+	if len(v) == 0 {
+		return task.Task{}
+	}
+	return task.Task{Assignee: v[0].String(), Description: v[1].String(), Done: v[2].Bool()}
+}
+
+// key returns the id with this text.
+func key(text string) record.ID {
+	id, err := record.NewID(collection.Name, record.UncheckedText(text))
+	if err != nil {
+		panic(err) // a text always can be one
+	}
+	return id
+}
+
+// live returns a record that is not deleted, whose body tells which copy it is.
+func live(id string, rev, epoch int64) Record {
 	return Record{
-		ID: id, Pair: pair(rev, epoch), Request: "made of " + clip(id),
-		Body: task.Task{Assignee: "bill", Description: fmt.Sprintf("rev %d of epoch %d", rev, epoch)},
+		ID: key(id), Pair: pair(rev, epoch), Request: "made of " + clip(id),
+		Body: body(task.Task{Assignee: "bill", Description: fmt.Sprintf("rev %d of epoch %d", rev, epoch)}),
 	}
 }
 
+func body(t task.Task) record.Body {
+	return record.NewBody(record.UncheckedText(t.Assignee), record.UncheckedText(t.Description), record.OfBool(t.Done))
+}
+
+// with returns the record with another task.
+func with(r Record, edit func(*task.Task)) Record {
+	t := taskOf(r)
+	edit(&t)
+	r.Body = body(t)
+	return r
+}
+
 func tombstone(id string, rev, epoch int64) Record {
-	r := record(id, rev, epoch)
-	r.Deleted, r.Body = true, task.Task{}
+	r := live(id, rev, epoch)
+	r.Deleted, r.Body = true, ""
 	return r
 }
 
@@ -41,7 +88,7 @@ func put(t T, s Records, recs ...Record) {
 func swap(t T, s Records, rec Record, expect store.Pair) {
 	t.Helper()
 	if err := s.CompareAndSwap(t.Context(), rec, expect); err != nil {
-		t.Fatalf("CompareAndSwap %q %v -> %v: %v", clip(rec.ID), expect, rec.Pair, err)
+		t.Fatalf("CompareAndSwap %q %v -> %v: %v", rec.ID, expect, rec.Pair, err)
 	}
 }
 
@@ -53,7 +100,7 @@ func holds(t T, s Records, want ...Record) {
 		t.Fatalf("Scan: %v", err)
 	}
 	same(t, "the store's records", got, want)
-	ids := make([]string, 0, len(want))
+	ids := make([]record.ID, 0, len(want))
 	for _, r := range want {
 		ids = append(ids, r.ID)
 	}
@@ -84,7 +131,7 @@ func same(t T, what string, got, want []Record) {
 func idsOf(recs []Record) []string {
 	ids := make([]string, 0, len(recs))
 	for _, r := range recs {
-		ids = append(ids, r.ID)
+		ids = append(ids, r.ID.String())
 	}
 	return ids
 }

@@ -15,14 +15,14 @@ import (
 
 func metaCases() []Case[New] {
 	return []Case[New]{
-		{"Prepare is repeatable and refuses a stranger", prepare},
-		{"the mirror only rises", mirrorRises},
-		{"of many who raise the mirror, the highest stays", mirrorRace},
-		{"registrations come and go", registrations},
-		{"progress is kept by epoch", progressByEpoch},
-		{"what instances compared is replaced and summed", comparedSums},
-		{"Probe is felt by no record", probe},
-		{"ProbeRecord is never seen", probeRecord},
+		{Name: "Prepare is repeatable and refuses a stranger", Run: prepare},
+		{Name: "the mirror only rises", Run: mirrorRises},
+		{Name: "of many who raise the mirror, the highest stays", Run: mirrorRace},
+		{Name: "registrations come and go", Run: registrations},
+		{Name: "progress is kept by epoch", Run: progressByEpoch},
+		{Name: "what instances compared is replaced and summed", Run: comparedSums},
+		{Name: "Probe is felt by no record", Run: probe},
+		{Name: "ProbeRecord is never seen", Run: probeRecord},
 	}
 }
 
@@ -39,7 +39,7 @@ func prepare(t T, s New) {
 	wantErr(t, "Prepared of an empty database, "+id, err, store.ErrStranger)
 	wantErr(t, "RaiseMirror of an empty database", s.RaiseMirror(ctx, store.Mirror{Migration: migrationID, Epoch: 2, Primary: store.PrimaryNew}), store.ErrStranger)
 	prepared(t, s)
-	put(t, s, record("a", 1, 1))
+	put(t, s, live("a", 1, 1))
 	if err := s.RaiseMirror(ctx, store.Mirror{Migration: migrationID, Epoch: 2, Primary: store.PrimaryNew}); err != nil {
 		t.Fatalf("RaiseMirror: %v", err)
 	}
@@ -48,7 +48,7 @@ func prepare(t T, s New) {
 	if id, err := s.Prepared(ctx); id != migrationID || err != nil {
 		t.Errorf("Prepared: %q, %v", id, err)
 	}
-	holds(t, s, record("a", 1, 1))
+	holds(t, s, live("a", 1, 1))
 	wantMirror(t, s, store.Mirror{Migration: migrationID, Epoch: 2, Primary: store.PrimaryNew})
 }
 
@@ -211,26 +211,29 @@ func progressByEpoch(t T, s New) {
 
 func comparedSums(t T, s New) {
 	prepared(t, s)
-	save := func(epoch int64, instance string, c store.Compared) {
+	type counts = map[string]store.Compared
+	save := func(epoch int64, instance string, c counts) {
 		t.Helper()
 		if err := s.SaveCompared(t.Context(), epoch, instance, c); err != nil {
 			t.Fatalf("SaveCompared: %v", err)
 		}
 	}
-	save(1, "a", store.Compared{Equal: 10, Behind: 1, Late: 2, Different: 3, Errors: 4, OldP99: 100, NewP99: 900})
-	save(1, "b", store.Compared{Equal: 5, NewP99: 10})
-	save(11, "a", store.Compared{Equal: 7})
-	want := store.Compared{Equal: 15, Behind: 1, Late: 2, Different: 3, Errors: 4, OldP99: 100, NewP99: 900}
-	wantProgress(t, s, store.Progress{Epoch: 1, Compared: want})
-	save(1, "a", store.Compared{Equal: 12, OldP99: 50, NewP99: 5})
-	wantProgress(t, s, store.Progress{Epoch: 1, Compared: store.Compared{Equal: 17, OldP99: 50, NewP99: 10}})
-	wantProgress(t, s, store.Progress{Epoch: 11, Compared: store.Compared{Equal: 7}})
+	other := store.Compared{Equal: 1, Different: 8}
+	save(1, "a", counts{"tasks": {Equal: 10, Behind: 1, Late: 2, Different: 3, Errors: 4, OldP99: 100, NewP99: 900}, "o t/h.e$r": other})
+	save(1, "b", counts{"tasks": {Equal: 5, NewP99: 10}})
+	save(11, "a", counts{"tasks": {Equal: 7}})
+	wantProgress(t, s, store.Progress{Epoch: 1, Compared: counts{
+		"tasks": {Equal: 15, Behind: 1, Late: 2, Different: 3, Errors: 4, OldP99: 100, NewP99: 900}, "o t/h.e$r": other,
+	}})
+	save(1, "a", counts{"tasks": {Equal: 12, OldP99: 50, NewP99: 5}})
+	wantProgress(t, s, store.Progress{Epoch: 1, Compared: counts{"tasks": {Equal: 17, OldP99: 50, NewP99: 10}}})
+	wantProgress(t, s, store.Progress{Epoch: 11, Compared: counts{"tasks": {Equal: 7}}})
 	wantProgress(t, s, store.Progress{Epoch: 2})
 }
 
 func probe(t T, s New) {
 	prepared(t, s)
-	put(t, s, record("a", 1, 1))
+	put(t, s, live("a", 1, 1))
 	var errs errorList
 	race(rivals, func(int) {
 		if err := s.Probe(t.Context()); err != nil {
@@ -238,7 +241,7 @@ func probe(t T, s New) {
 		}
 	})
 	errs.report(t)
-	holds(t, s, record("a", 1, 1))
+	holds(t, s, live("a", 1, 1))
 	wantPending(t, s)
 	wantMirror(t, s, store.Mirror{})
 }
@@ -246,7 +249,7 @@ func probe(t T, s New) {
 // probeRecord looks at the records while others probe.
 func probeRecord(t T, s New) {
 	prepared(t, s)
-	want := []Record{record("a", 1, 1), record("z", 1, 1)}
+	want := []Record{live("a", 1, 1), live("z", 1, 1)}
 	put(t, s, want...)
 	var (
 		errs  errorList

@@ -3,23 +3,24 @@ package storetest
 import (
 	"fmt"
 
+	"migrate/app/record"
 	"migrate/app/store"
 )
 
 func outboxCases() []Case[Records] {
 	return []Case[Records]{
-		{"Pending pages by id", pendingPages},
-		{"ClearPending clears the copy it names and no other", clearByPair},
+		{Name: "Pending pages by id", Run: pendingPages},
+		{Name: "ClearPending clears the copy it names and no other", Run: clearByPair},
 	}
 }
 
 func pendingPages(t T, s Records) {
 	wantPending(t, s)
 	for _, id := range []string{"e", "b", "d", "a", "c"} {
-		swap(t, s, pending(record(id, 1, 1)), store.Pair{})
+		swap(t, s, pending(live(id, 1, 1)), store.Pair{})
 	}
 	swap(t, s, pending(tombstone("bb", 2, 1)), store.Pair{})
-	swap(t, s, record("ba", 1, 1), store.Pair{})
+	swap(t, s, live("ba", 1, 1), store.Pair{})
 	wantPending(t, s, "a", "b", "bb", "c", "d", "e")
 	for _, from := range []struct {
 		after string
@@ -31,14 +32,18 @@ func pendingPages(t T, s Records) {
 		{"bzzz", 10, []string{"c", "d", "e"}},
 		{"e", 10, nil},
 	} {
-		got := walk(t, from.after, from.limit, 6, func(after string) (Page, error) { return s.Pending(t.Context(), after, from.limit) })
+		var after record.ID
+		if from.after != "" {
+			after = key(from.after)
+		}
+		got := walk(t, after, from.limit, 6, func(after record.ID) (Page, error) { return s.Pending(t.Context(), after, from.limit) })
 		sameIDs(t, fmt.Sprintf("Pending after %q by %d", from.after, from.limit), got, from.want...)
 	}
 }
 
 func clearByPair(t T, s Records) {
 	ctx := t.Context()
-	a, b, gone := pending(record("a", 1, 1)), pending(record("b", 1, 1)), pending(tombstone("c", 4, 2))
+	a, b, gone := pending(live("a", 1, 1)), pending(live("b", 1, 1)), pending(tombstone("c", 4, 2))
 	for _, r := range []Record{a, b, gone} {
 		swap(t, s, r, store.Pair{})
 	}
@@ -51,12 +56,12 @@ func clearByPair(t T, s Records) {
 	clear()
 	wantPending(t, s, "a", "b", "c")
 	// A newer copy was committed meanwhile: it is still to be sent.
-	newer := pending(record("a", 2, 1))
+	newer := pending(live("a", 2, 1))
 	swap(t, s, newer, a.Pair)
 	clear(a.Mark(), b.Mark())
 	wantPending(t, s, "a", "c")
 	for _, stale := range []store.Pair{pair(1, 2), pair(2, 0), pair(2, 2), pair(3, 1), {}} {
-		clear(store.Mark{ID: "a", Pair: stale}, store.Mark{ID: "nobody", Pair: stale})
+		clear(store.Mark{ID: key("a"), Pair: stale}, store.Mark{ID: key("nobody"), Pair: stale})
 	}
 	b.Pending = false
 	holds(t, s, newer, b, gone)
@@ -69,7 +74,7 @@ func clearByPair(t T, s Records) {
 // wantPending checks which records are in the outbox, and that it counts them.
 func wantPending(t T, s Records, ids ...string) {
 	t.Helper()
-	got := walk(t, "", 1000, 1000, func(after string) (Page, error) { return s.Pending(t.Context(), after, 1000) })
+	got := walk(t, "", 1000, 1000, func(after record.ID) (Page, error) { return s.Pending(t.Context(), after, 1000) })
 	sameIDs(t, "Pending", got, ids...)
 	for _, r := range got {
 		if !r.Pending {

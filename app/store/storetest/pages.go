@@ -6,21 +6,22 @@ import (
 	"slices"
 	"strings"
 
+	"migrate/app/record"
 	"migrate/app/task"
 )
 
 func pageCases() []Case[Records] {
 	return []Case[Records]{
-		{"List leaves tombstones out, Scan does not", listTombstones},
-		{"List filters", listFilters},
-		{"pages follow the bytes of ids", pageOrder},
-		{"pages that are full, short and empty", pageSizes},
-		{"Count is about right", countAbout},
+		{Name: "List leaves tombstones out, Scan does not", Run: listTombstones},
+		{Name: "List filters", Run: listFilters},
+		{Name: "pages follow the bytes of ids", Run: pageOrder},
+		{Name: "pages that are full, short and empty", Run: pageSizes},
+		{Name: "Count is about right", Run: countAbout},
 	}
 }
 
 func listTombstones(t T, s Records) {
-	a, gone, c := record("a", 1, 1), tombstone("b", 2, 1), pending(record("c", 1, 1))
+	a, gone, c := live("a", 1, 1), tombstone("b", 2, 1), pending(live("c", 1, 1))
 	put(t, s, a, gone)
 	swap(t, s, c, pair(0, 0))
 	holds(t, s, a, gone, c)
@@ -31,7 +32,7 @@ func listTombstones(t T, s Records) {
 	same(t, "List", got, []Record{a, c})
 	// A tombstone's empty body must not match a filter either.
 	no := false
-	page, err := s.List(t.Context(), task.Filter{Done: &no}, "a", 1)
+	page, err := s.List(t.Context(), selected(task.Filter{Done: &no}), key("a"), 1)
 	if err != nil {
 		t.Fatalf("List: %v", err)
 	}
@@ -46,8 +47,8 @@ func listFilters(t T, s Records) {
 	var all []Record
 	for i, who := range []string{"bill", "Bill", "jane", "O'Brien; --", "été 🎉", "bill ", "jane\x00", ""} {
 		for j, done := range []bool{false, true} {
-			r := record(fmt.Sprintf("%02d-%d", i, j), 1, 1)
-			r.Body.Assignee, r.Body.Done = who, done
+			r := live(fmt.Sprintf("%02d-%d", i, j), 1, 1)
+			r = with(r, func(t *task.Task) { t.Assignee, t.Done = who, done })
 			all = append(all, r)
 		}
 	}
@@ -58,7 +59,7 @@ func listFilters(t T, s Records) {
 			if who == anybody {
 				f.Assignee = nil
 			}
-			want := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !f.Match(r.Body) })
+			want := slices.DeleteFunc(slices.Clone(all), func(r Record) bool { return !f.Match(taskOf(r)) })
 			got, err := listAll(t.Context(), s, f)
 			if err != nil {
 				t.Fatalf("List: %v", err)
@@ -67,7 +68,7 @@ func listFilters(t T, s Records) {
 			if len(want) < 2 {
 				continue
 			}
-			page, err := s.List(t.Context(), f, want[0].ID, 1)
+			page, err := s.List(t.Context(), selected(f), want[0].ID, 1)
 			if err != nil {
 				t.Fatalf("List: %v", err)
 			}
@@ -90,18 +91,18 @@ func mixedIDs() []string {
 func pageOrder(t T, s Records) {
 	ids := mixedIDs()
 	for _, id := range ids {
-		put(t, s, record(id, 1, 1))
+		put(t, s, live(id, 1, 1))
 	}
 	slices.Sort(ids)
 	var want []Record
 	for _, id := range ids {
-		want = append(want, record(id, 1, 1))
+		want = append(want, live(id, 1, 1))
 	}
 	holds(t, s, want...)
 	for _, limit := range []int{1, 7, len(ids)} {
-		for name, next := range map[string]func(after string) (Page, error){
-			"List": func(after string) (Page, error) { return s.List(t.Context(), task.Filter{}, after, limit) },
-			"Scan": func(after string) (Page, error) { return s.Scan(t.Context(), after, limit) },
+		for name, next := range map[string]func(after record.ID) (Page, error){
+			"List": func(after record.ID) (Page, error) { return s.List(t.Context(), selected(task.Filter{}), after, limit) },
+			"Scan": func(after record.ID) (Page, error) { return s.Scan(t.Context(), after, limit) },
 		} {
 			sameIDs(t, fmt.Sprintf("%s by %d", name, limit), walk(t, "", limit, len(ids), next), ids...)
 		}
@@ -109,23 +110,23 @@ func pageOrder(t T, s Records) {
 	// After an id that isn't there.
 	for _, after := range []string{"AA", "a\x00a", "\uFFFF\uFFFF", "\U0010FFFF\U0010FFFF", "lonG"} {
 		i, _ := slices.BinarySearch(ids, after)
-		got := walk(t, after, 1000, len(ids), func(after string) (Page, error) { return s.Scan(t.Context(), after, 1000) })
+		got := walk(t, key(after), 1000, len(ids), func(after record.ID) (Page, error) { return s.Scan(t.Context(), after, 1000) })
 		sameIDs(t, fmt.Sprintf("Scan after %q", after), got, ids[i:]...)
 	}
 }
 
 // scanAll returns all records, tombstones too.
 func scanAll(ctx context.Context, s Records) ([]Record, error) {
-	return follow("", 10_000, 10_000, func(after string) (Page, error) { return s.Scan(ctx, after, 10_000) })
+	return follow("", 10_000, 10_000, func(after record.ID) (Page, error) { return s.Scan(ctx, after, 10_000) })
 }
 
 // listAll returns all records that match.
 func listAll(ctx context.Context, s Records, f task.Filter) ([]Record, error) {
-	return follow("", 10_000, 10_000, func(after string) (Page, error) { return s.List(ctx, f, after, 10_000) })
+	return follow("", 10_000, 10_000, func(after record.ID) (Page, error) { return s.List(ctx, selected(f), after, 10_000) })
 }
 
 // walk is follow, and fails the test.
-func walk(t T, after string, limit, most int, next func(after string) (Page, error)) []Record {
+func walk(t T, after record.ID, limit, most int, next func(after record.ID) (Page, error)) []Record {
 	t.Helper()
 	all, err := follow(after, limit, most, next)
 	if err != nil {
@@ -136,7 +137,7 @@ func walk(t T, after string, limit, most int, next func(after string) (Page, err
 
 // follow reads page after page from an id to the end, which a page says and not
 // its length: at most limit records a page, and most in all.
-func follow(after string, limit, most int, next func(after string) (Page, error)) ([]Record, error) {
+func follow(after record.ID, limit, most int, next func(after record.ID) (Page, error)) ([]Record, error) {
 	var all []Record
 	for {
 		page, err := next(after)
@@ -162,13 +163,13 @@ func follow(after string, limit, most int, next func(after string) (Page, error)
 func pageSizes(t T, s Records) {
 	var want []Record
 	for i := range 250 {
-		want = append(want, record(fmt.Sprintf("%04d", i), 1, 1))
+		want = append(want, live(fmt.Sprintf("%04d", i), 1, 1))
 	}
 	put(t, s, want...)
 	for _, limit := range []int{1, 100, 125, 249, 250, 251} {
-		for name, next := range map[string]func(after string) (Page, error){
-			"Scan": func(after string) (Page, error) { return s.Scan(t.Context(), after, limit) },
-			"List": func(after string) (Page, error) { return s.List(t.Context(), task.Filter{}, after, limit) },
+		for name, next := range map[string]func(after record.ID) (Page, error){
+			"Scan": func(after record.ID) (Page, error) { return s.Scan(t.Context(), after, limit) },
+			"List": func(after record.ID) (Page, error) { return s.List(t.Context(), selected(task.Filter{}), after, limit) },
 		} {
 			same(t, fmt.Sprintf("%s by %d", name, limit), walk(t, "", limit, len(want), next), want)
 		}
@@ -181,7 +182,7 @@ func pageSizes(t T, s Records) {
 		}
 		same(t, fmt.Sprintf("Scan of %d", limit), got.Records, want[:1])
 	}
-	got, err := s.Scan(t.Context(), "0249", 10)
+	got, err := s.Scan(t.Context(), key("0249"), 10)
 	if err != nil || len(got.Records) != 0 || !got.End {
 		t.Errorf("Scan after the last: %v, end %v, %v", idsOf(got.Records), got.End, err)
 	}
@@ -194,7 +195,7 @@ func countAbout(t T, s Records) {
 		t.Errorf("Count of nothing: %d, %v", n, err)
 	}
 	for i := range 40 {
-		put(t, s, record(fmt.Sprint(i), 1, 1), tombstone(fmt.Sprint(i), 2, int64(i%2)))
+		put(t, s, live(fmt.Sprint(i), 1, 1), tombstone(fmt.Sprint(i), 2, int64(i%2)))
 	}
 	n, err = s.Count(t.Context())
 	if err != nil || n < 20 || n > 80 {

@@ -6,52 +6,54 @@ import (
 	"pgregory.net/rapid"
 
 	"migrate/app/store"
+	"migrate/app/task"
 )
 
 func replicateCases() []Case[Records] {
 	return []Case[Records]{
-		{"PutIfNewer applies what is newer, rev first", putNewer},
-		{"PutIfNewer carries tombstones and never sets pending", putTombstone},
-		{"PutIfNewer ends at the greatest pair in any order", putAnyOrder},
-		{"PutIfNewer of many, and of none", putMany},
+		{Name: "PutIfNewer applies what is newer, rev first", Run: putNewer},
+		{Name: "PutIfNewer carries tombstones and never sets pending", Run: putTombstone},
+		{Name: "PutIfNewer ends at the greatest pair in any order", Run: putAnyOrder},
+		{Name: "PutIfNewer of many, and of none", Run: putMany},
 	}
 }
 
 func putNewer(t T, s Records) {
-	other := pending(record("b", 1, 1))
+	other := pending(live("b", 1, 1))
 	swap(t, s, other, store.Pair{})
-	held := record("a", 5, 5)
+	held := live("a", 5, 5)
 	put(t, s, held)
 	holds(t, s, held, other)
 	for _, p := range []store.Pair{pair(5, 5), pair(4, 9), pair(5, 4), pair(1, 0), pair(4, 5)} {
-		late := record("a", p.Rev, p.Epoch)
-		late.Body.Description, late.Request = "late", "late"
+		late := live("a", p.Rev, p.Epoch)
+		late = with(late, func(t *task.Task) { t.Description = "late" })
+		late.Request = "late"
 		put(t, s, late)
 		holds(t, s, held, other)
 	}
 	for _, p := range []store.Pair{pair(5, 6), pair(6, 0), pair(6, 1), pair(8, 8)} {
-		held = record("a", p.Rev, p.Epoch)
+		held = live("a", p.Rev, p.Epoch)
 		put(t, s, held)
 		holds(t, s, held, other)
 	}
 }
 
 func putTombstone(t T, s Records) {
-	put(t, s, pending(record("a", 1, 1)))
-	holds(t, s, record("a", 1, 1))
+	put(t, s, pending(live("a", 1, 1)))
+	holds(t, s, live("a", 1, 1))
 	put(t, s, pending(tombstone("a", 2, 1)), pending(tombstone("b", 3, 1)))
 	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1))
 	// An older copy must not bring it back.
-	put(t, s, record("a", 1, 9))
+	put(t, s, live("a", 1, 9))
 	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1))
 	// A newer copy over a pending one: what was pending no longer exists.
-	swap(t, s, pending(record("c", 1, 1)), store.Pair{})
-	put(t, s, pending(record("c", 1, 2)))
-	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1), record("c", 1, 2))
+	swap(t, s, pending(live("c", 1, 1)), store.Pair{})
+	put(t, s, pending(live("c", 1, 2)))
+	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1), live("c", 1, 2))
 	// An equal one is not newer and leaves pending alone.
-	swap(t, s, pending(record("d", 1, 1)), store.Pair{})
-	put(t, s, record("d", 1, 1))
-	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1), record("c", 1, 2), pending(record("d", 1, 1)))
+	swap(t, s, pending(live("d", 1, 1)), store.Pair{})
+	put(t, s, live("d", 1, 1))
+	holds(t, s, tombstone("a", 2, 1), tombstone("b", 3, 1), live("c", 1, 2), pending(live("d", 1, 1)))
 }
 
 // putAnyOrder draws copies of one record and puts them, some twice, in batches
@@ -68,7 +70,7 @@ func putAnyOrder(t T, s Records) {
 			if rapid.Bool().Draw(r, "deleted") {
 				return tombstone(id, rev*2+1, epoch)
 			}
-			return record(id, rev*2, epoch)
+			return live(id, rev*2, epoch)
 		}), 1, 6).Draw(r, "copies")
 		want := copies[0]
 		for _, c := range copies {
@@ -85,12 +87,12 @@ func putAnyOrder(t T, s Records) {
 			}
 			rest = rest[batch:]
 		}
-		found, err := s.Get(ctx, id)
+		found, err := s.Get(ctx, key(id))
 		if err != nil {
 			r.Fatalf("Get: %v", err)
 		}
-		if found[id] != want {
-			r.Fatalf("after %v: got %+v, want %+v", copies, found[id], want)
+		if found[key(id)] != want {
+			r.Fatalf("after %v: got %+v, want %+v", copies, found[key(id)], want)
 		}
 	})
 }
@@ -104,15 +106,15 @@ func putMany(t T, s Records) {
 		id := fmt.Sprintf("%04d", i)
 		switch i % 3 {
 		case 1:
-			put(t, s, record(id, 1, 1))
+			put(t, s, live(id, 1, 1))
 		case 2:
-			put(t, s, record(id, 3, 1))
+			put(t, s, live(id, 3, 1))
 		}
-		batch = append(batch, record(id, 2, 2))
+		batch = append(batch, live(id, 2, 2))
 		if i%3 == 2 {
-			want = append(want, record(id, 3, 1))
+			want = append(want, live(id, 3, 1))
 		} else {
-			want = append(want, record(id, 2, 2))
+			want = append(want, live(id, 2, 2))
 		}
 	}
 	put(t, s, batch...)

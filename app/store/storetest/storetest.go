@@ -1,10 +1,15 @@
 // Package storetest is the suite that every implementation of [store.Old] and
 // [store.New] passes: what the protocol relies on, no more. A driver's test
-// gives it a way to open an empty store:
+// gives it a way to open an empty store of a declaration:
 //
 //	func TestStore(t *testing.T) {
-//		storetest.RunNew(t, func(t *testing.T) store.New[task.Task, task.Filter] { … })
+//		storetest.RunNew(t, func(t *testing.T, d record.Declaration) store.New { … })
 //	}
+//
+// Most cases are about [Tasks], one collection with ids that are texts. Those
+// about ids and values of every type are about [Shop]. A store may hold less than
+// the suite gives it: then it refuses the value with [store.ErrUnfit], and never
+// alters it.
 //
 // The suite's own test runs it on stores that are broken on purpose, each of
 // which must fail; that is why cases take [T] and not a *testing.T.
@@ -17,8 +22,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"migrate/app/record"
 	"migrate/app/store"
-	"migrate/app/task"
 )
 
 // T is what the cases need of a *testing.T.
@@ -29,52 +34,56 @@ type T interface {
 
 // The stores and records that the suite works with.
 type (
-	Record = store.Record[task.Task]
-	Page   = store.Page[task.Task]
-	Old    = store.Old[task.Task, task.Filter]
-	New    = store.New[task.Task, task.Filter]
+	Record = store.Record
+	Page   = store.Page
+	Old    = store.Old
+	New    = store.New
 )
 
 // Records is what both kinds of store offer; every New has it as it is.
 type Records interface {
-	Get(ctx context.Context, ids ...string) (map[string]Record, error)
+	Get(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error)
 	CompareAndSwap(ctx context.Context, rec Record, expect store.Pair) error
 	PutIfNewer(ctx context.Context, recs ...Record) error
-	List(ctx context.Context, filter task.Filter, after string, limit int) (Page, error)
-	Pending(ctx context.Context, after string, limit int) (Page, error)
+	List(ctx context.Context, filter record.Filter, after record.ID, limit int) (Page, error)
+	Pending(ctx context.Context, after record.ID, limit int) (Page, error)
 	CountPending(ctx context.Context) (int64, error)
 	ClearPending(ctx context.Context, marks ...store.Mark) error
-	Scan(ctx context.Context, after string, limit int) (Page, error)
+	Scan(ctx context.Context, after record.ID, limit int) (Page, error)
 	Count(ctx context.Context) (int64, error)
 }
 
-// Case is one thing that is required of an S.
+// Case is one thing that is required of an S, which was opened with the
+// declaration.
 type Case[S any] struct {
-	Name string
-	Run  func(T, S)
+	Name        string
+	Declaration record.Declaration
+	Run         func(T, S)
 }
 
-// RunNew runs the suite on a new database. open returns one that is empty and
-// not yet prepared, and arranges for its closing.
-func RunNew(t *testing.T, open func(*testing.T) New) {
+// RunNew runs the suite on a new database. open returns one that is empty, not
+// yet prepared, and opened with the declaration; and arranges for its closing.
+func RunNew(t *testing.T, open func(*testing.T, record.Declaration) New) {
 	for _, c := range NewCases() {
-		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t)) })
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t, c.Declaration)) })
 	}
 }
 
-// RunOld runs the suite on an old database. open returns one that is empty and
-// has a fence at epoch 1, primary old, open, and arranges for its closing.
-func RunOld(t *testing.T, open func(*testing.T) Old) {
+// RunOld runs the suite on an old database. open returns one whose collections
+// are empty, that was opened with the declaration and taken over, and that has a
+// fence at epoch 1, primary old, open; and arranges for its closing. A store
+// that can have rules between records is given to some cases as a [Ruler].
+func RunOld(t *testing.T, open func(*testing.T, record.Declaration) Old) {
 	for _, c := range OldCases() {
-		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t)) })
+		t.Run(c.Name, func(t *testing.T) { c.Run(t, open(t, c.Declaration)) })
 	}
 }
 
 // NewCases returns all that is required of a new database.
 func NewCases() []Case[New] {
-	cases := metaCases()
+	cases := of(Tasks(), metaCases())
 	for _, c := range recordsCases() {
-		cases = append(cases, Case[New]{c.Name, func(t T, s New) {
+		cases = append(cases, Case[New]{c.Name, c.Declaration, func(t T, s New) {
 			if err := s.Prepare(t.Context(), migrationID); err != nil {
 				t.Fatalf("Prepare: %v", err)
 			}
@@ -86,11 +95,20 @@ func NewCases() []Case[New] {
 
 // OldCases returns all that is required of an old database.
 func OldCases() []Case[Old] {
-	cases := fenceCases()
+	cases := of(Tasks(), fenceCases())
+	cases = append(cases, of(Tasks(), refusedCases())...)
 	for _, c := range recordsCases() {
-		cases = append(cases, Case[Old]{c.Name, func(t T, s Old) {
+		cases = append(cases, Case[Old]{c.Name, c.Declaration, func(t T, s Old) {
 			c.Run(t, planned{s, fence(t, s).Epoch})
 		}})
+	}
+	return cases
+}
+
+// of says which declaration the cases are about.
+func of[S any](d record.Declaration, cases []Case[S]) []Case[S] {
+	for n := range cases {
+		cases[n].Declaration = d
 	}
 	return cases
 }
@@ -101,7 +119,8 @@ func recordsCases() []Case[Records] {
 	cases = append(cases, outboxCases()...)
 	cases = append(cases, pageCases()...)
 	cases = append(cases, contentCases()...)
-	return append(cases, concurrencyCases()...)
+	cases = of(Tasks(), append(cases, concurrencyCases()...))
+	return append(cases, of(Shop(), shopCases())...)
 }
 
 const migrationID = "5f0c2b0e-9a53-4a0e-8f5f-2f6a3c1d7e10"
@@ -112,7 +131,7 @@ type planned struct {
 	epoch int64
 }
 
-func (p planned) Get(ctx context.Context, ids ...string) (map[string]Record, error) {
+func (p planned) Get(ctx context.Context, ids ...record.ID) (map[record.ID]Record, error) {
 	found, _, err := p.old.Get(ctx, ids...)
 	return found, err
 }
@@ -125,12 +144,12 @@ func (p planned) PutIfNewer(ctx context.Context, recs ...Record) error {
 	return p.old.PutIfNewer(ctx, p.epoch, recs...)
 }
 
-func (p planned) List(ctx context.Context, f task.Filter, after string, limit int) (Page, error) {
+func (p planned) List(ctx context.Context, f record.Filter, after record.ID, limit int) (Page, error) {
 	page, _, err := p.old.List(ctx, f, after, limit)
 	return page, err
 }
 
-func (p planned) Pending(ctx context.Context, after string, limit int) (Page, error) {
+func (p planned) Pending(ctx context.Context, after record.ID, limit int) (Page, error) {
 	page, _, err := p.old.Pending(ctx, after, limit)
 	return page, err
 }
@@ -141,7 +160,7 @@ func (p planned) ClearPending(ctx context.Context, marks ...store.Mark) error {
 	return p.old.ClearPending(ctx, marks...)
 }
 
-func (p planned) Scan(ctx context.Context, after string, limit int) (Page, error) {
+func (p planned) Scan(ctx context.Context, after record.ID, limit int) (Page, error) {
 	page, _, err := p.old.Scan(ctx, after, limit)
 	return page, err
 }
@@ -157,7 +176,7 @@ func wantErr(t T, what string, err, want error) {
 	}
 	for _, other := range []error{
 		store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable,
-		store.ErrUnknown, store.ErrUnfit, store.ErrStranger,
+		store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger,
 	} {
 		if other != want && errors.Is(err, other) {
 			t.Errorf("%s: error %q is both %q and %q", what, err, want, other)

@@ -4,50 +4,52 @@ import (
 	"context"
 	"errors"
 
+	"migrate/app/record"
 	"migrate/app/store"
 	"migrate/app/task"
 )
 
 func swapCases() []Case[Records] {
 	return []Case[Records]{
-		{"CompareAndSwap creates what is absent", swapCreates},
-		{"CompareAndSwap replaces what is expected", swapReplaces},
-		{"CompareAndSwap deletes and recreates", swapTombstone},
-		{"a conflict changes nothing", swapConflicts},
-		{"Get of nothing and of some", getSome},
-		{"an ended context changes nothing", endedContext},
+		{Name: "CompareAndSwap creates what is absent", Run: swapCreates},
+		{Name: "CompareAndSwap replaces what is expected", Run: swapReplaces},
+		{Name: "CompareAndSwap deletes and recreates", Run: swapTombstone},
+		{Name: "a conflict changes nothing", Run: swapConflicts},
+		{Name: "Get of nothing and of some", Run: getSome},
+		{Name: "an ended context changes nothing", Run: endedContext},
 	}
 }
 
 func swapCreates(t T, s Records) {
-	a, b := record("a", 1, 1), pending(record("b", 7, 3))
+	a, b := live("a", 1, 1), pending(live("b", 7, 3))
 	swap(t, s, a, store.Pair{})
 	swap(t, s, b, store.Pair{})
 	holds(t, s, a, b)
 }
 
 func swapReplaces(t T, s Records) {
-	other := record("other", 1, 1)
+	other := live("other", 1, 1)
 	swap(t, s, other, store.Pair{})
-	swap(t, s, record("a", 1, 1), store.Pair{})
-	second := pending(record("a", 2, 1))
-	second.Body.Done, second.Body.Assignee, second.Request = true, "jane", "another"
+	swap(t, s, live("a", 1, 1), store.Pair{})
+	second := pending(live("a", 2, 1))
+	second = with(second, func(t *task.Task) { t.Done, t.Assignee = true, "jane" })
+	second.Request = "another"
 	swap(t, s, second, pair(1, 1))
 	holds(t, s, second, other)
 	// What is given is what is stored: pending can be unset, too.
-	third := record("a", 3, 5)
+	third := live("a", 3, 5)
 	swap(t, s, third, pair(2, 1))
 	holds(t, s, third, other)
 }
 
 func swapTombstone(t T, s Records) {
-	swap(t, s, record("a", 1, 1), store.Pair{})
+	swap(t, s, live("a", 1, 1), store.Pair{})
 	gone := pending(tombstone("a", 2, 1))
 	swap(t, s, gone, pair(1, 1))
 	holds(t, s, gone)
-	wantErr(t, "create over a tombstone", s.CompareAndSwap(t.Context(), record("a", 1, 1), store.Pair{}), store.ErrConflict)
+	wantErr(t, "create over a tombstone", s.CompareAndSwap(t.Context(), live("a", 1, 1), store.Pair{}), store.ErrConflict)
 	holds(t, s, gone)
-	back := record("a", 3, 2)
+	back := live("a", 3, 2)
 	swap(t, s, back, pair(2, 1))
 	holds(t, s, back)
 	// A tombstone may also be the first that is heard of a record.
@@ -57,46 +59,46 @@ func swapTombstone(t T, s Records) {
 }
 
 func swapConflicts(t T, s Records) {
-	held := pending(record("a", 5, 3))
+	held := pending(live("a", 5, 3))
 	swap(t, s, held, store.Pair{})
 	for _, expect := range []store.Pair{{}, pair(4, 3), pair(6, 3), pair(5, 2), pair(5, 4), pair(5, 0), pair(0, 3)} {
-		err := s.CompareAndSwap(t.Context(), record("a", 9, 9), expect)
+		err := s.CompareAndSwap(t.Context(), live("a", 9, 9), expect)
 		wantErr(t, "swap expecting "+expect.String(), err, store.ErrConflict)
 	}
-	wantErr(t, "swap of an absent one", s.CompareAndSwap(t.Context(), record("b", 2, 1), pair(1, 1)), store.ErrConflict)
+	wantErr(t, "swap of an absent one", s.CompareAndSwap(t.Context(), live("b", 2, 1), pair(1, 1)), store.ErrConflict)
 	holds(t, s, held)
 }
 
 func getSome(t T, s Records) {
-	for _, ids := range [][]string{nil, {"nobody"}} {
+	for _, ids := range [][]record.ID{nil, {key("nobody")}} {
 		found, err := s.Get(t.Context(), ids...)
 		if err != nil || len(found) != 0 {
 			t.Errorf("Get(%q) of an empty store: %v, %v", ids, found, err)
 		}
 	}
-	a, b := record("a", 1, 1), tombstone("b", 2, 1)
-	put(t, s, a, b, record("c", 1, 1))
-	found, err := s.Get(t.Context(), "b", "nobody", "a", "b")
+	a, b := live("a", 1, 1), tombstone("b", 2, 1)
+	put(t, s, a, b, live("c", 1, 1))
+	found, err := s.Get(t.Context(), key("b"), key("nobody"), key("a"), key("b"))
 	if err != nil {
 		t.Fatalf("Get: %v", err)
 	}
-	if len(found) != 2 || found["a"] != a || found["b"] != b {
+	if len(found) != 2 || found[key("a")] != a || found[key("b")] != b {
 		t.Errorf("Get of two that exist and one that doesn't: %v", found)
 	}
 }
 
 func endedContext(t T, s Records) {
-	held := pending(record("a", 1, 1))
+	held := pending(live("a", 1, 1))
 	swap(t, s, held, store.Pair{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	calls := map[string]func() error{
-		"Get":            func() error { _, err := s.Get(ctx, "a"); return err },
-		"CompareAndSwap": func() error { return s.CompareAndSwap(ctx, record("a", 2, 1), pair(1, 1)) },
-		"create":         func() error { return s.CompareAndSwap(ctx, record("b", 1, 1), store.Pair{}) },
-		"PutIfNewer":     func() error { return s.PutIfNewer(ctx, record("a", 9, 9), record("c", 1, 1)) },
+		"Get":            func() error { _, err := s.Get(ctx, key("a")); return err },
+		"CompareAndSwap": func() error { return s.CompareAndSwap(ctx, live("a", 2, 1), pair(1, 1)) },
+		"create":         func() error { return s.CompareAndSwap(ctx, live("b", 1, 1), store.Pair{}) },
+		"PutIfNewer":     func() error { return s.PutIfNewer(ctx, live("a", 9, 9), live("c", 1, 1)) },
 		"ClearPending":   func() error { return s.ClearPending(ctx, held.Mark()) },
-		"List":           func() error { _, err := s.List(ctx, task.Filter{}, "", 10); return err },
+		"List":           func() error { _, err := s.List(ctx, selected(task.Filter{}), "", 10); return err },
 		"Scan":           func() error { _, err := s.Scan(ctx, "", 10); return err },
 		"Pending":        func() error { _, err := s.Pending(ctx, "", 10); return err },
 		"CountPending":   func() error { _, err := s.CountPending(ctx); return err },

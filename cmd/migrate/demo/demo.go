@@ -195,8 +195,8 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("laying down a legacy database with %d tasks: %s", legacyTasks, db.SQLite)
-	if d.legacy, err = layLegacy(ctx, db.SQLite, legacyTasks); err != nil {
+	d.say("laying down a legacy database with %d tasks: %s", legacyTasks, db.OldPlace().Where)
+	if d.legacy, err = layLegacy(ctx, db.OldPlace().Where, legacyTasks); err != nil {
 		return fmt.Errorf("lay down the legacy database: %w", err)
 	}
 	if d.StartMongo != nil {
@@ -306,10 +306,10 @@ func (d *demo) withoutOld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := moveAway(db.SQLite); err != nil {
+	if err := moveAway(db.OldPlace().Where); err != nil {
 		return err
 	}
-	d.say("stopped port %d and moved %s away", last-2, filepath.Base(db.SQLite))
+	d.say("stopped port %d and moved %s away", last-2, filepath.Base(db.OldPlace().Where))
 	if err := d.move(ctx, last, 8); err != nil {
 		return err
 	}

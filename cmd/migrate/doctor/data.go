@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"time"
 
 	"migrate/app"
-	"migrate/app/redact"
+	"migrate/app/driver"
 	"migrate/app/store"
 )
 
@@ -28,10 +27,12 @@ const (
 func (x *examination) space() {
 	const name = "disk"
 	need := uint64(spare)
-	if info, err := os.Stat(x.Databases.SQLite); err == nil {
-		need += 2 * uint64(info.Size())
+	folders := []string{existing(x.status.Dir)}
+	if d, err := driver.OfOld(x.Databases.Old); err == nil {
+		folder, bytes := d.Room(x.Databases.Old)
+		need, folders = need+bytes, append(folders, existing(folder))
 	}
-	for _, dir := range []string{existing(x.status.Dir), existing(filepath.Dir(x.Databases.SQLite))} {
+	for _, dir := range folders {
 		var fs syscall.Statfs_t
 		if err := syscall.Statfs(dir, &fs); err != nil {
 			x.fail(name, "make it readable for this user", "%s: %v", dir, err)
@@ -68,7 +69,7 @@ func (x *examination) databases(ctx context.Context) {
 		return
 	}
 	if len(own) > 0 && !x.Remembered && !x.Named {
-		x.note("databases", "nothing: --sqlite or --mongo-uri has one looked at", "the service is a command of your own, and none of its databases is known here")
+		x.note("databases", "nothing: --old or --new has one looked at", "the service is a command of your own, and none of its databases is known here")
 		return
 	}
 	old, fence := x.old(ctx)
@@ -78,41 +79,45 @@ func (x *examination) databases(ctx context.Context) {
 // old says whether there is a fence, and which.
 func (x *examination) old(ctx context.Context) (bool, store.Fence) {
 	const name = "old database"
-	path := x.Databases.SQLite
-	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	place := x.Databases.OldPlace()
+	if x.Databases.OldMissing() {
 		switch {
 		case !x.Remembered:
-			x.note(name, "say where yours is with --sqlite; else the first spawn makes one", "%s is not there", path)
+			x.note(name, "say where yours is with --old; else the first spawn makes one", "%s is not there", place)
 		case x.step() == 8:
-			x.note(name, "nothing: step 8 does without it", "%s is gone", path)
+			x.note(name, "nothing: step 8 does without it", "%s is gone", place)
 		default:
-			x.fail(name, "bring the file back: without it writes of the old primary are lost", "%s is gone", path)
+			x.fail(name, "bring it back: without it writes of the old primary are lost", "%s is gone", place)
 		}
-		return false, store.Fence{}
-	} else if err != nil || !info.Mode().IsRegular() {
-		x.fail(name, "say where the file is with --sqlite", "%s is no file that can be read (%v)", path, err)
 		return false, store.Fence{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	db := x.Databases
-	s, err := app.OpenOld(ctx, db, slog.New(slog.DiscardHandler))
+	if _, err := app.IdentifyOld(ctx, x.Databases.Old); err != nil {
+		x.fail(name, "say with --old where a database is that this user may read and write", "%v", err)
+		return false, store.Fence{}
+	}
+	s, err := app.OpenOld(ctx, x.Databases, nil)
 	if err != nil {
-		x.fail(name, "say where the file is with --sqlite", "%v", err)
+		x.fail(name, "say where it is with --old", "%v", err)
 		return false, store.Fence{}
 	}
 	defer s.Close()
 	fence, err := s.Fence(ctx)
 	switch {
 	case errors.Is(err, store.ErrStranger) && (!x.Remembered || x.step() < 3):
-		x.note(name, "nothing: the first instance that needs it prepares it, after a copy", "%s is as the original left it", path)
+		x.note(name, "nothing: the first instance that needs it prepares it, after a copy", "%s is as the original left it", place)
 		return false, fence
 	case err != nil:
-		x.fail(name, "the file must be an SQLite database that this user may write", "%v", err)
+		x.fail(name, "it must be a database that this user may write", "%v", err)
 		return false, fence
 	}
-	x.ok(name, "%s: epoch %d, primary %s", path, fence.Epoch, fence.Primary)
-	if err := s.Guarded(ctx); err != nil {
+	x.ok(name, "%s: epoch %d, primary %s", place, fence.Epoch, fence.Primary)
+	foreign, ok := store.As[interface{ Guarded(context.Context) error }](s)
+	if !ok {
+		return true, fence
+	}
+	if err := foreign.Guarded(ctx); err != nil {
 		x.fail("triggers", "migrate spawn at this step lays them down again; until then keep other programs from writing", "%v", err)
 	} else {
 		x.ok("triggers", "other programs' writes are held inside the protocol")
@@ -125,10 +130,10 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 	const name = "new database"
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	where := x.Databases.MongoDB
-	reach, idle := "is it up? --mongo-uri says where it is", false
+	where := x.Databases.NewPlace()
+	reach, idle := "is it up? --new says where it is", false
 	if x.Embedded != "" {
-		reach = fmt.Sprintf("migrate mongo start --mongo-listen %s, or --mongo-uri for a real one", x.Embedded)
+		reach = fmt.Sprintf("migrate mongo start --mongo-listen %s, or --new for a real one", x.Embedded)
 		d, running, err := x.Orchestrator.DaemonStatus(x.MongoDaemon)
 		idle = err == nil && !running && d.Name == ""
 	}
@@ -142,29 +147,29 @@ func (x *examination) new(ctx context.Context, contact bool, fence store.Fence) 
 	}
 	s, err := app.OpenNewBriefly(ctx, x.Databases)
 	if err != nil {
-		x.fail(name, "correct --mongo-uri", "%v", err)
+		x.fail(name, "correct --new", "%v", err)
 		return
 	}
 	defer s.Close()
 	id, err := s.Look().Prepared(ctx)
 	switch {
 	case errors.Is(err, store.ErrStranger) && x.step() < 3:
-		x.note(name, "nothing: the instance at step 2 prepares it", "%s can be reached", where)
+		x.note(name, "nothing: the instance at step 2 prepares it", "%s can be reached", where.Name)
 		return
 	case errors.Is(err, store.ErrStranger):
-		x.fail(name, "give the --mongo-uri and --mongo-db that the records were written to; if they are right and the old database is primary, migrate spawn at this step prepares it anew",
-			"%s, %s: %v", redact.URI(x.Databases.MongoURI), where, err)
+		x.fail(name, "give the --new that the records were written to; if they are right and the old database is primary, migrate spawn at this step prepares it anew",
+			"%s: %v", where, err)
 		return
 	case err != nil:
 		text, _, _ := strings.Cut(err.Error(), ", current topology") // which says it once more, at length
 		x.fail(name, cmp.Or(x.Remedy(text), reach), "%s", text)
 		return
 	}
-	x.ok(name, "%s can be reached and is prepared", where)
+	x.ok(name, "%s can be reached and is prepared", where.Name)
 	switch {
 	case contact && fence.Migration != id || x.Databases.Migration != "" && x.Databases.Migration != id:
-		x.fail("migration id", "use the --sqlite, --mongo-uri and --dir that belong together",
-			"%s, %s has %q, the old database has %q, remembered is %q", redact.URI(x.Databases.MongoURI), where, id, fence.Migration, x.Databases.Migration)
+		x.fail("migration id", "use the --old, --new and --dir that belong together",
+			"%s has %q, the old database has %q, remembered is %q", where, id, fence.Migration, x.Databases.Migration)
 	default:
 		x.ok("migration id", "%s in both", id)
 	}
