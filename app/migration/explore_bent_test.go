@@ -21,6 +21,9 @@ type bentOld struct {
 	put   func(epoch int64, recs records) error
 	clear func(marks []store.Mark) error
 	move  func(from, to store.Fence) error
+
+	together        func(epoch int64, recs records) error
+	filled, guarded func() error
 }
 
 type bentNew struct {
@@ -77,6 +80,27 @@ func (o bentOld) PutIfNewer(ctx context.Context, epoch int64, recs ...store.Reco
 		return o.put(epoch, recs)
 	}
 	return o.oldStore.PutIfNewer(ctx, epoch, recs...)
+}
+
+func (o bentOld) PutTogether(ctx context.Context, epoch int64, recs ...store.Record) error {
+	if o.together != nil {
+		return o.together(epoch, recs)
+	}
+	return o.oldStore.PutTogether(ctx, epoch, recs...)
+}
+
+func (o bentOld) Filled(ctx context.Context) error {
+	if o.filled != nil {
+		return o.filled()
+	}
+	return o.oldStore.Filled(ctx)
+}
+
+func (o bentOld) Guarded(ctx context.Context) error {
+	if o.guarded != nil {
+		return o.guarded()
+	}
+	return o.oldStore.Guarded(ctx)
 }
 
 func (o bentOld) ClearPending(ctx context.Context, marks ...store.Mark) error {

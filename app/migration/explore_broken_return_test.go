@@ -303,5 +303,6 @@ func brokenCopies() []variant {
 
 func variants() []variant {
 	all := append(brokenOrder(), brokenFence()...)
-	return append(append(all, brokenReturn()...), brokenCopies()...)
+	all = append(append(all, brokenReturn()...), brokenCopies()...)
+	return append(append(all, brokenLegacy()...), brokenEpochs()...)
 }

@@ -32,6 +32,9 @@ func digestRecord(r store.Record) uint64 {
 	if r.Pending {
 		h = mix(h, 3)
 	}
+	if r.Unfit != "" {
+		h = mix(h, 4)
+	}
 	return mixString(mixString(mixString(h, string(r.ID)), r.Request), string(r.Body))
 }
 
@@ -107,7 +110,7 @@ func (s *scene) digestNew() uint64 {
 
 // kind tells errors apart as far as the shipped code does.
 func kind(err error) uint64 {
-	for i, known := range []error{nil, store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrStranger} {
+	for i, known := range []error{nil, store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrStranger, store.ErrRule, store.ErrUnfit} {
 		if err == known || known != nil && errors.Is(err, known) {
 			return uint64(i)
 		}

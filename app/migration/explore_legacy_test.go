@@ -117,14 +117,14 @@ func valueOf(r store.Record) string {
 	return strings.ToUpper(r.ID.String())
 }
 
-// noValueTwice is the rule of old.
+// noValueTwice is the rule of each table of old.
 func noValueTwice(records map[record.ID]store.Record) error {
 	held := map[string]bool{}
 	for _, r := range records {
 		if r.Deleted {
 			continue
 		}
-		if v := valueOf(r); held[v] {
+		if v := r.ID.Collection() + " " + valueOf(r); held[v] {
 			return fmt.Errorf("the value %s is there twice", v)
 		} else {
 			held[v] = true

@@ -171,7 +171,7 @@ func atFour(p pair) bool { return p.high == ReadBoth && !p.oldFirst }
 
 // scenarios are all combinations that make sense.
 func scenarios() []scenario {
-	var all []scenario
+	all := legacyScenarios()
 	for _, p := range pairs {
 		for _, st := range states {
 			if (st.epoch%2 == 1) != p.oldFirst {

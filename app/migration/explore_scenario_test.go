@@ -163,7 +163,7 @@ func (s *scene) now() time.Time { return s.clock }
 
 // wait is a pause of the tool: others run meanwhile. A short one takes no time.
 func (s *scene) wait(_ context.Context, d time.Duration) error {
-	if d < time.Second {
+	if d = s.hurry(d); d < time.Second {
 		return nil
 	}
 	return act(s, point{db: "clock", op: "wait"}, d, func() error {

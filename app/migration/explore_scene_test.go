@@ -57,6 +57,7 @@ type scene struct {
 	newest    *memory.Saved // of old, while its backup is in its place
 	newestNew *memory.SavedNew
 	credulous bool // instances believe a fence and a mirror that went back
+	hasty     bool // the tool does not wait
 	stopped   bool // the clocks of instances at steps 6 to 8 stand still
 	story     strings.Builder
 	stored    [2]uint64 // digests of the databases, as of the last write

@@ -9,7 +9,8 @@ import (
 
 // The taps make each call that a decision can depend on a scheduling point.
 // What no decision about data depends on (Count, CountPending, Sweep, Prepare,
-// Guarded, the quarantine, reports of compared reads) goes straight through.
+// Guarded, Filled, the quarantine's count, reports of compared reads) goes straight
+// through.
 //
 // The stores beneath are asked under a context of their own: a ghost outlives
 // its caller's.
@@ -96,6 +97,14 @@ func (o tapOld) CompareAndSwap(_ context.Context, epoch int64, rec store.Record,
 
 func (o tapOld) PutIfNewer(_ context.Context, epoch int64, recs ...store.Record) error {
 	return act(o.s, o.write("PutIfNewer"), recs, func() error { return o.oldStore.PutIfNewer(background, epoch, recs...) })
+}
+
+func (o tapOld) PutTogether(_ context.Context, epoch int64, recs ...store.Record) error {
+	return act(o.s, o.write("PutTogether"), recs, func() error { return o.oldStore.PutTogether(background, epoch, recs...) })
+}
+
+func (o tapOld) Isolate(_ context.Context, epoch int64, mark store.Mark, reason string) error {
+	return act(o.s, o.write("Isolate"), mark, func() error { return o.oldStore.Isolate(background, epoch, mark, reason) })
 }
 
 func (o tapOld) ClearPending(_ context.Context, marks ...store.Mark) error {

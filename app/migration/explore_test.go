@@ -60,6 +60,16 @@ var core = []struct {
 	{"5+6/stale@2/two-writers/relay", bounds{preemptions: 2}},
 	{"6+7/only-old@2/reader-above/backfill+settling", bounds{preemptions: 3}},
 	{"7+8/final@2/two-writers/", bounds{preemptions: -1}},
+	{"legacy/unknown/write", bounds{preemptions: 2}},
+	{"legacy/unknown/flip", bounds{preemptions: 2}},
+	{"legacy/gap", bounds{preemptions: 2}},
+	{"legacy/unfit", bounds{preemptions: 2}},
+	{"legacy/unfit-backfill", bounds{preemptions: 2}},
+	{"legacy/swap", bounds{preemptions: 2}},
+	{"legacy/refused", bounds{preemptions: 1}},
+	{"legacy/old-put-back", bounds{preemptions: 2}},
+	{"legacy/on-word", bounds{preemptions: 2}},
+	{"legacy/on-word-list", bounds{preemptions: 2}},
 }
 
 // briefly is how long -short explores.
