@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"unicode/utf8"
 
 	"migrate/app/record"
 	"migrate/app/store"
@@ -194,6 +195,9 @@ func (t *table) is(e record.Equals) []condition {
 		return []condition{{column + "=0", nil}}
 	case f.Loose:
 		text := e.Value.String()
+		if !utf8.ValidString(text) {
+			return []condition{{"0", nil}} // what has it is in quarantine
+		}
 		// A text that is stored as a blob is another value to SQLite, but not to us.
 		ways := []condition{{column + "=? COLLATE BINARY", []any{text}}, {column + "=CAST(? AS BLOB)", []any{text}}}
 		if text == "" { // which is how a NULL is read

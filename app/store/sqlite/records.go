@@ -70,7 +70,7 @@ func (s *Store) get(ctx context.Context, c *conn, id record.ID) (Record, bool, e
 // fence is at epoch. A record that would be stored otherwise than it was sent is
 // unfit, so what is answered is what is stored.
 func (s *Store) CompareAndSwap(ctx context.Context, epoch int64, rec Record, expect store.Pair) error {
-	return s.writeAt(ctx, "commit "+rec.ID.String(), epoch, func(ctx context.Context, c *conn, _ store.Fence) error {
+	return s.writeAt(ctx, "commit "+rec.ID.String()+" of "+rec.ID.Collection(), epoch, func(ctx context.Context, c *conn, _ store.Fence) error {
 		w, err := s.writing(rec)
 		if err != nil {
 			return err
@@ -108,7 +108,7 @@ func refusal(id record.ID, err error) error {
 	if code(err)&0xff == codes.SQLITE_CONSTRAINT {
 		err = fmt.Errorf("%w: %w", store.ErrRule, err)
 	}
-	err = fmt.Errorf("record %q: %w", id.String(), err)
+	err = fmt.Errorf("record %q of %s: %w", id.String(), id.Collection(), err)
 	if errors.Is(err, store.ErrRule) || errors.Is(err, store.ErrUnfit) {
 		return &store.Refusal{ID: id, Err: err}
 	}
