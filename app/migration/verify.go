@@ -52,6 +52,9 @@ type VerifyReport struct {
 	Epoch    int64      `json:"epoch"`
 	Repaired int64      `json:"repaired"`
 	Samples  []Mismatch `json:"samples,omitempty"` // of faults first come, "behind" left out
+	// Strange names what nobody put into new by the protocol, as many as there are
+	// samples; those included whose id no record can have, which no page shows.
+	Strange []store.Stranger `json:"strange,omitempty"`
 }
 
 // verifier is one run under one epoch.
@@ -61,6 +64,8 @@ type verifier struct {
 	fence store.Fence
 	opt   VerifyOptions
 	rep   VerifyReport
+
+	strange store.Strange // of new; nil if it tells of none
 
 	tries   bool           // tell what old lacks from what old can't hold, by trying
 	lacking []store.Record // pending in new, and old lacks them
@@ -100,6 +105,7 @@ func Compare(ctx context.Context, old store.Old, to store.New, opt VerifyOptions
 }
 
 func newVerifier(ctx context.Context, old store.Old, to store.New, meta store.NewLook, opt VerifyOptions) (*verifier, error) {
+	strange, _ := to.(store.Strange)
 	old, to = aging(old, to)
 	opt.Batch, opt.Samples = orDefault(opt.Batch, 200), orDefault(opt.Samples, 20)
 	if opt.Now == nil {
@@ -115,7 +121,7 @@ func newVerifier(ctx context.Context, old store.Old, to store.New, meta store.Ne
 	if err := filled(ctx, old); err != nil {
 		return nil, err
 	}
-	v := &verifier{old: old, new: to, fence: fence, opt: opt}
+	v := &verifier{old: old, new: to, strange: strange, fence: fence, opt: opt}
 	v.rep.Epoch, v.rep.Primary, v.rep.At = fence.Epoch, fence.Primary, opt.Now().UTC()
 	return v, nil
 }
@@ -345,6 +351,9 @@ func (v *verifier) conclude(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
+	if err := v.countStrangers(ctx); err != nil {
+		return err
+	}
 	r := v.rep.VerifyResult
 	v.rep.Clean = r.Missing == 0 && r.Stale == 0 && r.Different == 0 && r.Strangers == 0 && r.Unguarded == ""
 	now, err := v.old.Fence(ctx)
@@ -354,5 +363,18 @@ func (v *verifier) conclude(ctx context.Context) error {
 	if now.Epoch != v.fence.Epoch {
 		return fmt.Errorf("%w: epoch %d ended during the verify", store.ErrFenceMoved, v.fence.Epoch)
 	}
+	return nil
+}
+
+// countStrangers asks new itself: the pages show only those with a record's id.
+func (v *verifier) countStrangers(ctx context.Context) error {
+	if v.strange == nil {
+		return nil
+	}
+	found, n, err := v.strange.Strangers(ctx, v.opt.Samples)
+	if err != nil {
+		return err
+	}
+	v.rep.Strange, v.rep.Strangers = found, max(v.rep.Strangers, n)
 	return nil
 }

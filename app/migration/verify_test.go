@@ -55,6 +55,35 @@ func TestVerifyAcrossPages(t *testing.T) {
 	}
 }
 
+// visited is a new database with documents whose ids no record can have.
+type visited struct {
+	newStore
+	found []store.Stranger
+}
+
+func (v visited) Strangers(_ context.Context, limit int) ([]store.Stranger, int64, error) {
+	return v.found[:min(limit, len(v.found))], int64(len(v.found)), nil
+}
+
+// What somebody put into new keeps a verify from being clean, also where no page
+// shows it.
+func TestVerifyCountsStrangers(t *testing.T) {
+	w := raisedTo(t, StopOldWrites, 0)
+	rep, err := Verify(t.Context(), w.old, visited{w.new, nil}, VerifyOptions{})
+	must(t, err)
+	if !rep.Clean || rep.Strangers != 0 {
+		t.Fatalf("%+v; want it clean", rep)
+	}
+	found := []store.Stranger{{Collection: "tasks", ID: "1.5"}, {Collection: "tasks", ID: "2"}, {Collection: "orders", ID: "3"}}
+	for name, verify := range map[string]func(context.Context, store.Old, store.New, VerifyOptions) (VerifyReport, error){"Verify": Verify, "Compare": Compare} {
+		rep, err := verify(t.Context(), w.old, visited{w.new, found}, VerifyOptions{Samples: 2})
+		must(t, err)
+		if rep.Clean || rep.Strangers != 3 || !slices.Equal(rep.Strange, found[:2]) {
+			t.Errorf("%s: %+v; want three strangers, two of them named, and not clean", name, rep)
+		}
+	}
+}
+
 // scannedEarly shows the pages of a time at which a record had not arrived.
 type scannedEarly struct {
 	newStore

@@ -204,6 +204,14 @@ func differs(rep migration.VerifyReport) error {
 	if rep.Clean {
 		return nil
 	}
+	switch lacking := rep.Missing + rep.Stale + rep.Different; {
+	case lacking == 0 && rep.Strangers > 0:
+		return next(fmt.Errorf("%w: %d in the new database that nobody put there by migrate", errDiffers, rep.Strangers),
+			"nothing is written over them, and a record with such an id can't be copied", "take them out of the new database with its own tools, then migrate verify")
+	case lacking == 0 && rep.Unguarded != "":
+		return next(fmt.Errorf("%w: other programs may write to the old database unseen: %s", errDiffers, rep.Unguarded),
+			"both databases are as they were, and the service goes on", "migrate adopt, then migrate verify")
+	}
 	return next(fmt.Errorf("%w: %d missing, %d stale, %d different in the primary", errDiffers, rep.Missing, rep.Stale, rep.Different),
 		"both databases are as they were, and the service goes on", "migrate backfill, then migrate verify --repair; look at each record that is different")
 }
@@ -227,12 +235,21 @@ func (a *verifyAnswer) look(ctx context.Context, s *stores) (err error) {
 func (g *globals) printVerify(w io.Writer, a verifyAnswer) {
 	fmt.Fprintf(w, "epoch %d, primary %s: %d equal, %d behind, %d late, %d missing, %d stale, %d different",
 		a.Epoch, a.Primary, a.Equal, a.Behind, a.Late, a.Missing, a.Stale, a.Different)
+	if a.Strangers > 0 {
+		fmt.Fprintf(w, ", %d stranger(s)", a.Strangers)
+	}
 	if a.Repaired > 0 {
 		fmt.Fprintf(w, ", %d repaired", a.Repaired)
 	}
 	fmt.Fprintln(w)
 	for _, m := range a.Samples {
+		if m.Finding == migration.FoundStranger && len(a.Strange) > 0 {
+			continue // it is told below
+		}
 		fmt.Fprintf(w, "  %-9s  %s  old %v  new %v\n", m.Finding, m.ID, m.Old, m.New)
+	}
+	for _, stranger := range a.Strange {
+		fmt.Fprintf(w, "  %-9s  %s  of %s: nobody put it there by migrate\n", migration.FoundStranger, stranger.ID, stranger.Collection)
 	}
 	if a.Quarantined > 0 {
 		fmt.Fprintf(w, "%d row(s) of the old database in quarantine; create anew what is wanted, then %s:\n", a.Quarantined, g.hint("migrate quarantine drop KEY"))
