@@ -184,6 +184,9 @@ func notAdopted(err error) error {
 		return next(fmt.Errorf("%w: %w", orchestrator.ErrGate, err), "nothing was changed", "migrate adopt --yes at a quiet time; or make the id unique by an index of your own first")
 	case errors.Is(err, store.ErrStranger):
 		return next(usageError{err}, "nothing was changed", belongTogether)
+	case errors.Is(err, store.ErrUnavailable):
+		return next(fmt.Errorf("%w: %w", orchestrator.ErrNotReady, err), "what was done before that stays",
+			"see that it is a database that this user may read and write, and that no program keeps it locked; then repeat the command, which goes on where it stopped")
 	}
 	return next(err, "what was done stays; other programs are held inside the protocol or not at all", "migrate adopt, which goes on where this one stopped; or migrate adopt --undo")
 }

@@ -87,6 +87,8 @@ func runBackfill(ctx context.Context, g *globals, o backfillOptions) error {
 			fmt.Fprintf(w, "Already complete under epoch %d: %d records.\n", res.Epoch, res.Copied)
 		case res.Complete:
 			fmt.Fprintf(w, "Complete under epoch %d: %d records. Next: %s\n", res.Epoch, res.Copied, g.hint("migrate verify"))
+		case res.Quarantine > 0 && res.Primary == store.PrimaryNew:
+			fmt.Fprintf(w, "Copied %d records. It is not complete while %d row(s) wait in quarantine: %s shows them; decide, then run it again.\n", res.Copied, res.Quarantine, g.hint("migrate quarantine list"))
 		default:
 			fmt.Fprintf(w, "Copied %d records. The old database is still primary (epoch %d): run it again from step 5 on, to complete it.\n", res.Copied, res.Epoch)
 		}
