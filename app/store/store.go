@@ -288,7 +288,9 @@ type Old interface {
 
 	Fence(ctx context.Context) (Fence, error)
 	// MoveFence replaces the fence if it still equals from in epoch, primary,
-	// state and token; else ErrFenceMoved. The migration id stays.
+	// state and token; else ErrFenceMoved. The migration id stays. A [Foreign]
+	// makes new primary only while it is guarded and filled, in the same
+	// transaction; else ErrStranger.
 	MoveFence(ctx context.Context, from, to Fence) error
 	// Writable returns nil if a write could begin now, else why not. It changes nothing.
 	Writable(ctx context.Context) error

@@ -118,7 +118,9 @@ func (s *Store) Fence(ctx context.Context) (store.Fence, error) {
 }
 
 // MoveFence replaces the fence if it still equals from in epoch, primary, state
-// and token. The deadline is kept to the millisecond.
+// and token. The deadline is kept to the millisecond. It makes new primary only
+// while every table is guarded and filled, in the same transaction; else a
+// store.ErrStranger.
 func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 	if to.Primary != store.PrimaryOld && to.Primary != store.PrimaryNew {
 		return fmt.Errorf("sqlite: move the fence: %w: primary %q", store.ErrUnfit, to.Primary)
@@ -126,6 +128,14 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 	return s.write(ctx, "move the fence", func(ctx context.Context, c *conn, f store.Fence) error {
 		if f.Epoch != from.Epoch || f.Primary != from.Primary || f.Closing != from.Closing || f.Token != from.Token {
 			return fmt.Errorf("%w: it is at epoch %d, primary %s", store.ErrFenceMoved, f.Epoch, f.Primary)
+		}
+		if from.Primary == store.PrimaryOld && to.Primary == store.PrimaryNew {
+			if err := s.lookForGuards(ctx, c); err != nil {
+				return err
+			}
+			if err := s.lookForCompanions(ctx, c); err != nil {
+				return err
+			}
 		}
 		state := open
 		if to.Closing {

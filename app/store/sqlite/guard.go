@@ -127,29 +127,33 @@ func (t *table) foundTriggers(ctx context.Context, c *conn) (map[string]string, 
 // Filled returns nil once every table's rows have their companions.
 func (s *Store) Filled(ctx context.Context) error {
 	return s.read(ctx, "look whether the companions are complete", func(ctx context.Context, c *conn, _ store.Fence) error {
-		var left []string
-		for _, t := range s.tables {
-			full := false
-			if err := c.value(ctx, `SELECT coalesce(max(filled),0) FROM migrate_collection WHERE name=?`, &full, t.Name); err != nil {
-				return err
-			}
-			if full {
-				continue
-			}
-			var made, rows int64
-			if err := c.value(ctx, `SELECT count(*) FROM `+t.companion, &made); err != nil {
-				return err
-			}
-			if err := c.value(ctx, `SELECT count(*) FROM `+t.name, &rows); err != nil {
-				return err
-			}
-			left = append(left, fmt.Sprintf("%s: %d of about %d rows", t.Name, made, rows))
-		}
-		if len(left) > 0 {
-			return fmt.Errorf("%w: the take-over is not complete (%s); migrate adopt goes on with it", store.ErrStranger, strings.Join(left, ", "))
-		}
-		return nil
+		return s.lookForCompanions(ctx, c)
 	})
+}
+
+func (s *Store) lookForCompanions(ctx context.Context, c *conn) error {
+	var left []string
+	for _, t := range s.tables {
+		full := false
+		if err := c.value(ctx, `SELECT coalesce(max(filled),0) FROM migrate_collection WHERE name=?`, &full, t.Name); err != nil {
+			return err
+		}
+		if full {
+			continue
+		}
+		var made, rows int64
+		if err := c.value(ctx, `SELECT count(*) FROM `+t.companion, &made); err != nil {
+			return err
+		}
+		if err := c.value(ctx, `SELECT count(*) FROM `+t.name, &rows); err != nil {
+			return err
+		}
+		left = append(left, fmt.Sprintf("%s: %d of about %d rows", t.Name, made, rows))
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%w: the take-over is not complete (%s); migrate adopt goes on with it", store.ErrStranger, strings.Join(left, ", "))
+	}
+	return nil
 }
 
 // Sweep turns records whose row a foreign writer removed unseen into tombstones

@@ -53,6 +53,14 @@ func TestGuarded(t *testing.T) {
 					t.Errorf("got %v, want %q", err, c.missing)
 				}
 			}
+			from, err := s.Fence(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = s.MoveFence(ctx, from, store.Fence{Epoch: from.Epoch + 1, Primary: store.PrimaryNew})
+			if c.missing == "" && err != nil || c.missing != "" && (!errors.Is(err, store.ErrStranger) || !strings.Contains(err.Error(), c.missing)) {
+				t.Errorf("new becomes primary: %v, want %q", err, c.missing)
+			}
 		})
 	}
 }
