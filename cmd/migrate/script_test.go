@@ -142,10 +142,14 @@ func readLines(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func writeLegacy(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: legacy FILE")
+	switch len(args) {
+	case 1:
+		ts.Check(makeLegacy(ts.MkAbs(args[0])))
+	case 2:
+		ts.Check(makeFile(ts.MkAbs(args[0]), args[1]))
+	default:
+		ts.Fatalf("usage: legacy FILE [STATEMENTS]")
 	}
-	ts.Check(makeLegacy(ts.MkAbs(args[0])))
 }
 
 // locked is the key of the lock that a script holds.

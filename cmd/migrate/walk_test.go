@@ -31,18 +31,22 @@ func legacy(t *testing.T, path string) {
 }
 
 func makeLegacy(path string) error {
+	return makeFile(path,
+		`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
+		`CREATE INDEX by_assignee ON tasks(assignee, done)`,
+		`INSERT INTO tasks VALUES('l-1','Bill','first',0),('l-2','Jane','second',1),('l-3','Bill','third',0)`,
+		`INSERT INTO tasks VALUES('l-1','Bill','the same id again',0)`,
+		`INSERT INTO tasks VALUES('l-4','Bill','done as text','true')`)
+}
+
+// makeFile makes a database by statements.
+func makeFile(path string, statements ...string) error {
 	db, err := sql.Open("sqlite", "file:"+path)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	for _, statement := range []string{
-		`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
-		`CREATE INDEX by_assignee ON tasks(assignee, done)`,
-		`INSERT INTO tasks VALUES('l-1','Bill','first',0),('l-2','Jane','second',1),('l-3','Bill','third',0)`,
-		`INSERT INTO tasks VALUES('l-1','Bill','the same id again',0)`,
-		`INSERT INTO tasks VALUES('l-4','Bill','done as text','true')`,
-	} {
+	for _, statement := range statements {
 		if _, err := db.Exec(statement); err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func (x *examination) old(ctx context.Context) (bool, store.Fence) {
 	fence, err := s.Fence(ctx)
 	switch {
 	case errors.Is(err, store.ErrStranger) && (!x.Remembered || x.step() < 3):
-		x.note(name, "nothing: the first instance that needs it prepares it, after a copy", "%s is as the original left it", place)
+		x.untouched(ctx, s, place)
 		return false, fence
 	case err != nil:
 		x.fail(name, "it must be a database that this user may write", "%v", err)
@@ -123,6 +123,34 @@ func (x *examination) old(ctx context.Context) (bool, store.Fence) {
 		x.ok("triggers", "other programs' writes are held inside the protocol")
 	}
 	return true, fence
+}
+
+// untouched says whether a database that no instance has held yet can be taken over.
+func (x *examination) untouched(ctx context.Context, old store.Old, place driver.Place) {
+	const name = "old database"
+	survey, err := store.Survey{}, error(nil)
+	if a, ok := store.As[store.Adopter](old); ok {
+		survey, err = a.Survey(ctx)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		x.note(name, "migrate adopt --dry-run takes its time", "%s is as the original left it; it is too large to be looked through here", place)
+		return
+	}
+	if err != nil {
+		x.fail(name, "say with --old where a database is that can be migrated; migrate adopt --dry-run shows all of what is in the way", "%v", err)
+		return
+	}
+	for _, r := range survey.Rules {
+		switch r.Verdict {
+		case store.Refused:
+			x.fail(name, cmp.Or(r.Remedy, "migrate adopt --dry-run shows all of what is in the way"), "%s: %s", r.Detail, r.Meaning)
+		case store.Open:
+			x.fail(name, "migrate adopt --accept "+r.Name+", if it may be so", "%s: %s", r.Detail, r.Meaning)
+		}
+	}
+	if survey.Suits() {
+		x.note(name, "nothing: the first instance that needs it prepares it, after a copy", "%s is as the original left it", place)
+	}
 }
 
 // new asks the new database, and holds its migration id against the old one's.
