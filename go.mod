@@ -1,4 +1,4 @@
-module migrate
+module migrate.invalid/migrate
 
 go 1.26.0
 

@@ -15,10 +15,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/todo"
-	"migrate/app/web"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/todo"
+	"migrate.invalid/migrate/app/web"
 )
 
 // PageTimeout is for commands that read and write whole pages: the embedded

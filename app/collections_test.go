@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/migration"
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // target is a record that everybody appends to, as each of them names it.

@@ -8,10 +8,10 @@ import (
 	"log/slog"
 	"time"
 
-	"migrate/app/driver"
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // Databases says where the two databases are, and what is moved between them.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // registration names this process so that another host, or a later boot, or a

@@ -11,9 +11,9 @@ import (
 	"runtime"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/app/todo"
-	"migrate/app/web"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/todo"
+	"migrate.invalid/migrate/app/web"
 )
 
 // TestListOfEverythingHoldsOnePage: a whole list of twelve times as many tasks

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // While some program holds the old database locked, under the new primary,

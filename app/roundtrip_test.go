@@ -19,12 +19,12 @@ import (
 	_ "modernc.org/sqlite"
 	"pgregory.net/rapid"
 
-	"migrate/app/migration"
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/embeddedmongo"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/embeddedmongo"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // bench is both databases, and a foreign program's connection to the old one.

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // row is what a foreign program binds: nil, int64, float64, string or []byte each.

@@ -17,11 +17,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/migration"
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/mongo"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 // shop is a legacy database with three tables, walked by instances of nobody's

@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // telemetry counts the calls on both databases for /metrics.

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // workersOf are the users of an nginx's workers. One that was only just forked

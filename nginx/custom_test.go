@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 func (s *stage) custom(t *testing.T, text string) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // failover is one case of a live instance that does not answer. It returns

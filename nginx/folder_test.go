@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // One folder is one folder by whatever path: the nginx that was started by one

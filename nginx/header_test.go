@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // echoHeaders answers with the header that arrived, and the host.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // closing starts an instance that closes a connection that was idle for a time,

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // patience bounds every wait in these tests. None of them is about time.

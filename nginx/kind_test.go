@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // hidden says which of the operator's paths reach an instance.

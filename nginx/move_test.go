@@ -19,8 +19,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // load is many clients that POST on keep-alive connections and repeat nothing:

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // raw sends a request as it is written, on a connection of its own.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // keptOpen returns connections on which one request was answered, and which

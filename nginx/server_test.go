@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"testing"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 func TestNewRefuses(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // A network that is named twice, in whatever way, is one.

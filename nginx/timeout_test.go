@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // silent starts an instance that reads every request and never answers.

@@ -3,7 +3,7 @@ package orchestrator
 import (
 	"strings"
 
-	"migrate/app/redact"
+	"migrate.invalid/migrate/app/redact"
 )
 
 // Again is a command line of migrate that a person may type as it is: a

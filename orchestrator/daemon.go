@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"migrate/app/redact"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 const (

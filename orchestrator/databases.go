@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"migrate/app/redact"
+	"migrate.invalid/migrate/app/redact"
 )
 
 // Databases says where the data is, in words that only the caller understands.

@@ -9,8 +9,8 @@ import (
 	"os"
 	"time"
 
-	"migrate/app/redact"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Phases that any operation may have. The end phases are those after which the

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // task is what a tool that is to be killed is told, in its environment.

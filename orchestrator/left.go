@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"migrate/app/redact"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // A process may leave the session that it was started in: it has become a

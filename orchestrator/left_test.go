@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // shell is an instance that a shell starts.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Holder says who holds, or last held, the lock.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // The logs of what runs are written by programs that know nothing of us, for as

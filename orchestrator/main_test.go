@@ -25,7 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // The test binary plays three parts: the tests, an instance of a service, and
@@ -156,6 +156,9 @@ func (s *service) admin() http.Handler {
 		gates := []Gate{{Name: "cleared", OK: true, Detail: "nothing pending"}}
 		if why := s.get("gate"); why != "" {
 			gates = append(gates, Gate{Name: "compared", Detail: why, Remedy: "wait for reads"})
+		}
+		if why := s.get("fixed"); why != "" {
+			gates = append(gates, Gate{Name: "triggers", Detail: why, Remedy: "put them back", Fixed: true})
 		}
 		writeTo(w, map[string]any{"to": r.FormValue("to"), "gates": gates})
 	})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // ByNginx moves traffic with this nginx, in the way that it is configured for:

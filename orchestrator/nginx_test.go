@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // TestBehindNginx walks with a real nginx, by each way, while clients that

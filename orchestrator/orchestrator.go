@@ -28,9 +28,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/redact"
-	"migrate/nginx"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Traffic moves requests to an instance. A port of 0 means none.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // A command that root runs in a folder of somebody else's must not shut that

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strconv"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // kept is the instance of a spawn that was cut off, if settling has kept it

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/redact"
+	"migrate.invalid/migrate/app/redact"
 )
 
 var testDatabases = Databases{Old: "file:/data/old.db", New: "db://bill:hunter2@h1:1/?x=1", Name: "todo"}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Settled is what a command that was cut off has come to, by the work of the

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"migrate/app/redact"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // stateSchema is raised when an earlier version would misread the file: the

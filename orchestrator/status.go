@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Instances are asked at the same time, and one that doesn't answer holds up

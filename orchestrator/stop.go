@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 const (

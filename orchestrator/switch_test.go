@@ -42,6 +42,15 @@ func TestSwitchRefusals(t *testing.T) {
 	_, err = o.Switch(t.Context(), SwitchOptions{Force: []string{"cleared"}})
 	refused(t, err, ErrGate, "compared")
 
+	// Nobody's word passes a gate that the instance itself looks at again.
+	r.ctl(next, "fixed=the triggers are gone")
+	_, err = o.Switch(t.Context(), SwitchOptions{Force: []string{"compared", "triggers"}})
+	refused(t, err, ErrGate, "triggers: the triggers are gone", "put them back")
+	if errors.As(err, &gate); len(gate.Failed) != 1 || gate.Failed[0].Name != "triggers" {
+		t.Errorf("gate error %+v", gate)
+	}
+	r.ctl(next, "fixed=")
+
 	r.ctl(next, "unready=the new database is down")
 	_, err = o.Switch(t.Context(), SwitchOptions{Force: []string{"compared"}})
 	refused(t, err, ErrNotReady, "the new database is down")

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/static/browsertest"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/static/browsertest"
 )
 
 const items = `document.querySelectorAll("#tasks li")`

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/static"
+	"migrate.invalid/migrate/static"
 )
 
 // Every pair of colours that meet, light and dark, has the contrast that WCAG

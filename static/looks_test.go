@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/static/browsertest"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/static/browsertest"
 )
 
 // Each page in each of its states, light and dark, at 320 pixels and wide:

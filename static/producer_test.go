@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/static/browsertest"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/static/browsertest"
 )
 
 const (

@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/store/memory"
-	"migrate/app/todo"
-	"migrate/app/web"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
+	"migrate.invalid/migrate/app/todo"
+	"migrate.invalid/migrate/app/web"
 )
 
 // site is the service behind one address, with stores in memory: any step can

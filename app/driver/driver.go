@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // ErrURI: a text names no database that can be used.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func TestAURIPicksTheDriver(t *testing.T) {

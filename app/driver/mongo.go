@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 
-	"migrate/app/redact"
-	"migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/app/store/mongo"
 )
 
 // authDatabase is where MongoDB keeps its users. A URI that names it says where

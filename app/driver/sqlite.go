@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 // SchemeSQLite is that of a URI that is followed by a path.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // errHeld: what must precede the flip does not hold, so old stays primary and a

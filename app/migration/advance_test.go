@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 func TestStepFiveGoesOnAsFourWhileTheProbeFails(t *testing.T) {

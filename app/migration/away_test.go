@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // unansweringNew takes no copy: it does not answer until the caller gives up.

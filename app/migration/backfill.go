@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Pass says how far a pass over the databases has come.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // breaker spares requests the wait for a database that is not the primary and

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The breaker opens after three failures in a row, lets one caller through at

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // stubbornNew commits a write only once it is let, whatever becomes of its caller.

@@ -5,8 +5,8 @@ import (
 	"maps"
 	"sync"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // comparisons counts what was found when records that were read under old were

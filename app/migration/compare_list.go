@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // How much of what lists answer is compared: enough for the gate to step 5, and

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func remove(t *testing.T, s *service, id record.ID) {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // endlessNew is written to as fast as it is drained.

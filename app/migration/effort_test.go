@@ -8,9 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // setTo is a change that sets a record's body.

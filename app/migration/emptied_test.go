@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // replacedNew is a new database that can be emptied while instances run.

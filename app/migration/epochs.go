@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // An epoch never goes down. A fence or a mirror that shows a lower one than a

@@ -6,8 +6,8 @@ import (
 	"maps"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // ids name the records: "a" is in the scenario's state, "b" beside it, "c" is

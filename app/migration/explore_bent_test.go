@@ -3,8 +3,8 @@ package migration
 import (
 	"context"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // bentOld and bentNew are stores before which a rule can be switched off: a

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // brokenLegacy are variants of how a legacy database is taken over, and of what one

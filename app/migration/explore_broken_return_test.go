@@ -4,8 +4,8 @@ import (
 	"errors"
 	"slices"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // brokenReturn are variants of the return of the primary.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"slices"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // variant is the shipped code with one rule switched off, and a scenario in

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // mix folds a number into a digest (the finalizer of splitmix64).

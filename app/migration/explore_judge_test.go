@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // judge holds answers against one another. A record's log names every change

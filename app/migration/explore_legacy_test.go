@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // legacyOld is an old database as one that was taken over is: the protocol does not

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // The explorer runs the shipped code, on memory stores, in every order of its

@@ -3,8 +3,8 @@ package migration
 import (
 	"context"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The taps make each call that a decision can depend on a scheduling point.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 var errDown = fmt.Errorf("%w: down", store.ErrUnavailable)

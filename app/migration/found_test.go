@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Schedules that have lost, forked or misplaced a write once.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The gates that look at the old database before it is left. What they want is

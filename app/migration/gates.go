@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The gates' names, which --force takes.

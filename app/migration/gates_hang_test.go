@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // hungNew answers nothing until its caller gives up.

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 func TestGates(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // heldOld has one thing in the way of the flip.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // foreignTo returns what an old database offers for programs that know nothing of

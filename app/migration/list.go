@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // pageSize is how many records one page of a merged list asks each store for

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // An instance whose triggers are gone does not take traffic: programs that know

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Under the new primary a record may come that old can't hold: a rule of old

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // noBodyTwice is the rule of an old database with a unique column.

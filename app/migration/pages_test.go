@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // shortOld and shortNew break their pages anywhere, as a store does whose

@@ -3,7 +3,7 @@ package migration
 import (
 	"errors"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // ErrRefused: an instance at this step may not serve under the present fence.

@@ -3,8 +3,8 @@ package migration
 import (
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The table of the protocol, a row a step: what holds while the fence names

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The table of steps in docs/protocol.md says what Decide decides.

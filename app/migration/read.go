@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Get returns the record that counts; a tombstone is found. Errors are those

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // slowNew answers reads when the caller gives up.

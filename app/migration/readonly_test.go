@@ -6,8 +6,8 @@ import (
 	"reflect"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // errReadOnly is what an account that may only read is told.

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // How long the answer to a question about this instance waits for a database.

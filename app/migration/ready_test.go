@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // lateOld and lateNew answer the questions about an instance late, or never.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // At 6 and 7 a final copy answers alone; what is not final needs old, and is

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // leave puts another pending record into old, as a program that knows nothing

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 // A backlog longer than the relay's batch goes over in one flush, in either

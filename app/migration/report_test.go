@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The gate to 5 says what was compared, and with a read that differed, what to

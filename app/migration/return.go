@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // ErrLiving: an instance that doesn't read the fence lives, or can't be proven

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // attempt is a return of the primary on a clock that stands still but for its pauses.

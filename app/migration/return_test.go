@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func quickReturn() ReturnOptions {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // settlePoll is how often an instance tries to get into place, and, once it

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Config is what an instance is made of.

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Status is what an instance knows of itself and of the data, for its admin

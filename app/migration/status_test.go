@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // deafNew takes calls and never answers them.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"sync"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // errTold is the failure of a call that a test chose.

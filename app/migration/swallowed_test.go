@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // deed is something that is done with both databases, and the calls whose

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Finding is what verify says of one record.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Steps 6 to 8 look at no fence: the registration of each keeps the primary from

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // raisedTo walks a fresh world until an instance at step would find its place.

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // slowAnswers is a question whose answers take time: each answer is the number of the

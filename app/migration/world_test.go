@@ -10,9 +10,9 @@ import (
 	"sync"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 type (

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Change decides what becomes of a record: found is false if there is none; a

@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func TestWriteIsAcknowledgedWhileNewIsDownAndRelayedLater(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // newTasks is the data access object on MongoDB.

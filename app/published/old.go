@@ -9,8 +9,8 @@ import (
 
 	_ "modernc.org/sqlite" // the driver
 
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 type record = todo.Record

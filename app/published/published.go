@@ -18,11 +18,11 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/task"
-	"migrate/app/todo"
-	"migrate/app/web"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
+	"migrate.invalid/migrate/app/web"
 )
 
 // Tasks is the store at one step. It implements web.Tasks.

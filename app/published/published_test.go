@@ -9,12 +9,12 @@ import (
 
 	_ "modernc.org/sqlite"
 
-	"migrate/app"
-	"migrate/app/migration"
-	"migrate/app/published"
-	"migrate/app/store/embeddedmongo"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/published"
+	"migrate.invalid/migrate/app/store/embeddedmongo"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // databases returns an original's file with no tasks and an embedded server.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app"
-	"migrate/app/migration"
-	"migrate/app/web"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/web"
 )
 
 // Open opens what a step needs.

@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 func orders(t *testing.T) record.Collection {

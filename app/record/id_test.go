@@ -8,7 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 var idTypes = []record.Type{record.Text, record.Int, record.UUID}

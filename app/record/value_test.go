@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // draw returns any value of the type.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 const shop = `# what moves

@@ -1,6 +1,6 @@
 package store
 
-import "migrate/app/record"
+import "migrate.invalid/migrate/app/record"
 
 // Page is a run of a store's records in the order of their ids.
 //

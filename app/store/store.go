@@ -16,7 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 	"time"
 )
 

@@ -18,11 +18,11 @@ import (
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/embeddedmongo"
-	"migrate/app/store/mongo"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/embeddedmongo"
+	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 var update = flag.Bool("update", false, "write docs/types.md anew")

@@ -6,10 +6,10 @@ package todo
 import (
 	"context"
 
-	"migrate/app/migration"
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 // Collection declares the original's table of tasks. The original looks at no

@@ -6,9 +6,9 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 // Every task that a request can set, and every id, comes back as it was.

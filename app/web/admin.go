@@ -9,8 +9,8 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 // operatorTimeout bounds what an operator asks for; a flush may take a while.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // maxBody is the largest body that is read, in bytes.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 // configView is the answer of GET /config. The first six keys are the original's.

@@ -12,10 +12,10 @@ import (
 	"sync"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // mapTasks is the smallest thing that keeps the promises of [Tasks].

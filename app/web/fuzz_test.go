@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // Whatever is sent, the answer is one that the pages name, and what is stored

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // Sizes of pages of a list.

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/store"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // pagedTasks is many tasks that no memory holds: a page is made when it is

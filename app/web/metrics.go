@@ -11,8 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 // statusAge is how old the status of a scrape or of /config may be.

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 func TestAdmin(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // TestRequestsOfTheOriginal sends what the original's pages send, to the letter.

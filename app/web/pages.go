@@ -10,7 +10,7 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"migrate/static"
+	"migrate.invalid/migrate/static"
 )
 
 // formerly names the file that is served for a name of the original's. A page

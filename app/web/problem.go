@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 // problem is an error as clients see it.

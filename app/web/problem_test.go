@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 func TestErrorsOfTheStore(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // parsePairs reads the pairs of a query or of a form. A semicolon is text, as

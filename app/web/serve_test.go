@@ -17,7 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 // running is a server that serves on real sockets.

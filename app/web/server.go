@@ -17,10 +17,10 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // Change decides what becomes of a record: next is what to commit (only its

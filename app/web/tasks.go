@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 type record = todo.Record

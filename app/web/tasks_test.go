@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/task"
 )
 
 const (

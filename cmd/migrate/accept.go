@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 // acceptRows is what accepts rows in quarantine, with their number behind it.

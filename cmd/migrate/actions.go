@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // lastStep is the end of the walk.

@@ -12,10 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 type adoptOptions struct {

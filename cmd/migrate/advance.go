@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 type advanceOptions struct {

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/load"
-	"migrate/app/migration"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/app/migration"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 const defaultBatch = 200

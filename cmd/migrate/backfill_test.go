@@ -5,9 +5,9 @@ import (
 	"reflect"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 func TestPlanOfABackfill(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // program builds the program once for all tests of the package.

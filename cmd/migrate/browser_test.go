@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/static/browsertest"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/static/browsertest"
 )
 
 // up starts the databases, the old one as the original left it, the proxy and

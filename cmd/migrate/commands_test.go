@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"migrate/orchestrator"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // each visits a command and all below it.

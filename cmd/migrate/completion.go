@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // glanceTime bounds how long a shell waits for what could be typed next.
@@ -161,10 +161,11 @@ func words(all ...string) func(scene) []cobra.Completion {
 	return func(scene) []cobra.Completion { return all }
 }
 
-// gateNames are what --force takes.
+// gateNames are what --force takes: not triggers and filled, which nobody's word
+// passes.
 func gateNames(scene) []cobra.Completion {
 	return []cobra.Completion{
-		migration.GateNewReady, migration.GateNewWrites, migration.GateCleared, migration.GateTriggers, migration.GateCompared,
+		migration.GateNewReady, migration.GateNewWrites, migration.GateCleared, migration.GateCompared,
 		migration.GateFence, migration.GateMirror, migration.GateComplete, migration.GateVerified, migration.GateQuarantine,
 	}
 }

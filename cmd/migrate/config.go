@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"migrate/app/driver"
-	"migrate/app/record"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // configName is the file that declares what a migration moves.

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 const (

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/nginx"
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // Traffic that moves by link and by reload, under clients that repeat nothing, of

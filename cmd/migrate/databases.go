@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/redact"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // spellings are the flags that name the databases: --sqlite FILE is short for

@@ -15,10 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/cmd/migrate/demo"
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/cmd/migrate/demo"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 const demoDir = ".migrate-demo"

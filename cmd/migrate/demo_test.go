@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/cmd/migrate/demo"
+	"migrate.invalid/migrate/cmd/migrate/demo"
 )
 
 // The whole job, as a newcomer sees it, and again with one line of the ledger

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/cmd/migrate/doctor"
+	"migrate.invalid/migrate/cmd/migrate/doctor"
 )
 
 func newDoctorCmd(g *globals) *cobra.Command {

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // walked is what advance and rollback say in JSON.

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/load"
-	"migrate/app/store"
-	"migrate/cmd/migrate/demo"
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/cmd/migrate/demo"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // The exit codes, the same for every command.

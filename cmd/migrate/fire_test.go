@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/cmd/migrate/fire"
-	"migrate/nginx"
+	"migrate.invalid/migrate/cmd/migrate/fire"
+	"migrate.invalid/migrate/nginx"
 )
 
 // What TestFire does for longer than a test should: scripts/prove.sh fire.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 func newGatesCmd(g *globals) *cobra.Command {

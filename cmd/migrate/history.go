@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // outcomes are how an operation can have ended, as the journal has it.

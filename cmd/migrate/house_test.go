@@ -20,24 +20,24 @@ var house = []struct {
 	pkg  string
 	from []string
 }{
-	{"migrate/cmd/...", []string{"migrate/..."}},
-	{"migrate/orchestrator/process", nil},
-	{"migrate/orchestrator", []string{"migrate/orchestrator/process", "migrate/nginx", "migrate/app/redact"}},
-	{"migrate/nginx/...", []string{"migrate/nginx"}},
-	{"migrate/static/...", nil},
-	{"migrate/scripts/...", nil}, // tools of the tests: no part of the product
-	{"migrate/app/load", nil},    // knows a service by its HTTP face alone
-	{"migrate/app/task", nil},
-	{"migrate/app/record", nil},                           // knows no database
-	{"migrate/app/redact", nil},                           // what every side may use
-	{"migrate/app/store", []string{"migrate/app/record"}}, // knows no service and no database
-	{"migrate/app/store/...", []string{"migrate/app/store/...", "migrate/app/record", "migrate/app/task", "migrate/app/redact"}},
-	{"migrate/app/driver", []string{"migrate/app/store", "migrate/app/store/sqlite", "migrate/app/store/mongo", "migrate/app/record", "migrate/app/redact"}}, // all that knows which products there are
-	{"migrate/app/migration", []string{"migrate/app/store", "migrate/app/record"}},
-	{"migrate/app/todo", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/record", "migrate/app/task"}},
-	{"migrate/app/web", []string{"migrate/app/migration", "migrate/app/store", "migrate/app/task", "migrate/app/todo", "migrate/app/redact", "migrate/static"}},
-	{"migrate/app", []string{"migrate/app/web", "migrate/app/migration", "migrate/app/driver", "migrate/app/store", "migrate/app/record", "migrate/app/task", "migrate/app/todo", "migrate/static"}},
-	{"migrate/app/published", []string{"migrate/app", "migrate/app/web", "migrate/app/migration", "migrate/app/store/...", "migrate/app/task", "migrate/app/todo"}},
+	{"migrate.invalid/migrate/cmd/...", []string{"migrate.invalid/migrate/..."}},
+	{"migrate.invalid/migrate/orchestrator/process", nil},
+	{"migrate.invalid/migrate/orchestrator", []string{"migrate.invalid/migrate/orchestrator/process", "migrate.invalid/migrate/nginx", "migrate.invalid/migrate/app/redact"}},
+	{"migrate.invalid/migrate/nginx/...", []string{"migrate.invalid/migrate/nginx"}},
+	{"migrate.invalid/migrate/static/...", nil},
+	{"migrate.invalid/migrate/scripts/...", nil}, // tools of the tests: no part of the product
+	{"migrate.invalid/migrate/app/load", nil},    // knows a service by its HTTP face alone
+	{"migrate.invalid/migrate/app/task", nil},
+	{"migrate.invalid/migrate/app/record", nil},                                           // knows no database
+	{"migrate.invalid/migrate/app/redact", nil},                                           // what every side may use
+	{"migrate.invalid/migrate/app/store", []string{"migrate.invalid/migrate/app/record"}}, // knows no service and no database
+	{"migrate.invalid/migrate/app/store/...", []string{"migrate.invalid/migrate/app/store/...", "migrate.invalid/migrate/app/record", "migrate.invalid/migrate/app/task", "migrate.invalid/migrate/app/redact"}},
+	{"migrate.invalid/migrate/app/driver", []string{"migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/store/sqlite", "migrate.invalid/migrate/app/store/mongo", "migrate.invalid/migrate/app/record", "migrate.invalid/migrate/app/redact"}}, // all that knows which products there are
+	{"migrate.invalid/migrate/app/migration", []string{"migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/record"}},
+	{"migrate.invalid/migrate/app/todo", []string{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/record", "migrate.invalid/migrate/app/task"}},
+	{"migrate.invalid/migrate/app/web", []string{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/task", "migrate.invalid/migrate/app/todo", "migrate.invalid/migrate/app/redact", "migrate.invalid/migrate/static"}},
+	{"migrate.invalid/migrate/app", []string{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/driver", "migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/record", "migrate.invalid/migrate/app/task", "migrate.invalid/migrate/app/todo", "migrate.invalid/migrate/static"}},
+	{"migrate.invalid/migrate/app/published", []string{"migrate.invalid/migrate/app", "migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/store/...", "migrate.invalid/migrate/app/task", "migrate.invalid/migrate/app/todo"}},
 }
 
 // products are what only a driver may name, and the commands that start, show or
@@ -101,7 +101,7 @@ func fits(pkg, pattern string) bool {
 
 // Who may import whom: downwards only.
 func TestImportsGoDownwards(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "migrate/...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "migrate.invalid/migrate/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestImportsGoDownwards(t *testing.T) {
 			continue
 		}
 		for i := range strings.FieldsSeq(imports) {
-			if may, _ := mayImport(pkg, i); !may && fits(i, "migrate/...") {
+			if may, _ := mayImport(pkg, i); !may && fits(i, "migrate.invalid/migrate/...") {
 				t.Errorf("%s must not import %s", pkg, i)
 			}
 		}
@@ -129,55 +129,55 @@ func TestTheRuleOfImports(t *testing.T) {
 		pkg, imported string
 		may           bool
 	}{
-		{"migrate/cmd/migrate", "migrate/app", true},
-		{"migrate/cmd/migrate", "migrate/orchestrator", true},
-		{"migrate/orchestrator", "migrate/nginx", true},
-		{"migrate/app", "migrate/app/web", true},
-		{"migrate/app", "migrate/app/driver", true},
-		{"migrate/app/driver", "migrate/app/store/sqlite", true},
-		{"migrate/app", "migrate/app/store/sqlite", false},
-		{"migrate/app/migration", "migrate/app/driver", false},
-		{"migrate/app/web", "migrate/app/driver", false},
-		{"migrate/orchestrator", "migrate/app/driver", false},
-		{"migrate/app/store/sqlite", "migrate/app/driver", false},
-		{"migrate/app/web", "migrate/app/migration", true},
-		{"migrate/app/migration", "migrate/app/store", true},
-		{"migrate/app/store/sqlite", "migrate/app/task", true},
-		{"migrate/app/store/memory", "migrate/app/store/storetest", true},
+		{"migrate.invalid/migrate/cmd/migrate", "migrate.invalid/migrate/app", true},
+		{"migrate.invalid/migrate/cmd/migrate", "migrate.invalid/migrate/orchestrator", true},
+		{"migrate.invalid/migrate/orchestrator", "migrate.invalid/migrate/nginx", true},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/app/web", true},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/app/driver", true},
+		{"migrate.invalid/migrate/app/driver", "migrate.invalid/migrate/app/store/sqlite", true},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/app/store/sqlite", false},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/driver", false},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/driver", false},
+		{"migrate.invalid/migrate/orchestrator", "migrate.invalid/migrate/app/driver", false},
+		{"migrate.invalid/migrate/app/store/sqlite", "migrate.invalid/migrate/app/driver", false},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/migration", true},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/store", true},
+		{"migrate.invalid/migrate/app/store/sqlite", "migrate.invalid/migrate/app/task", true},
+		{"migrate.invalid/migrate/app/store/memory", "migrate.invalid/migrate/app/store/storetest", true},
 
-		{"migrate/app/store/sqlite", "migrate/app/web", false},
-		{"migrate/app/store/mongo", "migrate/app/migration", false},
-		{"migrate/app/store/memory", "migrate/app", false},
-		{"migrate/app/store/embeddedmongo", "migrate/app/migration", false},
-		{"migrate/app/store/storetest", "migrate/orchestrator", false},
-		{"migrate/app/store", "migrate/app/task", false},
-		{"migrate/app/store", "migrate/app/store/sqlite", false},
-		{"migrate/app/task", "migrate/app/store", false},
-		{"migrate/app/record", "migrate/app/store", false},
-		{"migrate/app/store", "migrate/app/record", true},
-		{"migrate/app/todo", "migrate/app/migration", true},
-		{"migrate/app/migration", "migrate/app/todo", false},
-		{"migrate/app/todo", "migrate/app/web", false},
-		{"migrate/app/migration", "migrate/app/task", false}, // knows no service
-		{"migrate/app/migration", "migrate/app/store/sqlite", false},
-		{"migrate/app/migration", "migrate/app/web", false},
-		{"migrate/orchestrator", "migrate/app/redact", true},
-		{"migrate/app/web", "migrate/app/redact", true},
-		{"migrate/app/redact", "migrate/app/store", false},
-		{"migrate/app/migration", "migrate/app/redact", false},
-		{"migrate/app/web", "migrate/app", false},
-		{"migrate/app/web", "migrate/app/store/mongo", false},
-		{"migrate/app/web", "migrate/cmd/migrate/demo", false},
-		{"migrate/app", "migrate/orchestrator/process", false},
-		{"migrate/app", "migrate/cmd/migrate/doctor", false},
-		{"migrate/app", "migrate/app/published", false},
-		{"migrate/app/load", "migrate/app", false},
-		{"migrate/orchestrator", "migrate/app/task", false},
-		{"migrate/orchestrator", "migrate/cmd/migrate/demo", false},
-		{"migrate/orchestrator/process", "migrate/orchestrator", false},
-		{"migrate/nginx", "migrate/orchestrator/process", false},
-		{"migrate/nginx/nginxtest", "migrate/app", false},
-		{"migrate/static", "migrate/app/web", false},
+		{"migrate.invalid/migrate/app/store/sqlite", "migrate.invalid/migrate/app/web", false},
+		{"migrate.invalid/migrate/app/store/mongo", "migrate.invalid/migrate/app/migration", false},
+		{"migrate.invalid/migrate/app/store/memory", "migrate.invalid/migrate/app", false},
+		{"migrate.invalid/migrate/app/store/embeddedmongo", "migrate.invalid/migrate/app/migration", false},
+		{"migrate.invalid/migrate/app/store/storetest", "migrate.invalid/migrate/orchestrator", false},
+		{"migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/task", false},
+		{"migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/store/sqlite", false},
+		{"migrate.invalid/migrate/app/task", "migrate.invalid/migrate/app/store", false},
+		{"migrate.invalid/migrate/app/record", "migrate.invalid/migrate/app/store", false},
+		{"migrate.invalid/migrate/app/store", "migrate.invalid/migrate/app/record", true},
+		{"migrate.invalid/migrate/app/todo", "migrate.invalid/migrate/app/migration", true},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/todo", false},
+		{"migrate.invalid/migrate/app/todo", "migrate.invalid/migrate/app/web", false},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/task", false}, // knows no service
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/store/sqlite", false},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/web", false},
+		{"migrate.invalid/migrate/orchestrator", "migrate.invalid/migrate/app/redact", true},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/redact", true},
+		{"migrate.invalid/migrate/app/redact", "migrate.invalid/migrate/app/store", false},
+		{"migrate.invalid/migrate/app/migration", "migrate.invalid/migrate/app/redact", false},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app", false},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/app/store/mongo", false},
+		{"migrate.invalid/migrate/app/web", "migrate.invalid/migrate/cmd/migrate/demo", false},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/orchestrator/process", false},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/cmd/migrate/doctor", false},
+		{"migrate.invalid/migrate/app", "migrate.invalid/migrate/app/published", false},
+		{"migrate.invalid/migrate/app/load", "migrate.invalid/migrate/app", false},
+		{"migrate.invalid/migrate/orchestrator", "migrate.invalid/migrate/app/task", false},
+		{"migrate.invalid/migrate/orchestrator", "migrate.invalid/migrate/cmd/migrate/demo", false},
+		{"migrate.invalid/migrate/orchestrator/process", "migrate.invalid/migrate/orchestrator", false},
+		{"migrate.invalid/migrate/nginx", "migrate.invalid/migrate/orchestrator/process", false},
+		{"migrate.invalid/migrate/nginx/nginxtest", "migrate.invalid/migrate/app", false},
+		{"migrate.invalid/migrate/static", "migrate.invalid/migrate/app/web", false},
 	} {
 		may, known := mayImport(c.pkg, c.imported)
 		if !known {
@@ -187,7 +187,7 @@ func TestTheRuleOfImports(t *testing.T) {
 			t.Errorf("%s may import %s: %v, want %v", c.pkg, c.imported, may, c.may)
 		}
 	}
-	if _, known := mayImport("migrate/util", ""); known {
+	if _, known := mayImport("migrate.invalid/migrate/util", ""); known {
 		t.Error("a package without a place in the house goes unseen")
 	}
 }

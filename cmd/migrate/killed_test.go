@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/load"
+	"migrate.invalid/migrate/app/load"
 )
 
 // bulk is how much larger a pending request is than any of the load's.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/load"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 type loadOptions struct {

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/load"
+	"migrate.invalid/migrate/app/load"
 )
 
 func TestHowFarALoadIs(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // Logs are rotated while their programs run; a keeper that was killed is

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 func main() {

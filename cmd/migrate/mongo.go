@@ -20,11 +20,11 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/store"
-	"migrate/app/store/embeddedmongo"
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/embeddedmongo"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 const mongoDaemon = "mongo"

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"migrate/cmd/migrate/fire"
+	"migrate.invalid/migrate/cmd/migrate/fire"
 )
 
 // nemesis sets everything on fire, one fault at a time, alone or while traffic

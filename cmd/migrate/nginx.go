@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 func newNginxCmd(g *globals) *cobra.Command {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"migrate/nginx/nginxtest"
-	"migrate/static/browsertest"
+	"migrate.invalid/migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/static/browsertest"
 )
 
 // wire sends a request byte by byte as it is written, and returns the status

@@ -12,7 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/pflag"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // none as the value of a list empties it.

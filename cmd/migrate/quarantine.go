@@ -13,9 +13,9 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 func newQuarantineCmd(g *globals) *cobra.Command {

@@ -3,7 +3,7 @@ package main
 import (
 	"cmp"
 
-	"migrate/app/driver"
+	"migrate.invalid/migrate/app/driver"
 )
 
 // newRemedy says what helps against an error of the new database.

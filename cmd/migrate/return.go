@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // returnPrimary makes the old database primary again, which only going from

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // A registration counts as gone with proof, or on the operator's word about

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 func newRollbackCmd(g *globals) *cobra.Command {

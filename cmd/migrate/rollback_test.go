@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // An active instance that can't say who is primary must not keep the primary

@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/redact"
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/redact"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 const (

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // same proves that databases that are named otherwise than those in use are the

@@ -15,7 +15,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"migrate/nginx/nginxtest"
+	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
 // The built program as people and scripts meet it: each file under

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/redact"
+	"migrate.invalid/migrate/app/redact"
 )
 
 // warnOfURI says what is wrong with a password on the command line: every

@@ -9,10 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/migration"
-	"migrate/app/published"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/published"
 )
 
 type serveOptions struct {

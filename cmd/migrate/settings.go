@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // settingsFlags binds how a service is waited for, asked and ended. What is not

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // settle has the orchestrator finish what a command that was cut off has left,

@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 type spawnOptions struct {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/migration"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 type statusOptions struct {

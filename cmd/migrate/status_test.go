@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // Status says what the relay was refused last, and what nothing but a person can

@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"migrate/app"
-	"migrate/app/store"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // stores are both databases, opened in a command's own process.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 func newSwitchCmd(g *globals) *cobra.Command {

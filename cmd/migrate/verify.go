@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 type verifyOptions struct {

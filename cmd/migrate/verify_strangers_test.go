@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/migration"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/store"
 )
 
 // A verify that isn't clean says what is the matter, and what helps against that.

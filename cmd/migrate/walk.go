@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"migrate/app/migration"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // walker moves the service by one step at a time: spawn, then switch.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // frame is one look at everything, with what happened since the last.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // Binary returns the path of the nginx to test with.

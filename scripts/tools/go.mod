@@ -1,6 +1,6 @@
 // What the scripts run and the product does not need, so that go.mod is not burdened with it:
 // go tool -modfile=scripts/tools/go.mod NAME.
-module migrate/scripts/tools
+module migrate.invalid/migrate/scripts/tools
 
 go 1.26.0
 

@@ -3,8 +3,8 @@ package memory
 import (
 	"maps"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // What is below is done to a database, and not by it: for tests of what must notice.

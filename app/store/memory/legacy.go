@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Guarded implements [store.Foreign].

@@ -3,10 +3,10 @@ package memory_test
 import (
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 func TestOld(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"maps"
 	"slices"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // meta is what the new database keeps about the migration itself.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"sync"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // New is a [store.New] in memory. What it keeps about the migration itself is

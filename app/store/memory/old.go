@@ -6,8 +6,8 @@ import (
 	"maps"
 	"sync"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Old is a [store.Old] in memory. Nobody writes to it past the protocol, so it

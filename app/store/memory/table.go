@@ -12,8 +12,8 @@ import (
 	"maps"
 	"slices"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // table is what both stores do alike. Its owner holds the lock.

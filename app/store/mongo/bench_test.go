@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // keyed are ids of each kind; a collection of one field has them.

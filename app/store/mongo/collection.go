@@ -7,7 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // collection is a declared collection and where its documents are.

@@ -7,7 +7,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // maxDigits is how many digits a Decimal128 has.

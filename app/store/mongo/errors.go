@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // How the driver's errors become the store's; row by row in

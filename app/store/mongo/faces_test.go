@@ -12,7 +12,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // face is one call on a store behind the proxy, for a row of the table to spoil.

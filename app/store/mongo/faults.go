@@ -16,7 +16,7 @@ import (
 )
 
 // Why a server can't be used although it may be up. Errors of calls wrap them
-// beside [migrate/app/store.ErrUnavailable].
+// beside [migrate.invalid/migrate/app/store.ErrUnavailable].
 var (
 	// ErrName: the server's name does not resolve.
 	ErrName = errors.New("the name does not resolve")

@@ -6,7 +6,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // The driver repeats a write by itself where the server has sessions, which the

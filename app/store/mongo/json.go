@@ -11,7 +11,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // maxNesting leaves room below the 100 levels that a document may have.

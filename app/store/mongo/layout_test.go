@@ -14,10 +14,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/mongo"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 // shop returns a declared collection of the suite's.

@@ -16,7 +16,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
-	"migrate/app/redact"
+	"migrate.invalid/migrate/app/redact"
 )
 
 // ErrMalformed: a text can't be a connection string.

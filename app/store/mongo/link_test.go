@@ -12,9 +12,9 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"migrate/app/store"
-	"migrate/app/store/mongo"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 func TestValidate(t *testing.T) {

@@ -3,7 +3,7 @@ package mongo
 import (
 	"context"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // look reads what is kept about the migration without writing first. It uses

@@ -18,11 +18,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.uber.org/goleak"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/embeddedmongo"
-	"migrate/app/store/mongo"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/embeddedmongo"
+	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 type (

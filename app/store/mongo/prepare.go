@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Prepare implements [store.NewMeta]. The migration id is entered last, so that

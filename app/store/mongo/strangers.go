@@ -6,7 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // strange matches the documents that the migration has not written.

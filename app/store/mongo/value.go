@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // The binary subtypes in use.

@@ -7,7 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"golang.org/x/sync/errgroup"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // What goes over the wire decides what an acknowledgement is worth.

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	codes "modernc.org/sqlite/lib"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // errNoFence is wrapped by the store.ErrStranger about a file that never met us.

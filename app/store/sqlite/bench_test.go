@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/task"
 )
 
 const benchRows = 20_000

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // A read has nothing to commit: where its end fails, it could not be made. Of a

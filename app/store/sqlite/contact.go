@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Contact is what [Store.FirstContact] did and found.

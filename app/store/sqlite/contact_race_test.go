@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 const contactVariable = "MIGRATE_SQLITE_TEST_CONTACT"

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 func copies(t testing.TB, path string) []string {

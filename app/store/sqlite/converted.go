@@ -4,8 +4,8 @@ import (
 	"context"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Converted returns up to limit rows, in the order of their ids, that are read

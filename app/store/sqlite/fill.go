@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // hold is for how long a batch may keep other programs out: command-line

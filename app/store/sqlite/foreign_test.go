@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 const refusal = "migrate: writes have moved to the new database"

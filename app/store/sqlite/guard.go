@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Guarded returns nil if every table has its triggers and a unique id, and no

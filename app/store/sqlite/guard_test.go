@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 func TestGuarded(t *testing.T) {

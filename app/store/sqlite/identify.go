@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/url"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Identify returns the id of the migration whose old database the file is, ""

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store/sqlite"
 )
 
 // A file is asked whose it is without a trace: it may be the wrong one.

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/todo"
 )
 
 func ready(t *testing.T) *Store {

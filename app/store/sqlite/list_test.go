@@ -10,10 +10,10 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
-	"migrate/app/store/sqlite"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 // anybody stands for a filter without an assignee.

@@ -9,8 +9,8 @@ import (
 
 	codes "modernc.org/sqlite/lib"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // untouched is the pair of a row that has no companion.

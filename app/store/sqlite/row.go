@@ -4,8 +4,8 @@ import (
 	"context"
 	"unicode/utf8"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // Record is one copy of a record.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // against returns an error that lists every rule that stands in the way.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // hasMoved is what a foreign program reads once old is no longer primary.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // shape is what the file says about a table.

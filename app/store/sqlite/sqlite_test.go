@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
-	"migrate/app/store/storetest"
-	"migrate/app/task"
-	"migrate/app/todo"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/task"
+	"migrate.invalid/migrate/app/todo"
 )
 
 func TestStore(t *testing.T) {

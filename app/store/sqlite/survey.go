@@ -8,8 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // samples is how many rows of a table are shown both ways.

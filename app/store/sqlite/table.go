@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // table is one collection in its table, with the companion beside it: t and m in

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // PutTogether is PutIfNewer of records that a rule has refused one by one: their

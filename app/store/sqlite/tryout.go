@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // tryOut lays everything down, writes as ours do, and rolls all of it back: a

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/sqlite"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 // collections completes a declaration.

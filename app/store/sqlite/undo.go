@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/store"
 )
 
 // readerOf adds to an error the programs that have the file open.

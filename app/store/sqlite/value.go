@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // written is how a Timestamp is stored where the declaration doesn't say: as

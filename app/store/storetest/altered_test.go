@@ -8,9 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func TestMain(m *testing.M) {

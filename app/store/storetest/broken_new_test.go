@@ -8,10 +8,10 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
+	"migrate.invalid/migrate/app/task"
 )
 
 func brokenNews() map[string]func(*altered) {

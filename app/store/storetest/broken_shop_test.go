@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // alterValues is a store that keeps values other than it was given them.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"sync"
 
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func concurrencyCases() []Case[Records] {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func contentCases() []Case[Records] {

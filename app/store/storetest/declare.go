@@ -1,6 +1,6 @@
 package storetest
 
-import "migrate/app/record"
+import "migrate.invalid/migrate/app/record"
 
 // Tasks is the declaration of one collection, with ids that are texts and
 // values that are read loosely.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // The suite is worth what its declaration covers: every type, in every form, and

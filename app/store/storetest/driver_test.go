@@ -10,10 +10,10 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
-	"migrate/app/store/storetest"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
+	"migrate.invalid/migrate/app/store/storetest"
 )
 
 // The driver of docs/driver.md: the page quotes this file, and a test compares.

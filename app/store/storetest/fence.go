@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func fenceCases() []Case[Old] {

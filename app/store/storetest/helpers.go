@@ -6,9 +6,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func pair(rev, epoch int64) store.Pair { return store.Pair{Rev: rev, Epoch: epoch} }

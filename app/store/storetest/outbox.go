@@ -3,8 +3,8 @@ package storetest
 import (
 	"fmt"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func outboxCases() []Case[Records] {

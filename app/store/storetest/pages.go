@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/record"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/task"
 )
 
 func pageCases() []Case[Records] {

@@ -3,8 +3,8 @@ package storetest
 import (
 	"errors"
 
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 // refusedCases are about records that one of the two databases can't hold.

@@ -5,8 +5,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func replicateCases() []Case[Records] {

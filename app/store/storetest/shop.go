@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/record"
+	"migrate.invalid/migrate/app/record"
 )
 
 // shopCases are about ids and values of every type, and about several

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func shopCollectionCases() []Case[Records] {

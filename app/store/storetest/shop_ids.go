@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func shopIDCases() []Case[Records] {

@@ -7,8 +7,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 func shopValueCases() []Case[Records] {

@@ -22,8 +22,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"migrate/app/record"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
 
 // T is what the cases need of a *testing.T.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/task"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/task"
 )
 
 func swapCases() []Case[Records] {

@@ -13,11 +13,11 @@ import (
 
 	_ "modernc.org/sqlite"
 
-	"migrate/app/driver"
-	"migrate/app/migration"
-	"migrate/app/record"
-	"migrate/app/store"
-	"migrate/app/store/memory"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
+	"migrate.invalid/migrate/app/store/memory"
 )
 
 const declaration = `

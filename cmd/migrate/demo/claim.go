@@ -15,8 +15,8 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 
-	"migrate/orchestrator"
-	"migrate/orchestrator/process"
+	"migrate.invalid/migrate/orchestrator"
+	"migrate.invalid/migrate/orchestrator/process"
 )
 
 // marker tells a demonstration's folder from one that somebody uses, and what

@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 	_ "modernc.org/sqlite" // the legacy database is written as the original program wrote it
 
-	"migrate/app"
-	"migrate/app/migration"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/migration"
 )
 
 func stepName(step int) string { return migration.Step(step).Name() }

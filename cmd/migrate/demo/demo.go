@@ -13,9 +13,9 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"migrate/app"
-	"migrate/app/load"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // ErrDiffers: an acknowledged write was lost or hidden, or too few were

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // end leaves the folder as the outcome wants it, and says how to go on from

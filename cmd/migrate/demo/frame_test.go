@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"migrate/app/load"
+	"migrate.invalid/migrate/app/load"
 )
 
 // walking is a frame in the middle of a walk, with a cut-over that stopped the

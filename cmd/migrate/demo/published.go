@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
-	"migrate/app/migration"
-	"migrate/app/published"
+	"migrate.invalid/migrate/app/migration"
+	"migrate.invalid/migrate/app/published"
 )
 
 // beforePublished does what the published pattern asks for before a step:

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"migrate/app/load"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 const (

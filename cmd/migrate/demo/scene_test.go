@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"migrate/app/load"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app/load"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // stage is a scene, its clock and its load.

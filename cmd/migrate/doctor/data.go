@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"migrate/app"
-	"migrate/app/driver"
-	"migrate/app/store"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
+	"migrate.invalid/migrate/app/store"
 )
 
 const (

@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"migrate/app"
-	"migrate/nginx"
-	"migrate/orchestrator"
+	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/nginx"
+	"migrate.invalid/migrate/orchestrator"
 )
 
 // Verdict is what a check found.

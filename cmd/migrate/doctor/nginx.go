@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // nginx: it is installed, takes the configuration, runs if it should, and

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"migrate/nginx"
+	"migrate.invalid/migrate/nginx"
 )
 
 // What nginx warns of is not why it rejects a configuration.
