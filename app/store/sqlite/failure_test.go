@@ -19,7 +19,7 @@ import (
 	"migrate.invalid/migrate/app/task"
 )
 
-var sentinels = []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger}
+var sentinels = []error{store.ErrConflict, store.ErrFenceMoved, store.ErrUnavailable, store.ErrUnknown, store.ErrUnfit, store.ErrRule, store.ErrStranger, store.ErrUnsuited, store.ErrTooLong}
 
 // only checks that err is want and none of the other sentinels.
 func only(t testing.TB, what string, err, want error) {

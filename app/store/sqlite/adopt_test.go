@@ -1,0 +1,510 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"migrate/app/record"
+	"migrate/app/store"
+	"migrate/app/store/sqlite"
+	"migrate/app/task"
+)
+
+// verdicts returns what a survey says of the rules, by name.
+func verdicts(t testing.TB, s *sqlite.Store, accept ...string) map[string]store.Verdict {
+	t.Helper()
+	survey, err := s.Survey(context.Background(), accept...)
+	if err != nil {
+		t.Fatalf("Survey: %v", err)
+	}
+	found := map[string]store.Verdict{}
+	for _, r := range survey.Rules {
+		found[r.Name] = r.Verdict
+		if r.Detail == "" {
+			t.Errorf("%s says nothing", r.Name)
+		}
+	}
+	return found
+}
+
+// TestRules: every rule of a table that the new database does not have is listed
+// by its name, and nothing is touched before all of them are accepted.
+func TestRules(t *testing.T) {
+	const plainTable = `CREATE TABLE tasks(id text primary key, assignee text, description text, done boolean`
+	for _, c := range []struct {
+		name, sql string
+		want      map[string]store.Verdict
+		error     string // what a take-over that accepts nothing says; "": it goes on
+	}{
+		{"nothing", plainTable + `)`, nil, ""},
+		{"a second unique key", plainTable + `, UNIQUE(assignee,description))`,
+			map[string]store.Verdict{"unique:sqlite_autoindex_tasks_2": store.Open}, "--accept unique:sqlite_autoindex_tasks_2"},
+		{"a unique index of some rows", plainTable + `); CREATE UNIQUE INDEX some ON tasks(assignee) WHERE done=0`,
+			map[string]store.Verdict{"unique:some": store.Open}, "UNIQUE"},
+		{"a unique index of an expression", plainTable + `); CREATE UNIQUE INDEX lowered ON tasks(lower(assignee))`,
+			map[string]store.Verdict{"unique:lowered": store.Open}, "lowered"},
+		{"a unique key with the id in it", plainTable + `, UNIQUE(assignee,id))`, map[string]store.Verdict{"unique:sqlite_autoindex_tasks_2": store.Carried}, ""},
+		{"an id without case", `CREATE TABLE tasks(id text collate nocase primary key, assignee text, description text, done boolean)`,
+			map[string]store.Verdict{"collation:sqlite_autoindex_tasks_1": store.Refused}, "NOCASE"},
+		{"a CHECK", plainTable + ` CHECK(done IN (0,1)))`, map[string]store.Verdict{"check:tasks": store.Open}, "CHECK"},
+		{"a foreign key", `CREATE TABLE users(name text primary key); ` + plainTable + `, FOREIGN KEY(assignee) REFERENCES users(name))`,
+			map[string]store.Verdict{"foreign-key:tasks.users": store.Carried}, ""},
+		{"a child", plainTable + `); CREATE TABLE comments(n integer primary key, task text REFERENCES tasks(id) ON DELETE CASCADE)`,
+			map[string]store.Verdict{"foreign-key:comments.tasks": store.Carried}, ""},
+		{"a column more", plainTable + `, note text NOT NULL DEFAULT '')`, map[string]store.Verdict{"column:tasks.note": store.Carried}, ""},
+		{"a column that no create fills", plainTable + `, created_at datetime NOT NULL)`, map[string]store.Verdict{"notnull:tasks.created_at": store.Refused}, "created_at"},
+		{"a generated column more", plainTable + `, long int AS (length(description)))`, map[string]store.Verdict{"column:tasks.long": store.Carried}, ""},
+		{"a generated column that is declared", `CREATE TABLE tasks(id text primary key, assignee text, description text AS (assignee), done boolean)`,
+			map[string]store.Verdict{"column:tasks.description": store.Refused}, "generated"},
+		{"a number of its own", `CREATE TABLE tasks(n integer primary key, id text, assignee text, description text, done boolean)`,
+			map[string]store.Verdict{"column:tasks.n": store.Carried}, ""},
+		{"a column called rowid", plainTable + `, rowid integer)`, map[string]store.Verdict{"column:tasks.rowid": store.Carried}, ""},
+		{"another case", strings.Replace(plainTable, "tasks", "Tasks", 1) + `)`, map[string]store.Verdict{"table:tasks": store.Refused}, "the table is called Tasks"},
+		{"a conflict clause", `CREATE TABLE tasks(id text primary key ON CONFLICT REPLACE, assignee text, description text, done boolean)`,
+			map[string]store.Verdict{"conflict:tasks": store.Refused}, "ON CONFLICT REPLACE"},
+		{"a trigger that writes elsewhere", plainTable + `); CREATE TABLE log(x); CREATE TRIGGER logs AFTER UPDATE ON tasks BEGIN INSERT INTO log VALUES(NEW.id); END`,
+			map[string]store.Verdict{"trigger:logs": store.Carried}, ""},
+		{"a trigger that raises", plainTable + `); CREATE TRIGGER never BEFORE INSERT ON tasks WHEN NEW.assignee='' BEGIN SELECT RAISE(ABORT,'no'); END`,
+			map[string]store.Verdict{"trigger:never": store.Open}, "--accept trigger:never"},
+		{"a trigger elsewhere that writes here", plainTable + `); CREATE TABLE log(x); CREATE TRIGGER undo AFTER INSERT ON log BEGIN DELETE FROM tasks; END`,
+			map[string]store.Verdict{"trigger:undo": store.Open}, "--accept trigger:undo"},
+		{"a view", plainTable + `); CREATE VIEW mine AS SELECT * FROM tasks`, map[string]store.Verdict{"view:mine": store.Carried}, ""},
+		{"two at once", plainTable + `, a NOT NULL, b NOT NULL)`,
+			map[string]store.Verdict{"notnull:tasks.a": store.Refused, "notnull:tasks.b": store.Refused}, "column b"},
+		{"a trigger that calls what we lack", plainTable + `); CREATE TABLE audit(at,what); CREATE TRIGGER aud AFTER UPDATE ON tasks BEGIN INSERT INTO audit VALUES(app_now(),NEW.id); END; INSERT INTO tasks VALUES('a','b','c',0)`,
+			map[string]store.Verdict{"trigger:aud": store.Carried, "write": store.Refused}, "no such function: app_now"},
+		{"a trigger that alters its own row", plainTable + `); CREATE TRIGGER stamp AFTER UPDATE ON tasks BEGIN UPDATE tasks SET assignee='x' WHERE id=NEW.id; END; INSERT INTO tasks VALUES('a','b','c',0)`,
+			map[string]store.Verdict{"trigger:stamp": store.Open}, "--accept trigger:stamp"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := made(t, c.sql)
+			db := plain(t, path)
+			schema := rows(t, db, `SELECT name, sql FROM sqlite_master ORDER BY name`)
+			s := open(t, sqlite.Config{Path: path})
+			found := verdicts(t, s)
+			for name, want := range c.want {
+				if found[name] != want {
+					t.Errorf("%s is %q, want %q", name, found[name], want)
+				}
+			}
+			if len(found) != len(c.want) && (len(c.want) > 0 || len(found) > 0) {
+				t.Errorf("found %v", found)
+			}
+			if after := rows(t, db, `SELECT name, sql FROM sqlite_master ORDER BY name`); after != schema {
+				t.Errorf("the survey left %s", after)
+			}
+			_, err := s.FirstContact(context.Background())
+			if c.error == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			only(t, "first contact", err, store.ErrUnsuited)
+			if !strings.Contains(fmt.Sprint(err), c.error) || rows(t, db, `SELECT name, sql FROM sqlite_master ORDER BY name`) != schema || len(copies(t, path)) != 0 {
+				t.Errorf("%v; copies %v", err, copies(t, path))
+			}
+			var accept []string
+			for name, v := range found {
+				if v == store.Open {
+					accept = append(accept, name)
+				}
+			}
+			if slices.Contains(accept, "trigger:stamp") || len(accept) == 0 {
+				return
+			}
+			a, err := s.Adopt(context.Background(), store.AdoptOptions{Accept: accept})
+			if err != nil || !slices.Equal(a.Accepted, accept) {
+				t.Errorf("accepted: %+v, %v", a, err)
+			}
+		})
+	}
+}
+
+// TestTryOut: a trigger that makes every copy another one is accepted by its
+// name, and still refused, since no copy of ours could be made.
+func TestTryOut(t *testing.T) {
+	path := made(t, `CREATE TABLE tasks(id text primary key, assignee text, description text, done boolean);
+		CREATE TRIGGER stamp AFTER UPDATE ON tasks BEGIN UPDATE tasks SET assignee='x' WHERE id=NEW.id; END; INSERT INTO tasks VALUES('a','b','c',0)`)
+	s := open(t, sqlite.Config{Path: path, Accept: []string{"trigger:stamp"}})
+	_, err := s.FirstContact(context.Background())
+	only(t, "first contact", err, store.ErrUnsuited)
+	if !strings.Contains(fmt.Sprint(err), "stored otherwise") {
+		t.Error(err)
+	}
+}
+
+// TestSecondUniqueKey: a row that is replaced by it is a tombstone at once, and a
+// rule of old is one, not a fault of the record.
+func TestSecondUniqueKey(t *testing.T) {
+	ctx := context.Background()
+	path := made(t, `CREATE TABLE tasks(id text primary key, assignee text, description text COLLATE NOCASE UNIQUE, done boolean)`,
+		`INSERT INTO tasks VALUES('a','Bill','one',0),('b','Bill','two',0),('c','Bill',NULL,0)`)
+	s := open(t, sqlite.Config{Path: path, Accept: []string{"unique:sqlite_autoindex_tasks_2"}})
+	contact(t, s)
+	db := plain(t, path)
+	if _, err := db.Exec(`REPLACE INTO tasks VALUES('d','Bill','ONE',0); UPDATE OR REPLACE tasks SET description='Two' WHERE id='c'; INSERT OR IGNORE INTO tasks VALUES('e','x','two',0)`); err != nil {
+		t.Fatal(err)
+	}
+	got := scan(t, s)
+	for id, want := range map[string]string{"a": "(2,1) deleted", "b": "(2,1) deleted", "c": "(2,1)", "d": "(1,1)"} {
+		state := got[id].Pair.String()
+		if got[id].Deleted {
+			state += " deleted"
+		}
+		if state != want || !got[id].Pending {
+			t.Errorf("%s is at %s, want %s", id, state, want)
+		}
+	}
+	if len(got) != 4 {
+		t.Errorf("%v", got)
+	}
+	if n, err := s.Sweep(ctx); n != 0 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+}
+
+// TestRollbackLeavesNothingLocked: a refusal by the fence ends the transaction
+// of the program that it refuses.
+func TestRollbackLeavesNothingLocked(t *testing.T) {
+	ctx := context.Background()
+	path := legacy(t, abc)
+	s := open(t, sqlite.Config{Path: path, BusyTimeout: 300 * time.Millisecond})
+	contact(t, s)
+	moveFence(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
+	for _, write := range []string{`INSERT INTO tasks VALUES('d','B','x',0)`, `UPDATE tasks SET done=1`, `DELETE FROM tasks WHERE id='a'`, `REPLACE INTO tasks VALUES('a','B','x',0)`} {
+		db := plain(t, path)
+		if _, err := db.Exec(`BEGIN IMMEDIATE`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(write); err == nil || !strings.Contains(err.Error(), refusal) {
+			t.Errorf("%s: %v", write, err)
+		}
+		// The program catches the error, and keeps its connection.
+		if err := s.PutIfNewer(ctx, 2, fine()); err != nil {
+			t.Errorf("a copy after %s: %v", write, err)
+		}
+		if _, err := db.Exec(`COMMIT`); err == nil {
+			t.Errorf("%s left a transaction open", write)
+		}
+	}
+}
+
+// TestGap: a table that was rebuilt is taken over again, and no companion of it is
+// believed.
+func TestGap(t *testing.T) {
+	ctx := context.Background()
+	path := legacy(t, abc, `INSERT INTO tasks VALUES('gone','B','x',0)`)
+	s := open(t, sqlite.Config{Path: path})
+	first := contact(t, s)
+	db := plain(t, path)
+	if _, err := db.Exec(`BEGIN; CREATE TABLE tmp(id VARCHAR NOT NULL, assignee VARCHAR, description VARCHAR, done BOOLEAN, prio INTEGER DEFAULT 0, PRIMARY KEY(id));
+		INSERT INTO tmp(id,assignee,description,done) SELECT id,assignee,description,done FROM tasks; DROP TABLE tasks; ALTER TABLE tmp RENAME TO tasks; COMMIT;
+		INSERT INTO tasks(id,assignee,description,done) VALUES('n','b','after the rebuild',0); UPDATE tasks SET description='unseen' WHERE id='a'; DELETE FROM tasks WHERE id='gone'`); err != nil {
+		t.Fatal(err)
+	}
+	only(t, "Guarded", s.Guarded(ctx), store.ErrStranger)
+	moveFence(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
+	_, err := s.FirstContact(ctx)
+	only(t, "adopt again under new", err, store.ErrStranger)
+	moveFence(t, s, store.Fence{Epoch: 3, Primary: store.PrimaryOld})
+	again := contact(t, s)
+	if again.Migration != first.Migration || again.Fresh {
+		t.Errorf("%+v", again)
+	}
+	if err := errors.Join(s.Guarded(ctx), s.Filled(ctx)); err != nil {
+		t.Error(err)
+	}
+	got := scan(t, s)
+	for id, rev := range map[string]int64{"a": 2, "b": 2, "c": 2, "n": 1, "gone": 2} {
+		if r := got[id]; r.Pair != (store.Pair{Rev: rev, Epoch: 3}) || !r.Pending || r.Deleted != (id == "gone") {
+			t.Errorf("%s: %+v", id, r)
+		}
+	}
+	before := state(t, db)
+	contact(t, s)
+	if state(t, db) != before {
+		t.Error("adopting once more changed something")
+	}
+}
+
+// TestRelease: rows, schema and journal mode are as before, and the copy stays.
+func TestRelease(t *testing.T) {
+	ctx := context.Background()
+	for _, mode := range []string{"delete", "truncate", "wal"} {
+		path := legacy(t, abc, `INSERT INTO tasks VALUES('a','B','again',0),('d','B','x',0)`, `PRAGMA journal_mode=`+mode)
+		all := func() string {
+			db := plain(t, path)
+			defer db.Close()
+			return rows(t, db, `SELECT rowid, * FROM tasks ORDER BY rowid`) + "\n" + rows(t, db, `SELECT name, sql FROM sqlite_master ORDER BY name`)
+		}
+		before := all()
+		s := open(t, sqlite.Config{Path: path})
+		c := contact(t, s)
+		moveFence(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
+		_, err := s.Release(ctx)
+		only(t, "release under new", err, store.ErrFenceMoved)
+		s.Close()
+		path2 := legacy(t, abc, `INSERT INTO tasks VALUES('a','B','again',0),('d','B','x',0)`, `PRAGMA journal_mode=`+mode)
+		path = path2
+		s = open(t, sqlite.Config{Path: path})
+		c = contact(t, s)
+		copied, err := s.Release(ctx)
+		if err != nil || copied != c.Copy || len(copies(t, path)) != 1 {
+			t.Errorf("%s: %q, %v", mode, copied, err)
+		}
+		if after := all(); after != before {
+			t.Errorf("%s: before\n%s\nafter\n%s", mode, before, after)
+		}
+		_, err = s.Fence(ctx)
+		only(t, "the fence", err, store.ErrStranger)
+		s.Close()
+		// SQLite itself says truncate and persist of a connection, not of the file.
+		if got, want := rows(t, plain(t, path), `PRAGMA journal_mode`), map[bool]string{true: "string:wal", false: "string:delete"}[mode == "wal"]; got != want {
+			t.Errorf("journal mode %s, want %s", got, want)
+		}
+		again := open(t, sqlite.Config{Path: path})
+		if c := contact(t, again); !c.Fresh || c.Rows != 4 || c.Quarantined != 1 {
+			t.Errorf("taken over anew: %+v", c)
+		}
+	}
+}
+
+// TestPutBack: nobody acts on a fence that is older than one it has seen, on a
+// walk with another declaration, or on one that an earlier version began.
+func TestPutBack(t *testing.T) {
+	ctx := context.Background()
+	s, path := fresh(t)
+	moveFence(t, s, store.Fence{Epoch: 4, Primary: store.PrimaryOld})
+	if _, err := plain(t, path).Exec(`UPDATE migrate_fence SET epoch=3`); err != nil {
+		t.Fatal(err)
+	}
+	only(t, "a lower epoch", s.CompareAndSwap(ctx, 3, fine(), store.Pair{}), store.ErrStranger)
+	_, _, err := s.Get(ctx, key("a"))
+	only(t, "a lower epoch", err, store.ErrStranger)
+	if err := open(t, sqlite.Config{Path: path}).CompareAndSwap(ctx, 3, fine(), store.Pair{}); err != nil {
+		t.Errorf("another process: %v", err)
+	}
+	other := collections(t, record.Collection{Name: "tasks", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Text}}})
+	_, err = open(t, sqlite.Config{Path: path, Collections: other}).Fence(ctx)
+	only(t, "another declaration", err, store.ErrStranger)
+	if !strings.Contains(fmt.Sprint(err), "assignee") {
+		t.Errorf("it doesn't say the difference: %v", err)
+	}
+	if _, err := plain(t, path).Exec(`UPDATE migrate_fence SET format=3`); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Fence(ctx)
+	only(t, "another format", err, store.ErrStranger)
+	earlier := legacy(t, `CREATE TABLE migrate_fence(one INTEGER PRIMARY KEY CHECK(one=1), migration TEXT NOT NULL, epoch INT NOT NULL,
+		prim TEXT NOT NULL, state TEXT NOT NULL, token TEXT, deadline INT)`, `INSERT INTO migrate_fence VALUES(1,'m',1,'old','open',NULL,NULL)`)
+	_, err = open(t, sqlite.Config{Path: earlier}).FirstContact(ctx)
+	only(t, "an earlier version", err, store.ErrStranger)
+	if !strings.Contains(fmt.Sprint(err), "finish that walk with the version that began it") {
+		t.Error(err)
+	}
+}
+
+// TestRowsWithoutCompanion: one counts as (1,0), and whoever touches it first
+// makes that real.
+func TestRowsWithoutCompanion(t *testing.T) {
+	ctx := context.Background()
+	path := legacy(t, abc, `INSERT INTO tasks VALUES('d','B','x',0),('e','B','x',0),('f','B','x',0),('g','B','x',0)`)
+	s := open(t, sqlite.Config{Path: path})
+	contact(t, s)
+	db := plain(t, path)
+	forget := func() {
+		t.Helper()
+		if _, err := db.Exec(`DELETE FROM migrate_tasks WHERE rev=1; UPDATE migrate_collection SET filled=0, position=''`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget()
+	if err := s.Filled(ctx); err == nil {
+		t.Error("filled")
+	}
+	if page, _, err := s.List(ctx, selected(task.Filter{}), "", 100); err != nil || len(page.Records) != 7 {
+		t.Errorf("%+v, %v", page, err)
+	}
+	next := fine()
+	next.ID = key("a")
+	only(t, "create over it", s.CompareAndSwap(ctx, 1, next, store.Pair{}), store.ErrConflict)
+	next.Rev = 2
+	only(t, "expecting another", s.CompareAndSwap(ctx, 1, next, store.Pair{Rev: 1, Epoch: 1}), store.ErrConflict)
+	only(t, "expecting nobody's", s.CompareAndSwap(ctx, 1, sqlite.Record{ID: key("nobody"), Pair: store.Pair{Rev: 2}, Body: next.Body}, store.Pair{Rev: 1}), store.ErrConflict)
+	if err := s.CompareAndSwap(ctx, 1, next, store.Pair{Rev: 1}); err != nil {
+		t.Error(err)
+	}
+	late := fine()
+	late.ID, late.Pair = key("b"), store.Pair{Rev: 1}
+	newer := fine()
+	newer.ID = key("c")
+	if err := s.PutIfNewer(ctx, 1, late, newer); err != nil {
+		t.Error(err)
+	}
+	if err := s.Isolate(ctx, 1, store.Mark{ID: key("g"), Pair: store.Pair{Rev: 1}}, "as if"); err != nil {
+		t.Error(err)
+	}
+	if _, err := db.Exec(`DELETE FROM tasks WHERE id='d'; UPDATE tasks SET id='z' WHERE id='e'; UPDATE tasks SET done=1 WHERE id='f'`); err != nil {
+		t.Fatal(err)
+	}
+	got := scan(t, s)
+	for id, want := range map[string]string{"a": "(2,1)", "b": "(1,0)", "c": "(1,1)", "d": "(2,1)", "e": "(2,1)", "f": "(2,1)", "g": "(1,0)", "z": "(1,1)"} {
+		if got[id].Pair.String() != want {
+			t.Errorf("%s is at %v, want %s", id, got[id].Pair, want)
+		}
+	}
+	if !got["d"].Deleted || !got["e"].Deleted || got["b"].Body == late.Body || got["g"].Unfit == "" {
+		t.Errorf("%+v", got)
+	}
+	contact(t, s)
+	if after := scan(t, s); len(after) != len(got) || s.Filled(ctx) != nil {
+		t.Errorf("%v", after)
+	}
+}
+
+// TestFillingWhileOthersWrite: programs that write meanwhile never wait long, and
+// nothing that they did is lost.
+func TestFillingWhileOthersWrite(t *testing.T) {
+	ctx := context.Background()
+	path := made(t, `PRAGMA journal_mode=WAL`, `CREATE TABLE tasks(id text primary key, assignee text, description text, done boolean)`,
+		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<60000) INSERT INTO tasks SELECT printf('%06d',i),'Bill','x',0 FROM n`)
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(1000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	var stop atomic.Bool
+	done := make(chan map[string]int64, 1)
+	failed := make(chan error, 1)
+	go func() {
+		revs := map[string]int64{}
+		for n := 0; !stop.Load(); n++ {
+			id := fmt.Sprintf("%06d", 1+n*7919%60000)
+			if _, err := db.Exec(`UPDATE tasks SET done=done+1 WHERE id=?`, id); err != nil {
+				failed <- err
+				break
+			}
+			revs[id]++
+			time.Sleep(time.Millisecond) // as a program that does something else, too
+		}
+		done <- revs
+	}()
+	s := open(t, sqlite.Config{Path: path})
+	var phases []string
+	a, err := s.Adopt(ctx, store.AdoptOptions{Progress: func(p store.AdoptProgress) {
+		if len(phases) == 0 || phases[len(phases)-1] != p.Phase {
+			phases = append(phases, p.Phase)
+		}
+	}})
+	stop.Store(true)
+	revs := <-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-failed:
+		t.Errorf("another program failed: %v", err)
+	default:
+	}
+	if strings.Join(phases, " ") != "copy guard fill" || a.Waited <= 0 || a.Rows != 60000 {
+		t.Errorf("%v, %+v", phases, a)
+	}
+	touched := 0
+	for id, r := range scan(t, s) {
+		done := r.Body.Values()[2].Bool()
+		if (r.Rev > 1) != r.Pending || r.Rev > 1 && !done {
+			t.Fatalf("%s: %+v", id, r)
+		}
+		if r.Rev > 1 {
+			touched++
+		}
+		if r.Rev > 1+revs[id] {
+			t.Errorf("%s is at rev %d after %d changes", id, r.Rev, revs[id])
+		}
+	}
+	t.Logf("%d programs' changes seen of %d records; the longest wait %v", touched, len(revs), a.Waited)
+	if touched == 0 {
+		t.Error("nobody wrote meanwhile")
+	}
+}
+
+// TestReaderThatKeepsItOutOfTheLog is named, and the file is left alone.
+func TestReaderThatKeepsItOutOfTheLog(t *testing.T) {
+	path := legacy(t, abc)
+	reader := exec.Command(shell(t), path)
+	in, err := reader.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := reader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		reader.Wait()
+	}()
+	io.WriteString(in, "BEGIN; SELECT 'reads', count(*) FROM tasks;\n")
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "reads") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	s := open(t, sqlite.Config{Path: path, BusyTimeout: 200 * time.Millisecond})
+	_, err = s.FirstContact(context.Background())
+	only(t, "first contact", err, store.ErrUnavailable)
+	if !strings.Contains(fmt.Sprint(err), fmt.Sprintf("sqlite3 (process %d)", reader.Process.Pid)) {
+		t.Errorf("the reader isn't named: %v", err)
+	}
+	if mode := rows(t, plain(t, path), `PRAGMA journal_mode`); mode != "string:delete" || len(copies(t, path)) != 0 {
+		t.Errorf("journal mode %s, copies %v", mode, copies(t, path))
+	}
+	io.WriteString(in, "COMMIT;\n.quit\n")
+	reader.Wait()
+	contact(t, s)
+}
+
+// TestSurvey: it says what would not survive, and shows rows both ways.
+func TestSurvey(t *testing.T) {
+	path := legacy(t, abc, `INSERT INTO tasks VALUES('d',CAST(x'ff' AS TEXT),'x',0),(NULL,'B','x',0),('a','B','again',0)`)
+	s := open(t, sqlite.Config{Path: path})
+	survey, err := s.Survey(context.Background())
+	if err != nil || len(survey.Tables) != 1 || survey.Adopted || survey.Begun || !survey.Suits() {
+		t.Fatalf("%+v, %v", survey, err)
+	}
+	found := survey.Tables[0]
+	if found.Rows != 6 || found.Unique || found.Lost["assignee"] != 1 || found.Unfit != 2 || len(found.Samples) != 5 {
+		t.Errorf("%+v", found)
+	}
+	contact(t, s)
+	if survey, err := s.Survey(context.Background()); err != nil || !survey.Adopted {
+		t.Errorf("%+v, %v", survey, err)
+	}
+}
+
+// TestTooLong: what would keep others out for long is asked for first.
+func TestTooLong(t *testing.T) {
+	path := legacy(t, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<500000) INSERT INTO tasks(id) SELECT i FROM n`)
+	s := open(t, sqlite.Config{Path: path})
+	_, err := s.FirstContact(context.Background())
+	only(t, "first contact", err, store.ErrTooLong)
+	if mode := rows(t, plain(t, path), `PRAGMA journal_mode`); mode != "string:delete" {
+		t.Errorf("journal mode %s", mode)
+	}
+	if survey, err := s.Survey(context.Background()); err != nil || survey.Wait <= time.Second {
+		t.Errorf("%v, %v", survey.Wait, err)
+	}
+}
