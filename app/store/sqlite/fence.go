@@ -125,7 +125,7 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 	if to.Primary != store.PrimaryOld && to.Primary != store.PrimaryNew {
 		return fmt.Errorf("sqlite: move the fence: %w: primary %q", store.ErrUnfit, to.Primary)
 	}
-	return s.write(ctx, "move the fence", func(ctx context.Context, c *conn, f store.Fence) error {
+	err := s.write(ctx, "move the fence", func(ctx context.Context, c *conn, f store.Fence) error {
 		if f.Epoch != from.Epoch || f.Primary != from.Primary || f.Closing != from.Closing || f.Token != from.Token {
 			return fmt.Errorf("%w: it is at epoch %d, primary %s", store.ErrFenceMoved, f.Epoch, f.Primary)
 		}
@@ -147,6 +147,10 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 			to.Epoch, string(to.Primary), state, token, deadline)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.notBefore(to)
 }
 
 // errOnlyTried ends a transaction that was only to show that it can begin.

@@ -164,7 +164,7 @@ func (q *inquiry) others() {
 func (q *inquiry) indexes() {
 	for _, u := range q.seconds(q.shape) {
 		what := "unique:" + u.name
-		ours, binary := q.covers(u), !slices.ContainsFunc(u.collations, func(c string) bool { return c != "BINARY" })
+		ours, binary := q.covers(u), !slices.ContainsFunc(u.collations, func(c string) bool { return !strings.EqualFold(c, "BINARY") })
 		switch {
 		case !u.plain():
 			q.add(store.Open, what, "the unique index %s of the table %s is of some rows or of an expression: a record that the new database takes may not fit, and a row that a program replaces by it is missed", u.name, q.Table)

@@ -207,7 +207,7 @@ func (t *table) names(u unique) bool {
 		return false
 	}
 	for n, k := range t.key {
-		if !strings.EqualFold(k.Column, u.columns[n]) || u.collations[n] != "BINARY" {
+		if !strings.EqualFold(k.Column, u.columns[n]) || !strings.EqualFold(u.collations[n], "BINARY") {
 			return false
 		}
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
 )
 
@@ -85,9 +83,9 @@ func (s *Store) surveyTable(ctx context.Context, t *table) (found store.TableFou
 	if err != nil || !there || !readable {
 		return found, there, err
 	}
-	for after, more := record.ID(""), true; more; {
+	for p := (surveyed{more: true}); p.more; {
 		err := once(func(ctx context.Context, c *conn) (err error) {
-			after, more, err = t.surveyPage(ctx, c, after, &found)
+			p, err = t.surveyPage(ctx, c, sh, p, &found)
 			return err
 		})
 		if err != nil {
@@ -97,42 +95,57 @@ func (s *Store) surveyTable(ctx context.Context, t *table) (found store.TableFou
 	return found, there, nil
 }
 
-// surveyPage takes a page of the table's rows in. Rows with one id more than a
-// page has are cut short: only the first of them is a record.
-func (t *table) surveyPage(ctx context.Context, c *conn, after record.ID, found *store.TableFound) (record.ID, bool, error) {
+// surveyed is how far a survey is: the rows are read by their numbers, which an
+// id that isn't unique has no index for.
+type surveyed struct {
+	after any // the number of the last row; nil: none yet
+	more  bool
+}
+
+// surveyPage takes a page of the table's rows in.
+func (t *table) surveyPage(ctx context.Context, c *conn, sh shape, p surveyed, found *store.TableFound) (surveyed, error) {
 	const page = 1000
-	position, start, err := t.position(after)
-	if err != nil {
-		return after, false, err
+	number := "t." + sh.rowid
+	if sh.rowid == "" {
+		number = "t." + ident(sh.number)
+	}
+	if sh.rowid == "" && sh.number == "" {
+		return surveyed{}, nil // columns of its own hide the numbers: its rows aren't shown
+	}
+	where := ""
+	args := []any{page}
+	if p.after != nil {
+		where, args = number+">? AND ", []any{p.after, page}
 	}
 	raw := list(len(t.body), "", func(n int) string { return ",+t." + t.body[n-1].column() })
-	rows, err := c.query(ctx, `SELECT `+t.ids()+t.values()+raw+` FROM `+t.name+` t WHERE `+t.behind(since(start))+` AND `+t.fits("t")+
-		` ORDER BY `+list(len(t.key), ",", func(n int) string { return fmt.Sprint(n) })+` LIMIT ?`, append(position, page)...)
+	rows, err := c.query(ctx, `SELECT `+number+`,`+t.ids()+t.values()+raw+` FROM `+t.name+` t WHERE `+where+t.fits("t")+` ORDER BY `+number+` LIMIT ?`, args...)
 	if err != nil {
-		return after, false, err
+		return p, err
 	}
 	defer rows.Close()
 	n := 0
 	for ; rows.Next(); n++ {
-		values, into := make([]any, len(t.key)+2*len(t.body)), make([]any, len(t.key)+2*len(t.body))
+		values, into := make([]any, 1+len(t.key)+2*len(t.body)), make([]any, 1+len(t.key)+2*len(t.body))
 		for i := range into {
 			into[i] = &values[i]
 		}
 		if err := rows.Scan(into...); err != nil {
-			return after, false, err
+			return p, err
 		}
-		if after, err = t.surveyRow(values, found); err != nil {
-			return after, false, err
+		p.after = values[0]
+		if err := t.surveyRow(values[1:], found); err != nil {
+			return p, err
 		}
 	}
-	return after, n == page, rows.Err()
+	p.more = n == page
+	return p, rows.Err()
 }
 
 // surveyRow counts what of a row would not survive, there or back.
-func (t *table) surveyRow(values []any, found *store.TableFound) (record.ID, error) {
+func (t *table) surveyRow(values []any, found *store.TableFound) error {
 	id, reason, err := t.idOf(values[:len(t.key)])
 	if err != nil {
-		return id, err
+		return err
 	}
 	if reason != "" {
 		found.Lost[t.key[0].Name]++
@@ -170,5 +183,5 @@ func (t *table) surveyRow(values []any, found *store.TableFound) (record.ID, err
 		}
 		found.Samples = append(found.Samples, sample)
 	}
-	return id, nil
+	return nil
 }
