@@ -46,7 +46,7 @@ func (s *Store) Adopt(ctx context.Context, o store.AdoptOptions) (store.Adopted,
 	}
 	if k.fence {
 		err = a.mend(ctx)
-	} else if err = a.tryOut(ctx); err == nil {
+	} else {
 		err = a.begin(ctx)
 	}
 	if err == nil {
@@ -131,6 +131,9 @@ func (a *adopting) begin(ctx context.Context) error {
 	if err := a.estimate(ctx); err != nil {
 		return err
 	}
+	if err := a.tryOut(ctx); err != nil {
+		return err
+	}
 	journal, err := a.setWAL(ctx)
 	if err != nil {
 		return a.readerOf(err)
@@ -209,7 +212,14 @@ func (a *adopting) layDown(ctx context.Context, c *conn, journal, copied string)
 	if err != nil {
 		return false, err
 	}
+	slow, err := a.slow(ctx, c)
+	if err != nil {
+		return false, err
+	}
 	if err := a.lay(ctx, c, true); err != nil {
+		return false, err
+	}
+	if err := a.tryNow(ctx, c, slow); err != nil {
 		return false, err
 	}
 	_, err = c.ExecContext(ctx, `INSERT INTO migrate_fence(one,format,migration,declaration,epoch,prim,state,journal,copy) VALUES(1,?,?,?,1,'old','open',?,?)`,

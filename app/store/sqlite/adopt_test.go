@@ -142,6 +142,22 @@ func TestTryOut(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), "stored otherwise") {
 		t.Error(err)
 	}
+	// Where an id isn't unique yet, that is found out once there is an index.
+	path = legacy(t, `CREATE TABLE audit(at)`, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000) INSERT INTO tasks(id) SELECT i FROM n`,
+		`CREATE TRIGGER theirs AFTER DELETE ON tasks BEGIN INSERT INTO audit VALUES(app_now()); END`)
+	s = open(t, sqlite.Config{Path: path})
+	_, err = s.FirstContact(context.Background())
+	only(t, "first contact", err, store.ErrUnsuited)
+	db := plain(t, path)
+	if left := rows(t, db, `SELECT name FROM sqlite_master WHERE name LIKE 'migrate%'`); left != "" || len(copies(t, path)) != 0 {
+		t.Errorf("left: %s, %v", left, copies(t, path))
+	}
+	if _, err := db.Exec(`DROP TRIGGER theirs`); err != nil {
+		t.Fatal(err)
+	}
+	if c := contact(t, s); c.Rows != 20000 || rows(t, db, `SELECT count(*) FROM migrate_tasks WHERE rev<>1`) != "int64:0" {
+		t.Errorf("%+v", c)
+	}
 }
 
 // TestSecondUniqueKey: a row that is replaced by it is a tombstone at once, and a
@@ -214,10 +230,16 @@ func TestGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	only(t, "Guarded", s.Guarded(ctx), store.ErrStranger)
-	moveFence(t, s, store.Fence{Epoch: 2, Primary: store.PrimaryNew})
+	set := func(fence string) {
+		t.Helper()
+		if _, err := db.Exec(`UPDATE migrate_fence SET ` + fence); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(`epoch=2, prim='new'`)
 	_, err := s.FirstContact(ctx)
 	only(t, "adopt again under new", err, store.ErrStranger)
-	moveFence(t, s, store.Fence{Epoch: 3, Primary: store.PrimaryOld})
+	set(`epoch=3, prim='old'`)
 	again := contact(t, s)
 	if again.Migration != first.Migration || again.Fresh {
 		t.Errorf("%+v", again)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"migrate.invalid/migrate/app/record"
@@ -18,20 +19,15 @@ func (a *adopting) tryOut(ctx context.Context) error {
 		if err != nil || k.fence {
 			return err
 		}
+		slow, err := a.slow(ctx, c)
+		if err != nil {
+			return err
+		}
 		if err := a.lay(ctx, c, false); err != nil {
 			return err
 		}
-		var failed []string
-		for _, t := range a.tables {
-			if err := a.tryTable(ctx, c, t); err != nil {
-				if !refuses(err) {
-					return err
-				}
-				failed = append(failed, fmt.Sprintf("no write of ours works on the table %s: %v", t.Table, err))
-			}
-		}
-		if len(failed) > 0 {
-			return fmt.Errorf("%w: nothing was changed: %s", store.ErrUnsuited, strings.Join(failed, "; "))
+		if err := a.try(ctx, c, func(t *table) bool { return !slices.Contains(slow, t) }); err != nil {
+			return err
 		}
 		return errOnlyTried
 	})
@@ -39,6 +35,66 @@ func (a *adopting) tryOut(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// quick is how many rows a table without an index on its id may have so that
+// writes are tried out before it has one: each looks at every row.
+const quick = 5_000
+
+// slow returns the tables in which a row can't be found by its id in a moment.
+func (a *adopting) slow(ctx context.Context, c *conn) (slow []*table, err error) {
+	for _, t := range a.tables {
+		sh, err := t.look(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if !sh.found || t.uniqueID(sh) {
+			continue
+		}
+		rows := 0
+		if err := c.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 FROM %s LIMIT %d)`, t.name, quick+1)).Scan(&rows); err != nil {
+			return nil, err
+		}
+		if rows > quick {
+			slow = append(slow, t)
+		}
+	}
+	return slow, nil
+}
+
+// tryNow tries writes out on tables that have just got their index, within the
+// transaction that made it.
+func (a *adopting) tryNow(ctx context.Context, c *conn, tables []*table) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	if err := execAll(ctx, c, []string{`SAVEPOINT migrate_try`}); err != nil {
+		return err
+	}
+	if err := a.try(ctx, c, func(t *table) bool { return slices.Contains(tables, t) }); err != nil {
+		return err
+	}
+	return execAll(ctx, c, []string{`ROLLBACK TO migrate_try`, `RELEASE migrate_try`})
+}
+
+// try writes to the tables that are meant.
+func (a *adopting) try(ctx context.Context, c *conn, meant func(*table) bool) error {
+	var failed []string
+	for _, t := range a.tables {
+		if !meant(t) {
+			continue
+		}
+		if err := a.tryTable(ctx, c, t); err != nil {
+			if !refuses(err) {
+				return err
+			}
+			failed = append(failed, fmt.Sprintf("no write of ours works on the table %s: %v", t.Table, err))
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("%w: nothing was changed: %s", store.ErrUnsuited, strings.Join(failed, "; "))
+	}
+	return nil
 }
 
 // refuses reports whether an error is the table's own, and no trouble with the file.
