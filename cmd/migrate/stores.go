@@ -40,8 +40,14 @@ func (g *globals) storesThat(ctx context.Context, same func(context.Context, *or
 	if err != nil {
 		return nil, err
 	}
-	if err := begun(o); err != nil {
+	declares, err := g.declaration()
+	if err != nil {
 		return nil, err
+	}
+	if declares.service() { // of another one, no instance of ours can have run
+		if err := begun(o); err != nil {
+			return nil, err
+		}
 	}
 	db, err := g.databases(o)
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -122,7 +124,40 @@ func (x *examination) old(ctx context.Context) (bool, store.Fence) {
 	} else {
 		x.ok("triggers", "other programs' writes are held inside the protocol")
 	}
+	x.takeover(ctx, s)
 	return true, fence
+}
+
+// takeover says how far the old database is taken over, and what waits for a person.
+func (x *examination) takeover(ctx context.Context, s store.Old) {
+	if foreign, ok := store.As[store.Foreign](s); ok {
+		if err := foreign.Filled(ctx); err != nil {
+			x.fail("take-over", "migrate adopt, which goes on where it stopped", "%v", err)
+		}
+	}
+	legacy, ok := store.As[store.Legacy](s)
+	if !ok {
+		return
+	}
+	const some = 1000
+	rows, total, err := legacy.Quarantine(ctx, some)
+	if err != nil || total == 0 {
+		return // what can't be read, the other checks tell
+	}
+	reasons := map[string]int{}
+	for _, q := range rows {
+		reasons[q.Collection+": "+q.Reason]++
+	}
+	var all []string
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		all = append(all, fmt.Sprintf("%d of %s", reasons[reason], reason))
+	}
+	const most = 5
+	if len(all) > most {
+		all = append(all[:most], "…")
+	}
+	x.note("quarantine", "migrate quarantine list, then decide on each; the primary does not move before, nor is step 8 reached",
+		"%d row(s) on which nobody has decided (%s)", total, strings.Join(all, "; "))
 }
 
 // untouched says whether a database that no instance has held yet can be taken over.
