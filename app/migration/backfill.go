@@ -15,6 +15,8 @@ type Pass struct {
 	Primary store.Primary
 	Done    int64 // records looked at so far, in this pass or the one it resumes
 	Total   int64 // an estimate; 0: unknown
+
+	Collection string // that it has come to
 }
 
 // BackfillOptions are the knobs of a backfill. The zero value is usable.
@@ -107,7 +109,7 @@ func copyUnder(ctx context.Context, old store.Old, to store.New, fence store.Fen
 		}
 		res.Copied += int64(len(page.Records))
 		if opt.Progress != nil {
-			opt.Progress(Pass{Epoch: fence.Epoch, Primary: fence.Primary, Done: res.Copied, Total: total})
+			opt.Progress(Pass{Epoch: fence.Epoch, Primary: fence.Primary, Done: res.Copied, Total: total, Collection: reached(page.Records)})
 		}
 		if page.End {
 			break
@@ -132,6 +134,14 @@ func copyUnder(ctx context.Context, old store.Old, to store.New, fence store.Fen
 		res.Complete = true
 	}
 	return res, nil
+}
+
+// reached is the collection that a page ends in; empty if it holds no record.
+func reached(recs []store.Record) string {
+	if len(recs) == 0 {
+		return ""
+	}
+	return recs[len(recs)-1].ID.Collection()
 }
 
 // copyPage copies one page and returns how many records it had and its last id.

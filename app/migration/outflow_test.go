@@ -130,7 +130,7 @@ func TestWhatOldCanNotHold(t *testing.T) {
 		t.Errorf("a look at the gate says %+v", g)
 	}
 	st := s.Status(t.Context())
-	if st.Pending != 0 || st.RefusedCount != 1 || len(st.Refused) != 1 || st.Refused[0].ID != "a" || st.Refused[0].Pair != (store.Pair{Rev: 2, Epoch: 2}) {
+	if st.Pending != 0 || st.RefusedCount != 1 || len(st.Refused) != 1 || st.RefusedIn[""] != 1 || st.Refused[0].ID != "a" || st.Refused[0].Pair != (store.Pair{Rev: 2, Epoch: 2}) {
 		t.Errorf("status: %d pending, refused %+v", st.Pending, st.Refused)
 	}
 	s.endWatches()

@@ -32,6 +32,8 @@ type Status struct {
 	// change, or for its deletion, through the service.
 	Refused      []Refused `json:"refused,omitempty"`
 	RefusedCount int64     `json:"refused_count"`
+	// RefusedIn is how many there are, by collection.
+	RefusedIn map[string]int64 `json:"refused_in,omitempty"`
 
 	Compared map[string]store.Compared `json:"compared,omitempty"` // this instance's reads, by collection
 	Stores   []StoreStatus             `json:"stores,omitempty"`
@@ -87,6 +89,12 @@ func (s *Service) Status(ctx context.Context) Status {
 	st.Relayed, st.RelayError = s.relay.status()
 	refused := s.relay.refused.list()
 	st.Refused, st.RefusedCount = refused[:min(len(refused), refusedShown)], int64(len(refused))
+	if len(refused) > 0 {
+		st.RefusedIn = map[string]int64{}
+	}
+	for _, r := range refused {
+		st.RefusedIn[r.Collection]++
+	}
 	s.compared.mu.Lock()
 	st.Compared = maps.Clone(s.compared.counts)
 	s.compared.mu.Unlock()

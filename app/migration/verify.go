@@ -156,7 +156,7 @@ func (v *verifier) stream(ctx context.Context) error {
 		}
 		done += int64(len(ids))
 		if v.opt.Progress != nil {
-			v.opt.Progress(Pass{Epoch: v.fence.Epoch, Primary: v.fence.Primary, Done: done, Total: max(total, done)})
+			v.opt.Progress(Pass{Epoch: v.fence.Epoch, Primary: v.fence.Primary, Done: done, Total: max(total, done), Collection: bound.Collection()})
 		}
 		if !more {
 			return nil

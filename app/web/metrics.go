@@ -87,7 +87,7 @@ func (m *metrics) status(ctx context.Context) migration.Status {
 type statusCollector struct {
 	m *metrics
 
-	step, epoch, primary, pending, age, compared, backfill *prometheus.Desc
+	step, epoch, primary, pending, age, refused, compared, backfill *prometheus.Desc
 }
 
 func newStatusCollector(m *metrics) *statusCollector {
@@ -101,13 +101,14 @@ func newStatusCollector(m *metrics) *statusCollector {
 		primary:  desc("migrate_primary", "1 for the database that decides.", "store"),
 		pending:  desc("migrate_pending_records", "Records of the primary that the other database still lacks.", "store"),
 		age:      desc("migrate_pending_age_seconds", "How long some record has been pending without a break, as the instance saw it.", "store"),
+		refused:  desc("migrate_refused_records", "Records of the new primary that the old database can't hold as things are.", "collection"),
 		compared: desc("migrate_compared_reads_total", "Reads that looked at both databases, by what they found.", "collection", "result"),
 		backfill: desc("migrate_backfill_records_total", "Records scanned by the backfill under the present epoch."),
 	}
 }
 
 func (c *statusCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.age, c.compared, c.backfill} {
+	for _, d := range []*prometheus.Desc{c.step, c.epoch, c.primary, c.pending, c.age, c.refused, c.compared, c.backfill} {
 		ch <- d
 	}
 }
@@ -132,6 +133,9 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	if s.Primary != "" && s.Pending >= 0 {
 		gauge(c.pending, float64(s.Pending), string(s.Primary))
 		gauge(c.age, float64(s.PendingAge)/1000, string(s.Primary))
+	}
+	for collection, n := range s.RefusedIn {
+		gauge(c.refused, float64(n), collection)
 	}
 	for collection, found := range s.Compared {
 		counter(c.compared, found.Equal, collection, "equal")

@@ -156,6 +156,7 @@ func TestConfig(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	tasks := newMapTasks()
 	tasks.state.PendingAge = 1250
+	tasks.state.RefusedIn = map[string]int64{"tasks": 2}
 	calls := prometheus.NewCounter(prometheus.CounterOpts{Name: "migrate_store_operations_total", Help: "Calls."})
 	s := newServer(t, tasks, Config{Collectors: []prometheus.Collector{calls}})
 	ask(t, s.Public(), "GET", "/tasks/a1", "")
@@ -175,6 +176,7 @@ func TestMetrics(t *testing.T) {
 		`migrate_step 4`, `migrate_fence_epoch 1`, `migrate_primary{store="old"} 1`, `migrate_primary{store="new"} 0`,
 		`migrate_pending_records{store="old"} 3`, `migrate_pending_age_seconds{store="old"} 1.25`,
 		`migrate_compared_reads_total{collection="tasks",result="different"} 0`,
+		`migrate_refused_records{collection="tasks"} 2`,
 		`migrate_store_operations_total 0`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

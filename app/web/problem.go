@@ -42,6 +42,8 @@ func problemOf(err error) *problem {
 		return p
 	case errors.Is(err, store.ErrQuarantined):
 		return &problem{http.StatusConflict, "quarantined", err.Error() + "; set all its fields, or delete it"}
+	case errors.Is(err, store.ErrRule):
+		return &problem{http.StatusConflict, "conflict", err.Error()}
 	case errors.Is(err, task.ErrInvalid), errors.Is(err, store.ErrUnfit):
 		return &problem{http.StatusUnprocessableEntity, "invalid_field", err.Error()}
 	case errors.Is(err, migration.ErrRefused), errors.Is(err, store.ErrFenceMoved):

@@ -30,6 +30,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{store.ErrFenceMoved, 503, "refused", "may not serve"},
 		{store.ErrConflict, 409, "conflict", "others changed the task"},
 		{store.ErrUnfit, 422, "invalid_field", "can't be held exactly"},
+		{store.ErrRule, 409, "conflict", "a rule of the database refuses"},
 		{store.ErrQuarantined, 409, "quarantined", "set all its fields, or delete it"},
 		{errors.New("password hunter2"), 500, "internal", "internal error"},
 		{store.ErrStranger, 500, "internal", "internal error"},
