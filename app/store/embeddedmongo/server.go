@@ -7,13 +7,16 @@
 // concurrent compare-and-swaps of one document can both succeed. Behind the
 // gatekeeper each statement is atomic, as MongoDB's are for one document. It
 // also answers filters on _id and more by _id, because FerretDB reads the
-// whole collection for everything but a filter on _id alone.
+// whole collection for everything but a filter on _id alone. A document whose _id
+// is a number, a UUID or a document it reads and replaces in FerretDB's file by
+// itself: FerretDB looks up texts and ObjectIDs only.
 //
 // A write that was acknowledged survives the end of the process and of the
 // machine. There are no users, no transactions, no change streams, and every
 // query that doesn't name an _id takes time in proportion to the collection.
 // What FerretDB can't hold (NaN, infinities, -0, Decimal128, arrays in arrays,
-// keys with a dollar sign or a dot) is refused in words.
+// keys with a dollar sign or a dot, names with a quotation mark) is refused in
+// words.
 package embeddedmongo
 
 import (

@@ -1,7 +1,10 @@
 package storetest
 
 import (
+	"maps"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"migrate.invalid/migrate/app/record"
@@ -32,5 +35,25 @@ func TestShopHasEveryType(t *testing.T) {
 	}
 	if !slices.ContainsFunc(Shop().Collections, func(c record.Collection) bool { return len(c.ID) > 1 }) {
 		t.Error("no id of several columns")
+	}
+}
+
+// The page of hazards names each store that breaks a rule about ids, values,
+// collections, or about what one of the two databases can't hold.
+func TestBrokenStoresAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/hazards.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Collect(maps.Keys(brokenShops()))
+	for name := range brokenOlds() {
+		if strings.HasPrefix(name, "Isolate") || strings.HasPrefix(name, "PutTogether") {
+			names = append(names, name)
+		}
+	}
+	for _, name := range append(names, "a rule is a value that does not fit") {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/hazards.md doesn't name %q", name)
+		}
 	}
 }
