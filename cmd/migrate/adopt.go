@@ -164,12 +164,26 @@ func (g *globals) adopt(ctx context.Context, db app.Databases, o adoptOptions) (
 	done, err := a.Adopt(ctx, store.AdoptOptions{Accept: o.accept, Wait: o.yes, Progress: func(p store.AdoptProgress) {
 		if p.Phase != phase {
 			phase = p.Phase
-			bar.say("adopt: " + phase)
+			bar.end()
+			g.progress(orchestrator.Event{Time: time.Now(), Command: "adopt", Detail: adoptPhase(p)})
+			bar = g.bar("adopt: "+phase, "rows", defaultBatch)
 		}
 		bar.at(p.Done, p.Total)
 	}})
 	bar.end()
 	return done, notAdopted(err)
+}
+
+// adoptPhase says what a take-over does now.
+func adoptPhase(p store.AdoptProgress) string {
+	text := map[string]string{"copy": "copy the database beside itself", "guard": "hold other programs inside the protocol", "fill": "note what the protocol keeps of each row"}[p.Phase]
+	if text == "" {
+		text = p.Phase
+	}
+	if p.Total > 0 {
+		text += fmt.Sprintf(" (%d)", p.Total)
+	}
+	return "take over: " + text
 }
 
 // notAdopted says what a take-over has left, and what helps.
