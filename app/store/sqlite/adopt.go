@@ -252,7 +252,7 @@ func (a *adopting) lay(ctx context.Context, c *conn, whole bool) error {
 			err = a.unique(ctx, c, t, sh)
 		}
 		if err == nil && whole {
-			err = a.lists(ctx, c, t)
+			err = a.lists(ctx, c, t, !t.uniqueID(sh))
 		}
 		if err == nil {
 			_, err = c.ExecContext(ctx, `INSERT INTO migrate_collection(name,filled) VALUES(?,0)`, t.Name)
@@ -301,16 +301,17 @@ func (t *table) guardIt(ctx context.Context, c *conn) error {
 
 // few is how many rows a table may have so that an index for its lists is made
 // at once: it keeps writers out for some tens of milliseconds.
-const few = 100_000
+const few = 20_000
 
-// lists makes the indexes of the declared lists, where that is quick.
-func (a *adopting) lists(ctx context.Context, c *conn, t *table) error {
+// lists makes the indexes of the declared lists, where that is quick, or where
+// others wait for another index anyway.
+func (a *adopting) lists(ctx context.Context, c *conn, t *table, waiting bool) error {
 	rows := 0
 	if err := c.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 FROM %s LIMIT %d)`, t.name, few+1)).Scan(&rows); err != nil {
 		return err
 	}
 	for _, index := range t.listsSQL() {
-		if rows > few {
+		if rows > few && !waiting {
 			a.log.Warn("an index for lists was left out, since making it would keep other programs from writing; make it when they can wait", "collection", t.Name, "statement", index)
 			continue
 		}
@@ -356,7 +357,7 @@ func (a *adopting) estimate(ctx context.Context) error {
 				if err := c.QueryRowContext(ctx, `SELECT count(*) FROM `+t.name).Scan(&rows); err != nil {
 					return err
 				}
-				wait += lockedOut(rows)
+				wait += t.lockedOut(rows)
 			}
 			return nil
 		})

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -98,7 +97,8 @@ type entry struct {
 	place  string
 	number int64     // moved rows: their number; misfits: the row's
 	id     record.ID // marked ones
-	mark   store.Pair
+	// detail puts in what people see of the row, where that takes a look of its own.
+	detail func() error
 }
 
 // Quarantine returns up to limit of the rows on which nobody has decided, all of
@@ -110,18 +110,24 @@ func (s *Store) Quarantine(ctx context.Context, limit int) ([]store.Quarantined,
 	)
 	err := s.read(ctx, "read the quarantine", func(ctx context.Context, c *conn, _ store.Fence) error {
 		all, total = nil, 0
-		return s.quarantine(ctx, c, func(e entry) bool {
-			if total++; limit == 0 || len(all) < limit {
-				all = append(all, e.Quarantined)
+		var failed error
+		err := s.quarantine(ctx, c, func(e *entry) bool {
+			if total++; limit > 0 && len(all) == limit {
+				return true
 			}
-			return true
+			if e.detail != nil {
+				failed = e.detail()
+			}
+			all = append(all, e.Quarantined)
+			return failed == nil
 		})
+		return errors.Join(err, failed)
 	})
 	return all, total, err
 }
 
 // quarantine calls yield for each row until that says no.
-func (s *Store) quarantine(ctx context.Context, c *conn, yield func(entry) bool) error {
+func (s *Store) quarantine(ctx context.Context, c *conn, yield func(*entry) bool) error {
 	for _, t := range s.tables {
 		sh, err := t.look(ctx, c)
 		if err != nil || !sh.found {
@@ -132,7 +138,8 @@ func (s *Store) quarantine(ctx context.Context, c *conn, yield func(entry) bool)
 			if err != nil {
 				return err
 			}
-			for _, e := range found {
+			for n := range found {
+				e := &found[n]
 				if e.Collection = t.Name; !yield(e) {
 					return nil
 				}
@@ -290,32 +297,52 @@ func digest(row string) string {
 func (t *table) marked(ctx context.Context, c *conn, sh shape) ([]entry, error) {
 	var found []entry
 	for _, where := range []string{"m.unfit IS NOT NULL AND m.deleted=0", "m.pending=1 AND m.unfit IS NULL AND m.deleted=0"} {
-		query := `SELECT ` + meta + `,` + t.keys(",", func(k, _ string) string { return "m." + k }) + t.values() + ` FROM ` + t.companion + ` m JOIN ` + t.name + ` t ON ` +
-			t.keys(" AND ", func(k, c string) string { return "m." + k + "=t." + c }) + ` WHERE ` + where
-		records, _, err := t.reader("").records(ctx, c, -1, query)
+		records, err := t.unfit(ctx, c, where)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range records {
-			if r.Unfit == "" {
-				continue
-			}
-			e, err := t.markedEntry(ctx, c, sh, r)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, e)
+			found = append(found, entry{place: isMarked, id: r.ID, Quarantined: store.Quarantined{
+				Key: t.Name + "/" + isMarked + "-" + digest(string(r.ID)), ID: r.ID.String(), Reason: r.Unfit,
+			}})
 		}
 	}
 	sort.Slice(found, func(a, b int) bool { return found[a].id < found[b].id })
+	for n := range found {
+		e := &found[n]
+		e.detail = func() error { return t.describe(ctx, c, sh, e) }
+	}
 	return found, nil
 }
 
-func (t *table) markedEntry(ctx context.Context, c *conn, sh shape, r Record) (entry, error) {
-	e := entry{place: isMarked, id: r.ID, mark: r.Pair}
-	key, err := t.keyOf(r.ID)
+// unfit returns which of some records are unfit, and why, without their bodies.
+func (t *table) unfit(ctx context.Context, c *conn, where string) ([]Record, error) {
+	rows, err := c.query(ctx, `SELECT `+meta+`,`+t.keys(",", func(k, _ string) string { return "m." + k })+t.values()+` FROM `+t.companion+` m JOIN `+t.name+` t ON `+
+		t.keys(" AND ", func(k, c string) string { return "m." + k + "=t." + c })+` WHERE `+where)
 	if err != nil {
-		return e, err
+		return nil, err
+	}
+	defer rows.Close()
+	r := t.reader("")
+	var found []Record
+	for rows.Next() {
+		rec, err := r.read(rows)
+		if err != nil {
+			return nil, err
+		}
+		if rec.Unfit != "" {
+			rec.Body = ""
+			found = append(found, rec)
+		}
+	}
+	return found, rows.Err()
+}
+
+// describe puts the row of a marked record in.
+func (t *table) describe(ctx context.Context, c *conn, sh shape, e *entry) error {
+	key, err := t.keyOf(e.id)
+	if err != nil {
+		return err
 	}
 	var names []string
 	query := `SELECT 1`
@@ -331,20 +358,19 @@ func (t *table) markedEntry(ctx context.Context, c *conn, sh shape, r Record) (e
 		into = append(into, &values[n])
 	}
 	err = c.QueryRowContext(ctx, query+` FROM `+t.name+` t WHERE `+t.keys(" AND ", func(_, c string) string { return "t." + c + "=? COLLATE BINARY" }), key...).Scan(into...)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return e, err
+	if err != nil {
+		return err
 	}
-	e.Reason, e.ID, e.Row = r.Unfit, t.nameOf(names, values), t.literals(names, values)
-	e.Key = t.Name + "/" + isMarked + "-" + digest(string(r.ID))
-	return e, nil
+	e.ID, e.Row = t.nameOf(names, values), t.literals(names, values)
+	return nil
 }
 
 // find returns the row of the quarantine with this key.
 func (s *Store) find(ctx context.Context, c *conn, key string) (e entry, t *table, err error) {
 	found := false
-	err = s.quarantine(ctx, c, func(this entry) bool {
+	err = s.quarantine(ctx, c, func(this *entry) bool {
 		if found = this.Key == key; found {
-			e = this
+			e = *this
 		}
 		return !found
 	})

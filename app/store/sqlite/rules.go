@@ -102,7 +102,7 @@ func (q *inquiry) fields() {
 		col, ok := q.column(f.Column)
 		at := "column:" + q.Table + "." + f.Column
 		if !ok {
-			q.add(store.Refused, at, "the table %s has no column %s", q.Table, f.Column)
+			q.add(store.Refused, at, "the table %s has no column %s: it has %s", q.Table, f.Column, q.columnNames())
 			continue
 		}
 		if col.generated {
@@ -120,6 +120,14 @@ func (q *inquiry) fields() {
 			q.add(store.Refused, "collation:"+q.Table+"."+f.Column, "the column %s of the id compares by %s: two ids that are one there are two in the new database", f.Column, col.collation)
 		}
 	}
+}
+
+func (q *inquiry) columnNames() string {
+	names := make([]string, len(q.columns))
+	for n, col := range q.columns {
+		names[n] = col.name
+	}
+	return strings.Join(names, ", ")
 }
 
 // carries returns why a column of this affinity doesn't carry the field, "" if

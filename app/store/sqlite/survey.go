@@ -39,7 +39,7 @@ func (s *Store) Survey(ctx context.Context, accept ...string) (store.Survey, err
 		}
 		survey.Tables = append(survey.Tables, found)
 		if !found.Unique {
-			survey.Wait += lockedOut(found.Rows)
+			survey.Wait += t.lockedOut(found.Rows)
 		}
 	}
 	survey.Wait = max(survey.Wait, hold)
@@ -49,9 +49,11 @@ func (s *Store) Survey(ctx context.Context, accept ...string) (store.Survey, err
 // Of a second, an index takes about as many rows.
 const indexed = 400_000
 
-// lockedOut is for how long, about, making the ids of so many rows unique keeps
-// other programs from writing.
-func lockedOut(rows int64) time.Duration { return time.Duration(rows) * time.Second / indexed }
+// lockedOut is for how long, about, making the ids of so many rows unique, and the
+// indexes of the lists, keeps other programs from writing.
+func (t *table) lockedOut(rows int64) time.Duration {
+	return time.Duration(rows) * time.Duration(1+len(t.Lists)) * time.Second / indexed
+}
 
 // surveyTable looks at one table, in pages.
 func (s *Store) surveyTable(ctx context.Context, t *table) (found store.TableFound, there bool, err error) {
