@@ -98,7 +98,11 @@ func (s *shop) spawn(step migration.Step) *shopInstance {
 	service, err := migration.New(cfg)
 	s.must(err)
 	i.Service = service
-	s.must(service.Start(ctx))
+	err = service.Start(ctx)
+	for errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) || errors.Is(err, context.DeadlineExceeded) {
+		err = service.Start(ctx) // a busy machine takes its time to prepare new: an instance tries again
+	}
+	s.must(err)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() { done <- service.Run(life) }()
