@@ -12,6 +12,11 @@
 #   scripts/prove.sh return
 #       from step 8 back to 1 under load; how long writes wait while the primary
 #       returns, with an empty backlog and with 1,000 records pending
+#   scripts/prove.sh adopt [--rows N]
+#       takes a file of N rows over (300,000) whose id is unique, while a Python
+#       program with a patience of one second goes on writing to it: none of its
+#       writes may fail or be lost; then a file whose id isn't unique, which is
+#       refused before anybody waits
 #   scripts/prove.sh mutants [--reuse] [--quick] [--slow TIME] [--jobs N]
 #       changes one piece of app/migration at a time, which its tests must notice,
 #       and writes docs/mutants.md; an hour or more. A run that was broken off goes
@@ -32,12 +37,13 @@ usage() {
 [ $# -gt 0 ] || usage
 verb=$1
 shift
-minutes=10 seed=1 test=TestFire
+minutes=10 seed=1 rows=300000 test=TestFire
 while [ $# -gt 0 ] && [ "$verb" != mutants ]; do
 	[ $# -gt 1 ] || usage
 	case $1 in
 	--minutes) minutes=$2 ;;
 	--seed) seed=$2 ;;
+	--rows) rows=$2 ;;
 	--cutover)
 		case $2 in
 		link) test=TestFire ;;
@@ -65,6 +71,10 @@ explore)
 return)
 	scripts/install-nginx.sh
 	exec go test -count=1 -v -run '^TestRollbackUnderLoad$' ./cmd/migrate
+	;;
+adopt)
+	MIGRATE_TEST_ALL=1 MIGRATE_ADOPT_ROWS=$rows \
+		exec go test -count=1 -v -timeout 0 -run '^(TestAdoptUnderLoad|TestTooLong)$' ./app/store/sqlite
 	;;
 mutants)
 	exec nice -n 15 go run ./scripts/mutants "$@"
