@@ -216,6 +216,44 @@ func TestRollbackLeavesNothingLocked(t *testing.T) {
 	}
 }
 
+// TestLockIsNamed: a program that keeps the file's lock is named, in either
+// mode of the journal.
+func TestLockIsNamed(t *testing.T) {
+	path := legacy(t, abc)
+	s := open(t, sqlite.Config{Path: path, BusyTimeout: 200 * time.Millisecond})
+	for _, mode := range []string{"delete", "wal"} {
+		if mode == "wal" {
+			contact(t, s)
+		}
+		holder := exec.Command(shell(t), path)
+		in, err := holder.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := holder.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := holder.Start(); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(in, "BEGIN IMMEDIATE; SELECT 'locked';\n")
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "locked") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		err = s.Writable(context.Background())
+		only(t, "a write beside it", err, store.ErrUnavailable)
+		if !strings.Contains(fmt.Sprint(err), fmt.Sprintf("sqlite3 (process %d)", holder.Process.Pid)) {
+			t.Errorf("%s: the program isn't named: %v", mode, err)
+		}
+		io.WriteString(in, "COMMIT;\n.quit\n")
+		holder.Wait()
+		if err := s.Writable(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestGap: a table that was rebuilt is taken over again, and no companion of it is
 // believed.
 func TestGap(t *testing.T) {

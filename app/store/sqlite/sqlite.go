@@ -210,21 +210,42 @@ func use(ctx context.Context, p *pool, fn func(context.Context, *conn) error) er
 	return err
 }
 
+// long is how long a call waits for another program's lock before that program
+// is named.
+const long = time.Second
+
 // run calls try again while the file is locked, as long as the store is
-// patient, and gives every error its meaning.
+// patient, and gives every error its meaning. A program that keeps the lock is
+// named in the log, once a call, and in the error.
 func (s *Store) run(ctx context.Context, op string, try func() error) error {
-	patience := time.Now().Add(s.busy)
+	begun, named := time.Now(), false
 	for {
 		err := try()
-		if code(err)&0xff != codes.SQLITE_BUSY || !time.Now().Before(patience) {
+		if code(err)&0xff != codes.SQLITE_BUSY {
 			return meaning(ctx, op, err)
+		}
+		if !time.Now().Before(begun.Add(s.busy)) {
+			return meaning(ctx, op, s.lockedOut(err))
+		}
+		if !named && time.Since(begun) >= long {
+			named = true
+			s.log.Warn("another program keeps the old database's lock", "program", writer(s.path), "waiting", op, "file", s.path)
 		}
 		select {
 		case <-ctx.Done():
-			return meaning(ctx, op, ctx.Err())
+			return fmt.Errorf("sqlite: %s: %w", op, s.lockedOut(ctx.Err()))
 		case <-time.After(time.Millisecond + rand.N(4*time.Millisecond)):
 		}
 	}
+}
+
+// lockedOut adds to an error which program has the lock.
+func (s *Store) lockedOut(err error) error {
+	who := writer(s.path)
+	if who == "" {
+		return err
+	}
+	return fmt.Errorf("%w: its lock is kept by %s", err, who)
 }
 
 // code returns SQLite's extended result code, or 0.
