@@ -43,17 +43,17 @@ func newAdoptCmd(g *globals) *cobra.Command {
 		Use:   "adopt",
 		Short: "Take the tables of the old database over",
 		Long: `Take the tables of the old database over, while other programs go on writing to
-them: a copy first, then what holds those programs inside the protocol, then what
-the protocol keeps of each row. It goes on where it was cut off. The first spawn
-does the same.
+them: a copy first, then what holds those programs inside the protocol, then
+what the protocol keeps of each row. It goes on where it was cut off. The first
+spawn does the same.
 
 Rules of a table that the new database does not have are listed first. One that
 is "open" must be accepted by its name; one that is refused has its remedy.
 --dry-run shows all of that, some rows both ways, and how long other programs
 would wait; above one second the take-over wants --yes.
 
---undo takes out what was put in, at step 1 with every instance stopped: the rows
-and the journal mode are as before, and the copy stays.`,
+--undo takes out what was put in, at step 1 with every instance stopped: the
+rows and the journal mode are as before, and the copy stays.`,
 		Example: `  migrate adopt --dry-run
   migrate adopt --accept unique:tasks_email
   migrate adopt --undo`,

@@ -23,11 +23,11 @@ func newQuarantineCmd(g *globals) *cobra.Command {
 		Use:   "quarantine",
 		Short: "Decide on the rows of the old database that can't go over",
 		Long: `Rows of the old database that can't be records, and records that the new
-database can't hold, are in quarantine: marked, where they are, or moved aside if
-they repeat an id. They keep the primary from moving, and step 8 from being
+database can't hold, are in quarantine: marked, where they are, or moved aside
+if they repeat an id. They keep the primary from moving, and step 8 from being
 reached, until somebody decides: a write through the service is a decision, and
 so are the commands below. Rows are named by the keys that list shows.`,
-		Example: "  migrate quarantine list\n  migrate quarantine export rows.jsonl\n  migrate quarantine drop tasks:17",
+		Example: "  migrate quarantine list\n  migrate quarantine export rows.jsonl\n  migrate quarantine drop tasks/moved-1-6e5e61f3",
 	})
 	cmd.AddCommand(newQuarantineListCmd(g), newQuarantineExportCmd(g), newDecideCmd(g, dropRows()), newDecideCmd(g, restoreRows()))
 	return cmd
@@ -230,7 +230,7 @@ func newDecideCmd(g *globals, d decision) *cobra.Command {
 		Use:     d.name + " KEY…",
 		Short:   d.short,
 		Long:    d.long,
-		Example: fmt.Sprintf("  migrate quarantine %s tasks:17\n  migrate quarantine %s --dry-run tasks:17", d.name, d.name),
+		Example: fmt.Sprintf("  migrate quarantine %s tasks/moved-1-6e5e61f3\n  migrate quarantine %s --dry-run tasks/moved-1-6e5e61f3", d.name, d.name),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return badUsage(cmd, "name the row, or the rows, by the key that migrate quarantine list shows")
