@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,11 +40,7 @@ func (s *Store) Adopt(ctx context.Context, o store.AdoptOptions) (store.Adopted,
 		_, err = a.setWAL(ctx) // somebody may have set another mode
 		return a.result, err
 	}
-	for _, r := range a.rules {
-		if r.Verdict == store.Accepted {
-			a.result.Accepted = append(a.result.Accepted, r.Name)
-		}
-	}
+	a.result.Accepted = a.acceptedNames()
 	if k.fence {
 		err = a.mend(ctx)
 	} else {
@@ -65,6 +62,17 @@ type adopting struct {
 	rules   []store.Rule
 	again   []string // collections whose guards had a gap
 	result  store.Adopted
+}
+
+// acceptedNames are the rules that the tables have and the person has accepted. They
+// are remembered beside the fence: a take-over that goes on needs them, too.
+func (a *adopting) acceptedNames() (names []string) {
+	for _, r := range a.rules {
+		if r.Verdict == store.Accepted {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 func (a *adopting) progress(phase string, done, total int64) {
@@ -113,7 +121,15 @@ func (a *adopting) see(ctx context.Context, c *conn) (k known, err error) {
 			return k, nil
 		}
 	}
-	if a.rules, err = a.askAll(ctx, c, a.options.Accept, a.create && !k.fence); err != nil {
+	accept := a.options.Accept
+	if k.fence {
+		var before string
+		if err := c.value(ctx, `SELECT rules FROM migrate_fence`, &before); err != nil {
+			return k, err
+		}
+		accept = slices.Concat(accept, strings.Split(before, "\n"))
+	}
+	if a.rules, err = a.askAll(ctx, c, accept, a.create && !k.fence); err != nil {
 		return k, err
 	}
 	for _, t := range a.tables {
@@ -222,8 +238,8 @@ func (a *adopting) layDown(ctx context.Context, c *conn, journal, copied string)
 	if err := a.tryNow(ctx, c, slow); err != nil {
 		return false, err
 	}
-	_, err = c.ExecContext(ctx, `INSERT INTO migrate_fence(one,format,migration,declaration,epoch,prim,state,journal,copy) VALUES(1,?,?,?,1,'old','open',?,?)`,
-		format, id.String(), a.text, journal, copied)
+	_, err = c.ExecContext(ctx, `INSERT INTO migrate_fence(one,format,migration,declaration,epoch,prim,state,rules,journal,copy) VALUES(1,?,?,?,1,'old','open',?,?,?)`,
+		format, id.String(), a.text, strings.Join(a.acceptedNames(), "\n"), journal, copied)
 	a.result.Migration = id.String()
 	return true, err
 }

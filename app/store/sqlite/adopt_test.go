@@ -254,6 +254,93 @@ func TestLockIsNamed(t *testing.T) {
 	}
 }
 
+// TestAcceptedRulesAreRemembered: a table that is taken over again has the rules
+// that it had.
+func TestAcceptedRulesAreRemembered(t *testing.T) {
+	ctx := context.Background()
+	path := made(t, `CREATE TABLE tasks(id text primary key, assignee text, description text UNIQUE, done boolean CHECK(done<2))`, `INSERT INTO tasks VALUES('a','B','x',0)`)
+	s := open(t, sqlite.Config{Path: path})
+	if _, err := s.Adopt(ctx, store.AdoptOptions{Accept: []string{"unique:sqlite_autoindex_tasks_2", "check:tasks"}}); err != nil {
+		t.Fatal(err)
+	}
+	db := plain(t, path)
+	if _, err := db.Exec(`DROP TRIGGER "migrate_tasks.bi"`); err != nil {
+		t.Fatal(err)
+	}
+	contact(t, open(t, sqlite.Config{Path: path}))
+	if err := s.Guarded(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := db.Exec(`DROP TRIGGER "migrate_tasks.bi"; CREATE UNIQUE INDEX more ON tasks(assignee)`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := open(t, sqlite.Config{Path: path}).FirstContact(ctx)
+	only(t, "with a rule more", err, store.ErrUnsuited)
+	if !strings.Contains(fmt.Sprint(err), "--accept unique:more") || strings.Contains(fmt.Sprint(err), "CHECK") {
+		t.Error(err)
+	}
+}
+
+// TestOtherRowsOfOneTransaction: a guard is for one record only. What a trigger of
+// the table's own, or a cascade, does to other records is a change of theirs.
+func TestOtherRowsOfOneTransaction(t *testing.T) {
+	ctx := context.Background()
+	all := collections(t,
+		record.Collection{Name: "orders", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, {Name: "customer", Type: record.Int}}},
+		record.Collection{Name: "customers", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, {Name: "n", Type: record.Int}}})
+	path := made(t, `CREATE TABLE customers(id INTEGER PRIMARY KEY, n INTEGER)`,
+		`CREATE TABLE orders(id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers(id) ON DELETE CASCADE)`,
+		`CREATE TRIGGER counts AFTER INSERT ON orders BEGIN UPDATE customers SET n=n+1 WHERE id=NEW.customer; END`,
+		`INSERT INTO customers VALUES(1,0),(2,0)`, `INSERT INTO orders VALUES(1,1),(2,2)`)
+	s := open(t, sqlite.Config{Path: path, Collections: all, Accept: []string{"trigger:counts"}})
+	_, err := s.FirstContact(ctx)
+	only(t, "a trigger that writes what is taken over", err, store.ErrUnsuited) // no copy could be made
+	db := plain(t, path)
+	if _, err := db.Exec(`DROP TRIGGER counts; CREATE TRIGGER counts AFTER INSERT ON orders WHEN NEW.id>10 BEGIN UPDATE customers SET n=n+1 WHERE id=NEW.customer; END`); err != nil {
+		t.Fatal(err)
+	}
+	contact(t, s)
+	id, err := record.NewID("orders", record.OfInt(11))
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := sqlite.Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: record.NewBody(record.OfInt(1))}
+	if err := s.CompareAndSwap(ctx, 1, order, store.Pair{}); err != nil {
+		t.Fatal(err)
+	}
+	at := func() string {
+		var found []string
+		page, _, err := s.Scan(ctx, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page.Records {
+			found = append(found, fmt.Sprintf("%c%s%v%v%v", r.ID.Collection()[0], r.ID, r.Pair, r.Pending, r.Deleted))
+		}
+		return strings.Join(found, " ")
+	}
+	if got, want := at(), "c1(2,1)truefalse c2(1,0)falsefalse o1(1,0)falsefalse o2(1,0)falsefalse o11(1,1)falsefalse"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if _, err := db.Exec(`PRAGMA foreign_keys=ON; DELETE FROM customers WHERE id=2`); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := at(), "c1(2,1)truefalse c2(2,1)truetrue o1(1,0)falsefalse o2(2,1)truetrue o11(1,1)falsefalse"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	// Copies enforce no foreign key, and cascade nowhere.
+	orphan, gone := order, sqlite.Record{Pair: store.Pair{Rev: 3, Epoch: 1}, Deleted: true}
+	orphan.ID, _ = record.NewID("orders", record.OfInt(3))
+	orphan.Body = record.NewBody(record.OfInt(77))
+	gone.ID, _ = record.NewID("customers", record.OfInt(1))
+	if err := s.PutIfNewer(ctx, 1, orphan, gone); err != nil {
+		t.Error(err)
+	}
+	if got := rows(t, db, `SELECT id, customer FROM orders`); got != "int64:1|int64:1\nint64:3|int64:77\nint64:11|int64:1" {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestGap: a table that was rebuilt is taken over again, and no companion of it is
 // believed.
 func TestGap(t *testing.T) {

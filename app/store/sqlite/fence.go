@@ -32,15 +32,24 @@ func (s *Store) readFence(ctx context.Context, c *conn) (store.Fence, error) {
 		state    string
 		deadline sql.NullInt64
 	)
-	q, err := c.prepared(ctx, `SELECT format, migration, epoch, prim, state, coalesce(token,''), deadline FROM migrate_fence`)
-	if err == nil {
-		err = q.QueryRowContext(ctx).Scan(&version, &f.Migration, &f.Epoch, &f.Primary, &state, &f.Token, &deadline)
+	look := func() error {
+		q, err := c.prepared(ctx, `SELECT format, migration, epoch, prim, state, coalesce(token,''), deadline FROM migrate_fence`)
+		if err != nil {
+			return err
+		}
+		return q.QueryRowContext(ctx).Scan(&version, &f.Migration, &f.Epoch, &f.Primary, &state, &f.Token, &deadline)
+	}
+	err := look()
+	if code(err) == codes.SQLITE_ERROR {
+		if err = noFence(ctx, c, err); code(err) == codes.SQLITE_ERROR {
+			err = look() // it has come meanwhile: the first look was before the transaction's snapshot
+		}
 	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return store.Fence{}, fmt.Errorf("%w: the fence is empty", store.ErrStranger)
 	case err != nil:
-		return store.Fence{}, noFence(ctx, c, err)
+		return store.Fence{}, err
 	case version != format:
 		return store.Fence{}, fmt.Errorf("%w: this walk keeps its state in format %d, this build in format %d: finish that walk with the version that began it",
 			store.ErrStranger, version, format)
@@ -90,9 +99,6 @@ func (s *Store) notBefore(f store.Fence) error {
 // noFence tells a file that never met us, or that an earlier version did, from
 // any other trouble.
 func noFence(ctx context.Context, c *conn, err error) error {
-	if code(err) != codes.SQLITE_ERROR {
-		return err
-	}
 	var n, columns int
 	if e := c.QueryRowContext(ctx, `SELECT count(*), coalesce(sum((SELECT count(*) FROM pragma_table_info('migrate_fence') WHERE name='format')),0)
 		FROM sqlite_master WHERE name='migrate_fence'`).Scan(&n, &columns); e != nil {

@@ -219,6 +219,9 @@ func (a *adopting) mend(ctx context.Context) error {
 			}
 			a.again = append(a.again, g.Name)
 		}
+		if _, err := c.exec(ctx, `UPDATE migrate_fence SET rules=?`, strings.Join(a.acceptedNames(), "\n")); err != nil {
+			return err
+		}
 		a.log.Warn("tables whose guards had a gap are taken over again", "collections", strings.Join(a.again, ", "))
 		return nil
 	})

@@ -20,7 +20,7 @@ func commonSQL(tables []*table) []string {
 	ks := list(most, ",", func(n int) string { return fmt.Sprintf("k%d", n) })
 	return []string{
 		`CREATE TABLE migrate_fence(one INTEGER PRIMARY KEY CHECK(one=1), format INT NOT NULL, migration TEXT NOT NULL, declaration TEXT NOT NULL,
-  epoch INT NOT NULL, prim TEXT NOT NULL, state TEXT NOT NULL, token TEXT, deadline INT, accepted INT NOT NULL DEFAULT 0, journal TEXT NOT NULL DEFAULT '', copy TEXT NOT NULL DEFAULT '')`,
+  epoch INT NOT NULL, prim TEXT NOT NULL, state TEXT NOT NULL, token TEXT, deadline INT, accepted INT NOT NULL DEFAULT 0, rules TEXT NOT NULL DEFAULT '', journal TEXT NOT NULL DEFAULT '', copy TEXT NOT NULL DEFAULT '')`,
 		`CREATE TABLE migrate_guard(collection TEXT NOT NULL, ` + list(most, ", ", func(n int) string { return fmt.Sprintf("k%d NOT NULL DEFAULT ''", n) }) +
 			`, PRIMARY KEY(collection,` + ks + `)) WITHOUT ROWID`,
 		`CREATE TABLE migrate_collection(name TEXT NOT NULL PRIMARY KEY, filled INT NOT NULL, position TEXT NOT NULL DEFAULT '', again INT NOT NULL DEFAULT 0) WITHOUT ROWID`,

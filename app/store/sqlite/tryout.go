@@ -65,30 +65,33 @@ func (a *adopting) slow(ctx context.Context, c *conn) (slow []*table, err error)
 // tryNow tries writes out on tables that have just got their index, within the
 // transaction that made it.
 func (a *adopting) tryNow(ctx context.Context, c *conn, tables []*table) error {
-	if len(tables) == 0 {
-		return nil
-	}
-	if err := execAll(ctx, c, []string{`SAVEPOINT migrate_try`}); err != nil {
-		return err
-	}
-	if err := a.try(ctx, c, func(t *table) bool { return slices.Contains(tables, t) }); err != nil {
-		return err
-	}
-	return execAll(ctx, c, []string{`ROLLBACK TO migrate_try`, `RELEASE migrate_try`})
+	return a.try(ctx, c, func(t *table) bool { return slices.Contains(tables, t) })
 }
 
-// try writes to the tables that are meant.
+// try writes to the tables that are meant, and takes all of it back. The caller
+// has begun a transaction, which a trigger may end: then no other table is tried,
+// since nothing may be written outside of it.
 func (a *adopting) try(ctx context.Context, c *conn, meant func(*table) bool) error {
 	var failed []string
 	for _, t := range a.tables {
 		if !meant(t) {
 			continue
 		}
-		if err := a.tryTable(ctx, c, t); err != nil {
-			if !refuses(err) {
-				return err
-			}
+		if err := execAll(ctx, c, []string{`SAVEPOINT migrate_try`}); err != nil {
+			return err
+		}
+		err := a.tryTable(ctx, c, t)
+		if err != nil && !refuses(err) {
+			return err
+		}
+		if err != nil {
 			failed = append(failed, fmt.Sprintf("no write of ours works on the table %s: %v", t.Table, err))
+		}
+		if back := execAll(ctx, c, []string{`ROLLBACK TO migrate_try`, `RELEASE migrate_try`}); back != nil {
+			if err == nil {
+				return back
+			}
+			break
 		}
 	}
 	if len(failed) > 0 {
@@ -157,14 +160,23 @@ func (a *adopting) tryTable(ctx context.Context, c *conn, t *table) error {
 	if _, err := c.ExecContext(ctx, `UPDATE migrate_fence SET epoch=2, prim='new'`); err != nil {
 		return err
 	}
-	next := rec
-	next.Pair = store.Pair{Rev: rec.Rev + 1, Epoch: 2}
-	w, err := a.writing(next)
-	if err == nil {
-		err = w.putIfNewer(ctx, c)
-	}
-	if err != nil {
-		return fmt.Errorf("a copy from the new database: %w", err)
+	for _, copied := range []struct {
+		what    string
+		deleted bool
+	}{{"an update", false}, {"a delete", true}, {"a create", false}} {
+		next := rec
+		next.Pair, next.Deleted = store.Pair{Rev: rec.Rev + 1, Epoch: 2}, copied.deleted
+		if copied.deleted {
+			next.Body = ""
+		}
+		w, err := a.writing(next)
+		if err == nil {
+			err = w.putIfNewer(ctx, c)
+		}
+		if err != nil {
+			return fmt.Errorf("once the new database is primary, the copy of %s: %w", copied.what, err)
+		}
+		rec.Pair = next.Pair
 	}
 	return nil
 }
