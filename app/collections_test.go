@@ -300,7 +300,10 @@ func (s *shop) copied(then func(store.Old, store.New) error) {
 // under one fence, while instances and two programs that know nothing of it
 // write to all of them.
 func TestThreeCollectionsWalkThereAndBack(t *testing.T) {
-	s := newShop(t)
+	s := newShop(t, "testdata/shop/migrate.yaml")
+	if out, err := s.shell(".read testdata/shop/schema.sql"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	s.move(migration.DeployNew)
 	const infinite, yesterday = "ffffffff-0000-4000-8000-000000000001", "ffffffff-0000-4000-8000-000000000002"
 	want := "customers 1000001\ncustomers 1000002\n" + "orders 'aachen', 1000003" + "\ntokens " + yesterday

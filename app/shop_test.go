@@ -44,18 +44,19 @@ type shopInstance struct {
 	stop     func()
 }
 
-func newShop(t *testing.T) *shop {
+// newShop reads what is declared; the file is still to be made.
+func newShop(t *testing.T, file string) *shop {
 	t.Helper()
 	for _, program := range []string{"sqlite3", "python3"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is not installed", program)
 		}
 	}
-	text, err := os.ReadFile("testdata/shop/migrate.yaml")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	declaration, err := record.ReadYAML("migrate.yaml", text)
+	declaration, err := record.ReadYAML(file, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +64,6 @@ func newShop(t *testing.T) *shop {
 	s.ledger.acknowledged = map[string][]string{}
 	uri, prefix := server(t)
 	s.uri, s.name = uri, prefix+"shop"
-	if out, err := s.shell(".read testdata/shop/schema.sql"); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	return s
 }
 

@@ -17,6 +17,10 @@
 #       program with a patience of one second goes on writing to it: none of its
 #       writes may fail or be lost; then a file whose id isn't unique, which is
 #       refused before anybody waits
+#   scripts/prove.sh sample
+#       fetches PowerDNS's Debian package, whose tables nobody here has designed,
+#       and moves them from SQLite to the embedded server and back; each verify
+#       must be clean, and in the end the rows must be as they were
 #   scripts/prove.sh mutants [--reuse] [--quick] [--slow TIME] [--jobs N]
 #       changes one piece of app/migration at a time, which its tests must notice,
 #       and writes docs/mutants.md; an hour or more. A run that was broken off goes
@@ -75,6 +79,19 @@ return)
 adopt)
 	MIGRATE_TEST_ALL=1 MIGRATE_ADOPT_ROWS=$rows \
 		exec go test -count=1 -v -timeout 0 -run '^(TestAdoptUnderLoad|TestTooLong)$' ./app/store/sqlite
+	;;
+sample)
+	have sqlite3 || { need_apt sqlite3 && apt_install sqlite3; }
+	have python3 || { need_apt python3 && apt_install python3; }
+	folder=$(mktemp -d) && chmod 755 "$folder" # apt fetches as another user
+	trap 'rm -rf "$folder"' EXIT
+	(cd "$folder" && apt-get -qq download pdns-backend-sqlite3 && dpkg-deb -x pdns-backend-sqlite3_*.deb package)
+	say "sample: $(basename "$folder"/pdns-backend-sqlite3_*.deb)"
+	sqlite3 "$folder/pdns.sqlite" <"$folder/package/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"
+	sqlite3 "$folder/pdns.sqlite" <scripts/samples/pdns.sql
+	MIGRATE_TEST_SAMPLE=$PWD/scripts/samples/pdns.yaml MIGRATE_TEST_SAMPLE_FILE=$folder/pdns.sqlite \
+		MIGRATE_TEST_SAMPLE_ACCEPT="unique:name_index unique:namealgoindex" \
+		go test -count=1 -v -run '^TestASampleWalksThereAndBack$' ./app
 	;;
 mutants)
 	exec nice -n 15 go run ./scripts/mutants "$@"
