@@ -153,7 +153,7 @@ func (t *table) surveyRow(values []any, found *store.TableFound) error {
 		found.Lost[t.key[0].Name]++
 	}
 	read, raw := values[len(t.key):len(t.key)+len(t.body)], values[len(t.key)+len(t.body):]
-	shown := map[string]string{}
+	shown := map[string]any{}
 	for n, f := range t.key {
 		shown[f.Name] = id.Values()[n].String()
 	}
@@ -168,7 +168,9 @@ func (t *table) surveyRow(values []any, found *store.TableFound) error {
 			found.Lost[f.Name]++
 			reason = first(reason, why)
 		}
-		shown[f.Name] = v.String()
+		if shown[f.Name] = v.String(); v.IsNull() {
+			shown[f.Name] = nil
+		}
 	}
 	if reason != "" {
 		found.Unfit++
@@ -180,7 +182,7 @@ func (t *table) surveyRow(values []any, found *store.TableFound) error {
 		}
 		sample := store.Sample{Row: t.literals(names, slices.Concat(values[:len(t.key)], raw)), Reason: reason}
 		if reason == "" {
-			text, _ := json.Marshal(shown) // it holds texts only
+			text, _ := json.Marshal(shown) // it holds texts and nulls
 			sample.Record = string(text)
 		}
 		found.Samples = append(found.Samples, sample)
