@@ -157,8 +157,11 @@ func newQuarantineExportCmd(g *globals) *cobra.Command {
 read, or to standard output, a line of JSON each: collection, key, reason, id,
 and the whole row as SQL literals. Nothing else is changed.`,
 		Example: "  migrate quarantine export rows.jsonl\n  migrate quarantine export | jq -r .reason | sort | uniq -c",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return badUsage(cmd, "name one file, not %d", len(args))
+			}
 			return runQuarantineExport(cmd.Context(), g, strings.Join(args, ""))
 		},
 	}
@@ -231,13 +234,11 @@ func newDecideCmd(g *globals, d decision) *cobra.Command {
 		Short:   d.short,
 		Long:    d.long,
 		Example: fmt.Sprintf("  migrate quarantine %s tasks/moved-1-6e5e61f3\n  migrate quarantine %s --dry-run tasks/moved-1-6e5e61f3", d.name, d.name),
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return badUsage(cmd, "name the row, or the rows, by the key that migrate quarantine list shows")
 			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDecide(cmd.Context(), g, d, args, dryRun)
 		},
 	}
