@@ -6,6 +6,7 @@
 // the step decides what an instance may do ([Decide] is the whole table). What
 // is newer is decided by the pair (rev, epoch), never by presence or by time.
 //
-// It is generic over the record's body B and a filter record.Filter over bodies, and does
-// no I/O but through the two stores.
+// It moves every collection of one declaration under the one fence, knows of a
+// record no more than its id, its body and its place in the order, and does no
+// I/O but through the two stores.
 package migration
