@@ -248,6 +248,10 @@ func (c foreignCase) checkGranted(t testing.TB, s *sqlite.Store, fence store.Fen
 // TestSpoiltTriggersAreCaught: each rule of the triggers' text is there for a
 // reason that the cases know.
 func TestSpoiltTriggersAreCaught(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/hazards.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	const fence, insert = ` AND NOT EXISTS(SELECT 1 FROM migrate_fence WHERE prim='old' AND state='open')`, `INSERT INTO "migrate_tasks"(k1,rev,epoch,pending,deleted) SELECT NEW."id",0,0,0,0`
 	const any, same = `NOT(typeof(NEW."id")='text')`, ` AND NOT(NEW."id" COLLATE BINARY IS OLD."id")`
 	const gone = `deleted=NOT EXISTS(SELECT 1 FROM "tasks" x WHERE "migrate_tasks".k1=x."id")`
@@ -272,6 +276,9 @@ func TestSpoiltTriggersAreCaught(t *testing.T) {
 		{"replaced by row id: never settled", "ei", `deleted=1`, `deleted=0`},
 		{"replaced by row id: the rev stays", "ei", `rev=rev+1`, `rev=rev`},
 	} {
+		if !strings.Contains(string(page), "`"+spoilt.name+"`") {
+			t.Errorf("docs/hazards.md doesn't name %q", spoilt.name)
+		}
 		t.Run(spoilt.name, func(t *testing.T) {
 			write, starts := plainWriter(t), starts(t)
 			spoil := func(db *sql.DB) {

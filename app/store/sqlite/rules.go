@@ -90,7 +90,7 @@ func (q *inquiry) ask(ctx context.Context, c *conn, create bool, tables []*table
 	q.others()
 	q.indexes()
 	q.text()
-	if err := q.references(ctx, c); err != nil {
+	if err := q.references(ctx, c, tables); err != nil {
 		return err
 	}
 	return q.programs(ctx, c, tables)
@@ -211,7 +211,7 @@ func (q *inquiry) text() {
 
 // references asks about foreign keys in both directions, which SQLite enforces
 // only for a program that turns them on.
-func (q *inquiry) references(ctx context.Context, c *conn) error {
+func (q *inquiry) references(ctx context.Context, c *conn, tables []*table) error {
 	rows, err := c.QueryContext(ctx, `SELECT DISTINCT m.name, f."table" FROM sqlite_master m, pragma_foreign_key_list(m.name) f
 		WHERE m.type='table' AND (m.name=?1 COLLATE NOCASE OR f."table"=?1 COLLATE NOCASE)`, q.Table)
 	if err != nil {
@@ -222,6 +222,9 @@ func (q *inquiry) references(ctx context.Context, c *conn) error {
 		var from, to string
 		if err := rows.Scan(&from, &to); err != nil {
 			return err
+		}
+		if !strings.EqualFold(from, q.Table) && slices.ContainsFunc(tables, func(t *table) bool { return strings.EqualFold(t.Table, from) }) {
+			continue // that table says so
 		}
 		q.add(store.Carried, "foreign-key:"+from+"."+to, "the table %s refers to %s: programs that enforce that go on doing so, ours don't, and nothing of ours cascades", from, to)
 	}
