@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -149,6 +150,7 @@ func (g *globals) survey(ctx context.Context, db app.Databases, o adoptOptions) 
 
 // adopt takes the old database over and tells how far it is.
 func (g *globals) adopt(ctx context.Context, db app.Databases, o adoptOptions) (store.Adopted, error) {
+	defer syscall.Umask(syscall.Umask(ownersOnly)) // of the copy, and of a database that is made
 	if d, err := driver.OfOld(db.Old); err == nil && db.Create && db.OldMissing() {
 		if err := d.Prepare(db.Old); err != nil {
 			return store.Adopted{}, fmt.Errorf("make the old database's folder: %w", err)

@@ -30,7 +30,7 @@ func TestCopyIsNotTheDatabaseInUse(t *testing.T) {
 	if out, err := exec.Command("sqlite3", old, ".backup "+copied).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	other := []string{copied + " is not " + old, "a copy or another name of it", "leave --sqlite out"}
+	other := []string{copied + " is not " + old, "a copy or another name of it", "leave --old out"}
 	s.refused(2, other, "--sqlite", copied, "spawn", "--step", "2")
 	s.refused(2, other, "--sqlite", copied, "advance")
 	s.must("advance", "--until", "3")
@@ -38,7 +38,7 @@ func TestCopyIsNotTheDatabaseInUse(t *testing.T) {
 		s.refused(2, other, append([]string{"--sqlite", copied}, args...)...)
 	}
 	s.cloneNew("todo", "clone")
-	other = []string{"/, clone is another one of the same migration", "leave --mongo-uri and --mongo-db as they were"}
+	other = []string{"/, clone is another one of the same migration", "leave --new and --mongo-db as they were"}
 	for _, args := range [][]string{{"spawn", "--step", "4"}, {"backfill"}, {"verify"}} {
 		s.refused(2, other, append([]string{"--mongo-db", "clone"}, args...)...)
 	}

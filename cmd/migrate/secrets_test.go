@@ -256,7 +256,7 @@ func TestFaultsOfTheNewDatabaseAreTold(t *testing.T) {
 	for {
 		b.create("while it is shut out")
 		text, _ := prompt("status")
-		if strings.Contains(text, "the user or the password is refused") && strings.Contains(text, "remedy: set MIGRATE_MONGO_URI") {
+		if strings.Contains(text, "the user or the password is refused") && strings.Contains(text, "remedy: set MIGRATE_NEW") {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -16,8 +16,8 @@ func TestStatusSaysWhatNeedsAPerson(t *testing.T) {
 		name, raw string
 		want      []string
 	}{
-		{"all is well", `{"progress":{"epoch":2,"verify":{"equal":3,"clean":true}},"compared":{"equal":9}}`, nil},
-		{"a read that differed", `{"compared":{"equal":9,"different":2}}`, []string{"2 times", "only a person"}},
+		{"all is well", `{"progress":{"epoch":2,"verify":{"equal":3,"clean":true}},"compared":{"tasks":{"equal":9}}}`, nil},
+		{"a read that differed", `{"compared":{"notes":{"equal":3},"tasks":{"equal":9,"different":2}}}`, []string{"2 times", "a record of tasks", "only a person"}},
 		{"records that differ", `{"progress":{"epoch":2,"verify":{"different":3}}}`, []string{"3 records", "only a person"}},
 		{"quarantine", `{"progress":{"epoch":2,"verify":{"quarantine":4}}}`, []string{"4 rows", "only a person"}},
 		{"the relay", `{"pending":5,"relay_error":"not authorized"}`, []string{"the relay could not send what is pending: not authorized"}},

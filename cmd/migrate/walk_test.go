@@ -191,8 +191,9 @@ func TestWalkByHand(t *testing.T) {
 	}
 	s.must("backfill")
 	s.must("verify")
-	s.must("gates")
-	s.must("switch", "--dry-run")
+	s.refused(4, []string{"quarantine", "1 rows", "--accept quarantine:1"}, "gates")
+	s.refused(4, []string{"quarantine"}, "switch", "--dry-run")
+	s.refused(4, []string{"quarantine"}, "switch", "--force", "quarantine")
 	if got := b.step(); got != 4 {
 		t.Errorf("a dry run moved traffic to step %d", got)
 	}
@@ -200,7 +201,11 @@ func TestWalkByHand(t *testing.T) {
 		if step > 5 {
 			s.must(spawn(step-1, step)...)
 		}
-		s.must("switch")
+		if step == 5 {
+			s.must("switch", "--accept", "quarantine:1")
+		} else {
+			s.must("switch")
+		}
 		b.create(fmt.Sprintf("at step %d", step))
 		b.all(fmt.Sprintf("step %d", step))
 	}
@@ -216,12 +221,14 @@ func TestWalkByHand(t *testing.T) {
 	if !v.Clean || v.Quarantine != 1 || v.Converted != 1 {
 		t.Errorf("verify: %+v; want it clean, one row in quarantine, one converted", v)
 	}
-	s.refused(4, []string{"quarantine", "--drop"}, "switch")
+	s.refused(4, []string{"quarantine", "migrate quarantine list"}, "switch")
 	if out := s.must("verify"); !strings.Contains(out, "the same id again") || !strings.Contains(out, "l-4") {
 		t.Errorf("verify does not show the rows:\n%s", out)
 	}
 	s.refused(2, []string{"nobody"}, "verify", "--drop", "nobody")
 	s.must("verify", "--drop", "l-1")
+	s.refused(4, []string{"complete", "migrate backfill"}, "switch") // a row was undecided when it was copied
+	s.must("backfill")
 	s.must("switch")
 	b.create("at step 8")
 	b.all("step 8")
