@@ -182,6 +182,11 @@ func (a *adopting) begin(ctx context.Context) error {
 			a.log.Warn("a copy of the old database that is not needed stays behind", "error", rerr)
 		}
 	}
+	if errors.Is(err, store.ErrUnsuited) { // nothing was changed, the mode neither
+		if jerr := a.setJournal(ctx, journal); jerr != nil {
+			a.log.Warn("the old database keeps its write-ahead log", "error", jerr)
+		}
+	}
 	return err
 }
 

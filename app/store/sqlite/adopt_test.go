@@ -152,6 +152,9 @@ func TestTryOut(t *testing.T) {
 	if left := rows(t, db, `SELECT name FROM sqlite_master WHERE name LIKE 'migrate%'`); left != "" || len(copies(t, path)) != 0 {
 		t.Errorf("left: %s, %v", left, copies(t, path))
 	}
+	if mode := rows(t, db, `PRAGMA journal_mode`); mode != "string:delete" {
+		t.Errorf("journal mode %s", mode)
+	}
 	if _, err := db.Exec(`DROP TRIGGER theirs`); err != nil {
 		t.Fatal(err)
 	}

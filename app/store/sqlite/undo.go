@@ -49,11 +49,17 @@ func (s *Store) Release(ctx context.Context) (copied string, err error) {
 		return "", err
 	}
 	s.seen.Store(0)
+	return copied, s.setJournal(ctx, journal)
+}
+
+// setJournal sets the journal's former mode, for which nobody else may have the
+// file open.
+func (s *Store) setJournal(ctx context.Context, journal string) error {
 	if journal == "" || journal == "wal" {
-		return copied, nil
+		return nil
 	}
 	s.readers.drop()
-	err = s.run(ctx, "set the journal's former mode", func() error {
+	err := s.run(ctx, "set the journal's former mode", func() error {
 		return use(ctx, s.writers, func(ctx context.Context, c *conn) error {
 			c.migration = ""
 			var mode string
@@ -66,7 +72,7 @@ func (s *Store) Release(ctx context.Context) (copied string, err error) {
 			return nil
 		})
 	})
-	return copied, s.readerOf(err)
+	return s.readerOf(err)
 }
 
 // takeAway removes what is ours of a table, and puts moved rows back.
