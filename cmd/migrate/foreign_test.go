@@ -82,7 +82,7 @@ func mustShell(t *testing.T, file, statements string) string {
 func rows(t *testing.T, file string) string {
 	t.Helper()
 	return mustShell(t, file, `SELECT rowid,quote(id),quote(assignee),quote(description),quote(done) FROM tasks ORDER BY rowid;
-		SELECT quote(id),rev,epoch,deleted FROM migrate_record ORDER BY id`)
+		SELECT quote(k1),rev,epoch,deleted FROM migrate_tasks ORDER BY k1`)
 }
 
 // twin is a file that no service knows. The shell does there what it was

@@ -34,7 +34,7 @@ func TestMishaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.refused(1, []string{"can't be migrated", "no table tasks", "UTF-8"}, "serve", "--port", port(0), "--sqlite", empty)
-	s.refused(3, []string{"no table tasks"}, "spawn", "--step", "1", "--sqlite", empty)
+	s.refused(4, []string{"no table tasks", "migrate adopt --dry-run"}, "spawn", "--step", "1", "--sqlite", empty)
 	s.must("mongo", "start")
 	out := s.must("spawn", "--step", "1", "--sqlite", file) // a failed spawn has pinned nothing
 	if !strings.Contains(out, "4 rows taken over, 1 in quarantine") || !strings.Contains(out, ".before-migrate-") {
@@ -58,7 +58,7 @@ func TestMishaps(t *testing.T) {
 	// Another folder's migration with this new database is told at once.
 	other := *s
 	other.env = append(slices.Clone(s.env), "MIGRATE_DIR="+filepath.Join(t.TempDir(), "other"), "MIGRATE_MONGO_URI=mongodb://127.0.0.1:"+port(39)+"/")
-	other.refused(2, []string{"of migration", "--mongo-db"}, "spawn", "--step", "1", "--port", port(20))
+	other.refused(2, []string{"of migration", "--new"}, "spawn", "--step", "1", "--port", port(20))
 	s.refused(2, []string{"--first-port"}, "status", "--first-port", "70000")
 	s.refused(2, []string{"--nginx-listen"}, "status", "--nginx-listen", "nonsense")
 	s.refused(2, []string{"steps 1 to 8"}, "serve", "--step", "9")
