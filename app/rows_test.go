@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -137,7 +138,7 @@ func later(rows []row, reasons []string, records map[string]task.Task, r row) ([
 	if reason == "" {
 		records[id] = r.body()
 		for i := range rows {
-			if reasons[i] != "repeated id" && reasons[i] != "blob id" && asText(rows[i].id) == id {
+			if !slices.Contains([]string{"repeated id", "blob id", "null id"}, reasons[i]) && asText(rows[i].id) == id {
 				reasons[i] = ""
 			}
 		}
