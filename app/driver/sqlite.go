@@ -31,7 +31,7 @@ func (d sqliteDriver) Resolve(uri, folder string) (string, error) {
 	path := d.path(uri)
 	switch {
 	case strings.TrimSpace(path) == "":
-		return "", fmt.Errorf("%w: no path stands behind %s:", ErrURI, SchemeSQLite)
+		return "", fmt.Errorf("%w: a path must stand behind %s:, such as %[2]s:todo.sqlite", ErrURI, SchemeSQLite)
 	case strings.HasPrefix(path, "//"):
 		return "", fmt.Errorf("%w: %s names a host, and a file has none; write %s:PATH", ErrURI, uri, SchemeSQLite)
 	case !filepath.IsAbs(path):

@@ -244,17 +244,6 @@ func putsBack(s *scene, _ *instance, _ *actor) {
 	})
 }
 
-// putsNewBack does so with new.
-func putsNewBack(s *scene, _ *instance, _ *actor) {
-	s.begin("put new back")
-	_ = act(s, point{db: store.PrimaryNew, op: "put back", writes: true}, nil, func() error {
-		newest := s.new.Save()
-		s.newestNew = &newest
-		s.new.PutBack(s.backupNew)
-		return nil
-	})
-}
-
 // bringsBack replaces what was put back by what was there before.
 func bringsBack(s *scene, _ *instance, _ *actor) {
 	s.begin("bring the newest back")
@@ -265,10 +254,7 @@ func (s *scene) bringBack() error {
 	if s.newest != nil {
 		s.old.PutBack(*s.newest)
 	}
-	if s.newestNew != nil {
-		s.new.PutBack(*s.newestNew)
-	}
-	s.newest, s.newestNew = nil, nil
+	s.newest = nil
 	return nil
 }
 

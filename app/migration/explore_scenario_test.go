@@ -151,7 +151,7 @@ func (s *scene) fill(st state) {
 		}
 	}
 	for epoch := int64(1); epoch <= st.epoch; epoch++ {
-		s.backup, s.backupNew = s.old.Save(), s.new.Save()
+		s.backup = s.old.Save()
 		from, _ := s.old.Fence(background)
 		to := store.Fence{Migration: "m", Epoch: epoch, Primary: primaryAt(epoch)}
 		s.expect(s.old.MoveFence(background, from, to))

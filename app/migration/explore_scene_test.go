@@ -52,13 +52,11 @@ type scene struct {
 	telling   bool
 	skips     bool // see scenario
 	legacy    legacy
-	backup    memory.Saved // of old, from before the last move of the primary
-	backupNew memory.SavedNew
+	backup    memory.Saved  // of old, from before the last move of the primary
 	newest    *memory.Saved // of old, while its backup is in its place
-	newestNew *memory.SavedNew
-	credulous bool // instances believe a fence and a mirror that went back
-	hasty     bool // the tool does not wait
-	stopped   bool // the clocks of instances at steps 6 to 8 stand still
+	credulous bool          // instances believe a fence and a mirror that went back
+	hasty     bool          // the tool does not wait
+	stopped   bool          // the clocks of instances at steps 6 to 8 stand still
 	story     strings.Builder
 	stored    [2]uint64 // digests of the databases, as of the last write
 	dirty     bool
@@ -271,7 +269,7 @@ func (s *scene) state() uint64 {
 		g += mix(ghost.id, 3)
 	}
 	h = mix(h, s.legacy.digest())
-	if s.newest != nil || s.newestNew != nil {
+	if s.newest != nil {
 		h = mix(h, 9)
 	}
 	return mix(mix(h, g), mix(uint64(s.clock.Unix()), s.judge.digest()))
