@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -26,6 +27,8 @@ type conn struct {
 
 	migration string // the migration whose declaration was compared
 
+	seen int64 // the greatest epoch that the store had seen when the transaction began
+
 	// What Guarded found, and the version of the schema that it looked at.
 	looked  bool
 	version int64
@@ -36,6 +39,7 @@ type conn struct {
 // database/sql's own: a transaction here begins and ends by statements, so that
 // nothing but our COMMIT commits and no context can interrupt that.
 type pool struct {
+	seen   *atomic.Int64 // the greatest epoch of the fence that the store has seen
 	db     *sql.DB
 	path   string
 	free   chan *conn // nil: a place, but no connection yet

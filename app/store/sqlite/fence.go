@@ -61,7 +61,7 @@ func (s *Store) readFence(ctx context.Context, c *conn) (store.Fence, error) {
 	if err := s.declared(ctx, c, f); err != nil {
 		return store.Fence{}, err
 	}
-	return f, s.notBefore(f)
+	return f, s.notBefore(c.seen, f)
 }
 
 // declared refuses another declaration. It looks once for each migration that
@@ -81,19 +81,17 @@ func (s *Store) declared(ctx context.Context, c *conn, f store.Fence) error {
 	return nil
 }
 
-// notBefore refuses a fence whose epoch is lower than one that was seen: the
-// file has been put back, and acknowledged writes are missing.
-func (s *Store) notBefore(f store.Fence) error {
-	for {
-		seen := s.seen.Load()
-		switch {
-		case f.Epoch < seen:
-			return fmt.Errorf("%w: the fence is at epoch %d and was at %d: the file was put back from a copy, without what came since; put the present one back, or end every instance and begin anew",
-				store.ErrStranger, f.Epoch, seen)
-		case f.Epoch == seen || s.seen.CompareAndSwap(seen, f.Epoch):
-			return nil
-		}
+// notBefore refuses a fence whose epoch is lower than one that was seen before its
+// transaction began: the file has been put back, and acknowledged writes are
+// missing. Another transaction may have seen the next epoch since.
+func (s *Store) notBefore(before int64, f store.Fence) error {
+	if f.Epoch < before {
+		return fmt.Errorf("%w: the fence is at epoch %d and was at %d: the file was put back from a copy, without what came since; put the present one back, or end every instance and begin anew",
+			store.ErrStranger, f.Epoch, before)
 	}
+	for seen := s.seen.Load(); f.Epoch > seen && !s.seen.CompareAndSwap(seen, f.Epoch); seen = s.seen.Load() {
+	}
+	return nil
 }
 
 // noFence tells a file that never met us, or that an earlier version did, from
@@ -156,7 +154,7 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 	if err != nil {
 		return err
 	}
-	return s.notBefore(to)
+	return s.notBefore(0, to)
 }
 
 // errOnlyTried ends a transaction that was only to show that it can begin.

@@ -96,6 +96,7 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 	if s.writers, err = newPool(path, 1); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: %w: %w", store.ErrUnavailable, err), s.readers.close())
 	}
+	s.readers.seen, s.writers.seen = &s.seen, &s.seen
 	return s, nil
 }
 
@@ -175,6 +176,9 @@ func transact(ctx context.Context, p *pool, begin string, fn func(context.Contex
 	}
 	clean := false
 	defer func() { p.put(c, clean) }()
+	if p.seen != nil {
+		c.seen = p.seen.Load()
+	}
 	whole := context.WithoutCancel(ctx) // what begins and ends is not cut short
 	if _, err := c.exec(whole, begin); err != nil {
 		clean = code(err)&0xff == codes.SQLITE_BUSY
