@@ -141,6 +141,11 @@ func (s *Store) MoveFence(ctx context.Context, from, to store.Fence) error {
 				return err
 			}
 		}
+		for _, t := range s.tables {
+			if _, err := c.exec(ctx, t.certain()); err != nil {
+				return err
+			}
+		}
 		state := open
 		if to.Closing {
 			state = closing

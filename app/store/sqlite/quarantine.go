@@ -34,12 +34,7 @@ func movedColumns(sh shape) string {
 // moveRepeated moves all rows but the first of each id aside. If the first can't
 // be a record, none is: another must not quietly take its place.
 func (t *table) moveRepeated(ctx context.Context, c *conn, sh shape) error {
-	number := sh.rowid
-	if number == "" {
-		if number = ident(sh.number); sh.number == "" {
-			return fmt.Errorf("%w: ids of the table %s repeat, and columns of its own hide its rows' numbers", store.ErrUnsuited, t.Table)
-		}
-	}
+	number := sh.numbered()
 	for _, ours := range []string{"migrate_n", "migrate_row"} {
 		if _, taken := sh.column(ours); taken {
 			return fmt.Errorf("%w: ids of the table %s repeat, and its column %s has the name of one of ours", store.ErrUnsuited, t.Table, ours)
@@ -165,10 +160,7 @@ func (t *table) misfits(ctx context.Context, c *conn, sh shape) ([]entry, error)
 	if t.isRowid(sh) {
 		return nil, nil
 	}
-	number := sh.rowid
-	if number == "" {
-		number = ident(sh.number)
-	}
+	number := sh.numbered()
 	where := `NOT(` + t.fits("t") + `)`
 	if len(t.key) == 1 && t.key[0].Type == record.Text { // an index has them at its ends
 		id := "t." + t.key[0].column() + " COLLATE BINARY"

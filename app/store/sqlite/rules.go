@@ -83,6 +83,9 @@ func (q *inquiry) ask(ctx context.Context, c *conn, create bool, tables []*table
 	case q.kind != "table" || q.withoutRowid:
 		q.add(store.Refused, "table:"+q.Table, "%s is not an ordinary table with row ids", q.Table)
 		return nil
+	case q.numbered() == "":
+		q.add(store.Refused, "rowid:"+q.Table, "columns of the table %s are called rowid, oid and _rowid_: they hide the number by which a program can replace a row unseen", q.Table)
+		return nil
 	case q.shape.name != q.Table:
 		q.add(store.Refused, "table:"+q.Table, "the table is called %s, not %s: declare it so", q.shape.name, q.Table)
 	}

@@ -110,9 +110,19 @@ func (t *table) triggers(sh shape) map[string]string {
 		t.known("OLD", 1, fits("OLD")), t.count("OLD", fits("OLD")))
 	if ways := t.replaced(sh); len(ways) > 0 {
 		for what, when := range map[string][2]string{"i": {"INSERT", ""}, "u": {"UPDATE", ` AND NOT(` + t.identical("x", "OLD") + `)`}} {
-			condition, body := t.doubtful(ways, when[1])
-			add("d"+what, "BEFORE "+when[0], condition, body...)
-			add("e"+what, "AFTER "+when[0], `EXISTS(SELECT 1 FROM `+t.companion+` WHERE doubt=1)`, t.settle()...)
+			foreign := guard("NEW")
+			but := when[1]
+			if what == "u" {
+				foreign = guard("OLD", "NEW")
+			}
+			if what == "u" || !t.isRowid(sh) { // else the new row has no number yet: it reads as -1
+				but += ` AND NOT(` + t.identical("x", "NEW") + `)`
+			}
+			foreign += ` AND EXISTS(SELECT 1 FROM migrate_fence WHERE prim='old' AND state='open')`
+			inDoubt := `EXISTS(SELECT 1 FROM ` + t.companion + ` WHERE doubt=1)`
+			condition, body := t.doubtful(ways, but)
+			add("d"+what, "BEFORE "+when[0], foreign+` AND (`+inDoubt+` OR `+condition+`)`, append([]string{t.certain()}, body...)...)
+			add("e"+what, "AFTER "+when[0], foreign+` AND `+inDoubt, t.settle()...)
 		}
 	}
 	return all
@@ -146,7 +156,7 @@ func (t *table) known(row string, rev int, condition string) string {
 // count makes a change of the record: whether it is a deletion is what the table
 // says, never the event.
 func (t *table) count(row, condition string) string {
-	return `UPDATE ` + t.companion + ` SET rev=rev+1,epoch=(SELECT epoch FROM migrate_fence),pending=1,unfit=NULL,deleted=NOT EXISTS(SELECT 1 FROM ` +
+	return `UPDATE ` + t.companion + ` SET rev=rev+1,epoch=(SELECT epoch FROM migrate_fence),pending=1,unfit=NULL,doubt=0,deleted=NOT EXISTS(SELECT 1 FROM ` +
 		t.name + ` x WHERE ` + t.same(t.companion, "x") + `) WHERE ` + t.same("", row) + condition
 }
 
@@ -154,8 +164,8 @@ func (t *table) count(row, condition string) string {
 // silently: by the row's number, or by a second unique key.
 func (t *table) replaced(sh shape) []string {
 	var ways []string
-	if !t.isRowid(sh) && sh.rowid != "" {
-		ways = append(ways, "x."+sh.rowid+"=NEW."+sh.rowid)
+	if number := sh.numbered(); !t.isRowid(sh) && number != "" {
+		ways = append(ways, "x."+number+"=NEW."+number)
 	}
 	for _, u := range t.seconds(sh) {
 		if !u.plain() {
@@ -176,7 +186,7 @@ func (t *table) replaced(sh shape) []string {
 // doubtful marks the records whose rows may be replaced: what becomes of them is
 // known after the statement only.
 func (t *table) doubtful(ways []string, but string) (condition string, body []string) {
-	other := ` AND NOT(` + t.identical("x", "NEW") + `)` + but + ` AND ` + t.fits("x")
+	other := but + ` AND ` + t.fits("x")
 	for n, way := range ways {
 		from := ` FROM ` + t.name + ` x WHERE ` + way + other
 		if n > 0 {
@@ -192,12 +202,16 @@ func (t *table) doubtful(ways []string, but string) (condition string, body []st
 	return condition, body
 }
 
-// settle decides on the records in doubt.
+// certain ends every doubt. A statement that inserts nothing after all, such as
+// INSERT OR IGNORE, leaves some behind, which no later statement may settle.
+func (t *table) certain() string { return `UPDATE ` + t.companion + ` SET doubt=0 WHERE doubt=1` }
+
+// settle decides on the records in doubt: one whose row is there is as it was.
 func (t *table) settle() []string {
 	return []string{
-		`UPDATE ` + t.companion + ` SET rev=rev+1,epoch=(SELECT epoch FROM migrate_fence),pending=1,unfit=NULL,deleted=1 WHERE doubt=1 AND NOT EXISTS(SELECT 1 FROM ` +
+		`UPDATE ` + t.companion + ` SET rev=rev+1,epoch=(SELECT epoch FROM migrate_fence),pending=1,unfit=NULL,deleted=1 WHERE doubt=1 AND deleted=0 AND NOT EXISTS(SELECT 1 FROM ` +
 			t.name + ` x WHERE ` + t.same(t.companion, "x") + `)`,
-		`UPDATE ` + t.companion + ` SET doubt=0 WHERE doubt=1`,
+		t.certain(),
 	}
 }
 

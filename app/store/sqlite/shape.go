@@ -89,15 +89,36 @@ func (sh *shape) lookAtColumns(ctx context.Context, c *conn) error {
 		}
 		sh.columns = append(sh.columns, col)
 	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
 	if keys != 1 || sh.withoutRowid {
 		sh.number = ""
+	}
+	if sh.number != "" { // INTEGER PRIMARY KEY DESC has an index of its own and isn't the row's number
+		index := false
+		if err := c.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM pragma_index_list(?) WHERE origin='pk')`, sh.name).Scan(&index); err != nil {
+			return err
+		}
+		if index {
+			sh.number = ""
+		}
 	}
 	for _, name := range []string{"rowid", "oid", "_rowid_"} {
 		if _, taken := sh.column(name); !taken && sh.rowid == "" && !sh.withoutRowid {
 			sh.rowid = name
 		}
 	}
-	return rows.Err()
+	return nil
+}
+
+// numbered returns the quoted name by which the row's number can be had, "" if
+// columns of the table hide it.
+func (sh *shape) numbered() string {
+	if sh.rowid == "" && sh.number != "" {
+		return ident(sh.number)
+	}
+	return sh.rowid
 }
 
 func (sh *shape) lookAtIndexes(ctx context.Context, c *conn) error {

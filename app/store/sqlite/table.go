@@ -123,11 +123,11 @@ func (t *table) compile() {
 		` FROM ` + t.companion + ` WHERE ` + byK
 	q.exists = `SELECT ` + row
 	q.create = `INSERT INTO ` + t.companion + `(rev,epoch,pending,deleted,request,` + ks + `) VALUES(?,?,?,?,?,` + params(len(t.key)) + `) ON CONFLICT DO NOTHING`
-	q.swap = `UPDATE ` + t.companion + ` SET rev=?,epoch=?,pending=?,deleted=?,request=?,unfit=NULL WHERE ` + byK + ` AND rev=? AND epoch=?`
+	q.swap = `UPDATE ` + t.companion + ` SET rev=?,epoch=?,pending=?,deleted=?,request=?,unfit=NULL,doubt=0 WHERE ` + byK + ` AND rev=? AND epoch=?`
 	q.adoptRow = `INSERT INTO ` + t.companion + `(` + ks + `,rev,epoch,pending,deleted) SELECT ` + columns + `,1,0,0,0 FROM ` + t.name +
 		` WHERE ` + byKey + ` ON CONFLICT DO NOTHING`
 	q.put = `INSERT INTO ` + t.companion + `(rev,epoch,pending,deleted,request,` + ks + `) VALUES(?,?,0,?,?,` + params(len(t.key)) + `)
-		ON CONFLICT DO UPDATE SET rev=excluded.rev,epoch=excluded.epoch,pending=0,deleted=excluded.deleted,request=excluded.request,unfit=NULL
+		ON CONFLICT DO UPDATE SET rev=excluded.rev,epoch=excluded.epoch,pending=0,deleted=excluded.deleted,request=excluded.request,unfit=NULL,doubt=0
 		WHERE (excluded.rev,excluded.epoch)>(rev,epoch)`
 	all := columns
 	if len(t.body) > 0 {
@@ -188,7 +188,7 @@ func (t *table) behind(comparison string) string {
 	if len(t.key) == 1 {
 		return t.ids() + comparison + "?"
 	}
-	return "(" + t.keys(",", func(_, c string) string { return "t." + c }) + ")" + comparison + "(" + t.keys(",", func(_, _ string) string { return "?" }) + ")"
+	return "(" + t.ids() + ")" + comparison + "(" + t.keys(",", func(_, _ string) string { return "?" }) + ")"
 }
 
 // behindK compares the companion's id with a position.
