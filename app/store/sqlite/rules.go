@@ -90,6 +90,9 @@ func (q *inquiry) ask(ctx context.Context, c *conn, create bool, tables []*table
 		q.add(store.Refused, "table:"+q.Table, "the table is called %s, not %s: declare it so", q.shape.name, q.Table)
 	}
 	q.fields()
+	if err := q.collations(ctx, c); err != nil {
+		return err
+	}
 	q.others()
 	q.indexes()
 	q.text()
@@ -118,11 +121,26 @@ func (q *inquiry) fields() {
 			q.add(store.Open, "notnull:"+q.Table+"."+f.Column, "the column %s of the table %s is NOT NULL and the field %s isn't: a NULL that the new database takes can't be copied back; declare it null: false", f.Column, q.Table, f.Name)
 		}
 	}
+}
+
+// collations asks whether ids of several columns are compared by their bytes.
+func (q *inquiry) collations(ctx context.Context, c *conn) error {
+	if len(q.key) == 1 {
+		return nil
+	}
 	for _, f := range q.key {
-		if col, ok := q.column(f.Column); ok && len(q.key) > 1 && f.Type == record.Text && col.collation != "BINARY" {
-			q.add(store.Refused, "collation:"+q.Table+"."+f.Column, "the column %s of the id compares by %s: two ids that are one there are two in the new database", f.Column, col.collation)
+		if _, ok := q.column(f.Column); !ok || f.Type != record.Text {
+			continue
+		}
+		by, err := q.collation(ctx, c, f.Column)
+		if err != nil {
+			return err
+		}
+		if !strings.EqualFold(by, "BINARY") {
+			q.add(store.Refused, "collation:"+q.Table+"."+f.Column, "the column %s of the id compares by %s: two ids that are one there are two in the new database", f.Column, by)
 		}
 	}
+	return nil
 }
 
 func (q *inquiry) columnNames() string {

@@ -30,7 +30,6 @@ type column struct {
 	notNull   bool
 	fallback  bool // it has a default
 	generated bool
-	collation string
 }
 
 // unique is an index that keeps rows from having the same values.
@@ -81,7 +80,7 @@ func (sh *shape) lookAtColumns(ctx context.Context, c *conn) error {
 		if err := rows.Scan(&col.name, &col.declared, &col.notNull, &col.fallback, &pk, &hidden); err != nil {
 			return err
 		}
-		col.generated, col.collation = hidden > 1, "BINARY"
+		col.generated = hidden > 1
 		if pk > 0 {
 			if keys++; strings.EqualFold(col.declared, "INTEGER") {
 				sh.number = col.name
@@ -148,45 +147,43 @@ func (sh *shape) lookAtIndexes(ctx context.Context, c *conn) error {
 		sh.uniques[n].columns = append(sh.uniques[n].columns, col)
 		sh.uniques[n].collations = append(sh.uniques[n].collations, collated)
 	}
-	sh.lookAtCollations()
 	return rows.Err()
 }
 
-// lookAtCollations reads how the table compares each column from its text:
-// SQLite says it of indexes only.
-func (sh *shape) lookAtCollations() {
-	for n, col := range sh.columns {
-		if _, collation, ok := strings.Cut(strings.ToUpper(definition(sh.sql, col.name)), " COLLATE "); ok {
-			sh.columns[n].collation = strings.Trim(strings.Fields(collation + " ?")[0], "\"'`[]")
+// collation returns how SQLite compares the values of a column: the text of the
+// table tells it only to a parser, and SQLite says it of indexes only. The plan
+// of a comparison has its name, with the number of the encoding behind it.
+func (sh *shape) collation(ctx context.Context, c *conn, column string) (string, error) {
+	same := `t.` + ident(column) + `=t.` + ident(column)
+	rows, err := c.QueryContext(ctx, `EXPLAIN SELECT `+same+` FROM `+ident(sh.name)+` t`)
+	if err != nil {
+		if _, unknown, ok := strings.Cut(err.Error(), "no such collation sequence: "); ok {
+			return unknown, nil
+		}
+		return "", err
+	}
+	defer rows.Close()
+	found := ""
+	for rows.Next() {
+		var (
+			opcode string
+			p4     sql.NullString
+			rest   [6]any
+		)
+		if err := rows.Scan(&rest[0], &opcode, &rest[1], &rest[2], &rest[3], &p4, &rest[4], &rest[5]); err != nil {
+			return "", err
+		}
+		if end := strings.LastIndex(p4.String, "-"); opcode == "Eq" && end > 0 {
+			found = p4.String[:end]
 		}
 	}
-}
-
-// definition returns what a CREATE TABLE says of a column, up to the next comma
-// outside of brackets.
-func definition(create, name string) string {
-	_, inside, ok := strings.Cut(create, "(")
-	if !ok {
-		return ""
+	if err := rows.Err(); err != nil {
+		return "", err
 	}
-	depth, begin := 0, 0
-	for n := 0; n <= len(inside); n++ {
-		end := n == len(inside) || depth == 0 && (inside[n] == ',' || inside[n] == ')')
-		switch {
-		case end:
-			part := strings.TrimSpace(inside[begin:n])
-			begin = n + 1
-			word := strings.Trim(strings.SplitN(strings.Join(strings.Fields(part), " "), " ", 2)[0], "\"'`[]")
-			if strings.EqualFold(word, name) {
-				return strings.Join(strings.Fields(part), " ")
-			}
-		case inside[n] == '(':
-			depth++
-		case inside[n] == ')':
-			depth--
-		}
+	if found == "" {
+		return "", fmt.Errorf("SQLite doesn't say how the column %s of the table %s compares", column, sh.name)
 	}
-	return ""
+	return found, nil
 }
 
 // column returns the column with this name, which SQLite doesn't tell by case.
