@@ -48,7 +48,8 @@ func makeFile(path string) error {
 // setWAL sets the write-ahead log, which stays set in the file, and returns the
 // journal's mode from before.
 func (s *Store) setWAL(ctx context.Context) (before string, err error) {
-	err = s.run(ctx, "set the write-ahead log", func() error {
+	// One try: while it waits for a reader, no other program can write.
+	err = meaning(ctx, "set the write-ahead log", func() error {
 		return use(ctx, s.writers, func(ctx context.Context, c *conn) error {
 			if err := c.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&before); err != nil || before == "wal" {
 				return err
@@ -62,7 +63,7 @@ func (s *Store) setWAL(ctx context.Context) (before string, err error) {
 			}
 			return nil
 		})
-	})
+	}())
 	return before, err
 }
 

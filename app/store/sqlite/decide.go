@@ -9,15 +9,19 @@ import (
 
 // find returns the row of the quarantine with this key.
 func (s *Store) find(ctx context.Context, c *conn, key string) (e entry, t *table, err error) {
-	found := false
+	found := 0
 	err = s.quarantine(ctx, c, func(this *entry) bool {
-		if found = this.Key == key; found {
-			e = *this
+		if this.Key == key {
+			e, found = *this, found+1
 		}
-		return !found
+		return found < 2
 	})
-	if err == nil && !found {
-		err = fmt.Errorf("%w: the quarantine has no row %s", store.ErrConflict, key)
+	switch {
+	case err != nil:
+	case found == 0:
+		err = fmt.Errorf("%w: the quarantine has no row %s; one that has changed has another key", store.ErrConflict, key)
+	case found > 1:
+		err = fmt.Errorf("%w: two rows of the quarantine have the key %s", store.ErrConflict, key)
 	}
 	for _, table := range s.tables {
 		if table.Name == e.Collection {

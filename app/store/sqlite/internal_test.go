@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -182,5 +183,20 @@ func TestTriggersRunInOldSQLite(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What is exported goes back into a table as the value that it was.
+func TestLiteralsAreTheValues(t *testing.T) {
+	for _, c := range []struct {
+		value any
+		want  string
+	}{
+		{2.0, "2.0"}, {-0.5, "-0.5"}, {1e300, "1e+300"}, {math.Inf(1), "9e999"}, {math.Inf(-1), "-9e999"},
+		{int64(2), "2"}, {nil, "NULL"}, {"it's", "'it''s'"}, {"a\x00b", "CAST(x'610062' AS TEXT)"}, {[]byte{0xff}, "x'ff'"},
+	} {
+		if got := literal(c.value); got != c.want {
+			t.Errorf("%v is written %s, want %s", c.value, got, c.want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"migrate.invalid/migrate/app/record"
@@ -208,6 +209,14 @@ func (t *table) is(e record.Equals) []condition {
 	stored, err := f.encode(e.Value)
 	if err != nil {
 		return []condition{{"0", nil}} // what can't be stored is not there
+	}
+	if word, ok := stored.(string); ok && f.Type == record.Bool {
+		if n, err := strconv.ParseInt(word, 10, 64); err == nil { // a number that shows as the word is read as it, too
+			return []condition{
+				{column + "=? COLLATE BINARY AND typeof(" + column + ")='text'", []any{word}},
+				{column + "=? AND typeof(" + column + ")='integer'", []any{n}},
+			}
+		}
 	}
 	return []condition{{column + "=? COLLATE BINARY", []any{stored}}}
 }

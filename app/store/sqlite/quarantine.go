@@ -279,9 +279,10 @@ func (t *table) whyMisfit(names []string, values []any) string {
 	return "its id is no record's"
 }
 
+// digest tells one row, as it is, from another one, and from what becomes of it.
 func digest(row string) string {
 	sum := sha256.Sum256([]byte(row))
-	return hex.EncodeToString(sum[:4])
+	return hex.EncodeToString(sum[:8])
 }
 
 // marked are the records with a mark, and those that have changed since and are
@@ -295,7 +296,7 @@ func (t *table) marked(ctx context.Context, c *conn, sh shape) ([]entry, error) 
 		}
 		for _, r := range records {
 			found = append(found, entry{place: isMarked, id: r.ID, Quarantined: store.Quarantined{
-				Key: t.Name + "/" + isMarked + "-" + digest(string(r.ID)), ID: r.ID.String(), Reason: r.Unfit,
+				Key: t.Name + "/" + isMarked + "-" + digest(string(r.ID)+r.Pair.String()), ID: r.ID.String(), Reason: r.Unfit,
 			}})
 		}
 	}

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -26,9 +27,23 @@ func literal(v any) string {
 		}
 		return quoted(v)
 	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64)
+		return number(v)
 	default:
 		return fmt.Sprint(v)
+	}
+}
+
+// number writes a number that is stored as a floating-point one in SQL.
+func number(v float64) string {
+	switch text := strconv.FormatFloat(v, 'g', -1, 64); {
+	case math.IsInf(v, 1):
+		return "9e999"
+	case math.IsInf(v, -1):
+		return "-9e999"
+	case strings.ContainsAny(text, ".e"):
+		return text
+	default:
+		return text + ".0" // else it would be another type of value
 	}
 }
 

@@ -218,14 +218,16 @@ var (
 	check    = regexp.MustCompile(`(?is)\bCHECK\s*\(`)
 	conflict = regexp.MustCompile(`(?is)\bON\s+CONFLICT\s+(REPLACE|IGNORE|FAIL|ROLLBACK)\b`)
 	raise    = regexp.MustCompile(`(?is)\bRAISE\s*\(`)
+	comments = regexp.MustCompile(`(?s)/\*.*?(\*/|$)|--[^\n]*`)
 )
 
 // text asks about what only the table's text tells.
 func (q *inquiry) text() {
-	if check.MatchString(q.shape.sql) {
+	text := comments.ReplaceAllString(q.shape.sql, " ")
+	if check.MatchString(text) {
 		q.add(store.Open, "check:"+q.Table, "a CHECK of the table %s, which the new database doesn't have: a record that breaks it is taken there, isn't copied back, and the way back waits for a decision", q.Table)
 	}
-	if found := conflict.FindString(q.shape.sql); found != "" {
+	if found := conflict.FindString(text); found != "" {
 		q.add(store.Refused, "conflict:"+q.Table, "the table %s says %s: a write of ours could remove or lose a row in silence", q.Table, strings.ToUpper(found))
 	}
 }
@@ -252,9 +254,14 @@ func (q *inquiry) references(ctx context.Context, c *conn, tables []*table) erro
 	return rows.Err()
 }
 
+// ours reports whether a trigger is one that the take-over makes.
+func ours(name string, tables []*table) bool {
+	return slices.ContainsFunc(tables, func(t *table) bool { return strings.HasPrefix(name, "migrate_"+t.Name+".") })
+}
+
 // programs asks about triggers and views.
 func (q *inquiry) programs(ctx context.Context, c *conn, tables []*table) error {
-	rows, err := c.QueryContext(ctx, `SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger','view') AND substr(name,1,8)<>'migrate_' ORDER BY name`)
+	rows, err := c.QueryContext(ctx, `SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger','view') ORDER BY name`)
 	if err != nil {
 		return err
 	}
@@ -264,7 +271,9 @@ func (q *inquiry) programs(ctx context.Context, c *conn, tables []*table) error 
 		if err := rows.Scan(&kind, &name, &on, &text); err != nil {
 			return err
 		}
+		text = comments.ReplaceAllString(text, " ")
 		switch mine := strings.EqualFold(on, q.Table); {
+		case ours(name, tables):
 		case kind == "view":
 			if mentions(text, "", q.Table) {
 				q.add(store.Carried, "view:"+name, "the view %s reads the table %s, as before", name, q.Table)
