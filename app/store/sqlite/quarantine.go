@@ -44,10 +44,12 @@ func (t *table) moveRepeated(ctx context.Context, c *conn, sh shape) error {
 	known := t.keys(" AND ", func(_, c string) string { return c + " IS NOT NULL" })
 	again := known + ` AND ` + number + ` NOT IN (SELECT min(` + number + `) FROM ` + t.name + ` WHERE ` + known +
 		` GROUP BY ` + t.keys(",", func(_, c string) string { return c + " COLLATE BINARY" }) + `)`
-	return execAll(ctx, c, []string{
-		`CREATE TABLE IF NOT EXISTS ` + t.moved() + `(migrate_n INTEGER PRIMARY KEY, migrate_row, ` + columns + `)`,
-		`INSERT INTO ` + t.moved() + `(migrate_row,` + columns + `) SELECT ` + number + `,` + columns + ` FROM ` + t.name + ` WHERE ` + again + ` ORDER BY ` + number,
-		`DELETE FROM ` + t.name + ` WHERE ` + again,
+	return t.quietly(ctx, c, func() error {
+		return execAll(ctx, c, []string{
+			`CREATE TABLE IF NOT EXISTS ` + t.moved() + `(migrate_n INTEGER PRIMARY KEY, migrate_row, ` + columns + `)`,
+			`INSERT INTO ` + t.moved() + `(migrate_row,` + columns + `) SELECT ` + number + `,` + columns + ` FROM ` + t.name + ` WHERE ` + again + ` ORDER BY ` + number,
+			`DELETE FROM ` + t.name + ` WHERE ` + again,
+		})
 	})
 }
 

@@ -9,36 +9,79 @@ import (
 	"migrate.invalid/migrate/app/store"
 )
 
-// PutTogether is PutIfNewer of records that a rule has refused one by one: their
-// rows are taken out, then put in, with what their other columns held.
+// PutTogether is PutIfNewer of records that a rule has refused one by one: rows
+// that stay are taken out, then put in, with what their other columns held. The
+// person's triggers see no deletion and no new row in that, but an update of each.
 func (s *Store) PutTogether(ctx context.Context, epoch int64, recs ...Record) error {
 	return s.writeAt(ctx, "replicate together", epoch, func(ctx context.Context, c *conn, _ store.Fence) error {
-		var out []takenOut
-		for _, rec := range recs {
-			w, err := s.writing(rec)
-			if err != nil {
-				return refusal(rec.ID, err)
+		all, err := s.newest(ctx, c, recs)
+		if err != nil {
+			return err
+		}
+		each := func(meant func(writing) bool, do func(writing) error) error {
+			for _, w := range all {
+				if !meant(w) {
+					continue
+				}
+				if err := do(w); err != nil {
+					return refusal(w.Record.ID, err)
+				}
 			}
-			newer, err := w.put(ctx, c)
-			if err != nil {
-				return refusal(rec.ID, err)
-			}
-			if !newer {
+			return nil
+		}
+		row := func(w writing) error { return w.row(ctx, c) }
+		if err := each(func(w writing) bool { return w.Deleted }, row); err != nil {
+			return err
+		}
+		for _, t := range s.tables {
+			mine := func(w writing) bool { return w.table == t && !w.Deleted }
+			if !slices.ContainsFunc(all, mine) {
 				continue
 			}
-			t, err := w.takeOut(ctx, c)
+			var out []takenOut
+			err := t.quietly(ctx, c, func() error {
+				err := each(mine, func(w writing) error {
+					taken, err := w.takeOut(ctx, c)
+					if taken.found {
+						out = append(out, taken)
+					}
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				for _, w := range out {
+					if err := w.putIn(ctx, c); err != nil {
+						return refusal(w.Record.ID, err)
+					}
+				}
+				return nil
+			})
 			if err != nil {
-				return refusal(rec.ID, err)
-			}
-			out = append(out, t)
-		}
-		for _, t := range out {
-			if err := t.putIn(ctx, c); err != nil {
-				return refusal(t.Record.ID, err)
+				return err
 			}
 		}
-		return nil
+		return each(func(w writing) bool { return !w.Deleted }, row)
 	})
+}
+
+// newest makes the companions what the records say that are newer than what is
+// stored, and returns those: of each id the last.
+func (s *Store) newest(ctx context.Context, c *conn, recs []Record) (all []writing, err error) {
+	for _, rec := range recs {
+		w, err := s.writing(rec)
+		if err != nil {
+			return nil, refusal(rec.ID, err)
+		}
+		newer, err := w.put(ctx, c)
+		if err != nil {
+			return nil, refusal(rec.ID, err)
+		}
+		if newer {
+			all = append(slices.DeleteFunc(all, func(o writing) bool { return o.Record.ID == rec.ID }), w)
+		}
+	}
+	return all, nil
 }
 
 // takenOut is a record whose row has been taken out.
@@ -104,14 +147,8 @@ func (t *takenOut) remember(ctx context.Context, c *conn) (bool, error) {
 	return true, rows.Scan(into...)
 }
 
-// putIn puts the row in as the record says.
+// putIn puts the row that was taken out in again, as the record says.
 func (t takenOut) putIn(ctx context.Context, c *conn) error {
-	if t.Deleted {
-		return nil
-	}
-	if !t.found {
-		return t.row(ctx, c)
-	}
 	if _, err := c.exec(ctx, t.sql.guard, t.id...); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"migrate.invalid/migrate/app/store"
@@ -108,5 +107,5 @@ func (t *table) takeAway(ctx context.Context, c *conn) error {
 			`INSERT INTO `+t.name+`(`+number+columns+`) SELECT `+from+columns+` FROM `+t.moved()+` ORDER BY migrate_n`,
 			`DROP TABLE `+t.moved())
 	}
-	return errors.Join(execAll(ctx, c, statements))
+	return t.quietly(ctx, c, func() error { return execAll(ctx, c, statements) })
 }
