@@ -90,8 +90,11 @@ func (s *Store) Restore(ctx context.Context, key string) error {
 		if err != nil {
 			return err
 		}
-		columns := movedColumns(sh)
-		_, err = c.ExecContext(ctx, `INSERT INTO `+t.name+`(`+columns+`) SELECT `+columns+` FROM `+t.moved()+` WHERE migrate_n=?`, e.number)
+		err = t.quietly(ctx, c, func() error {
+			renumbered, err := t.putBack(ctx, c, sh, e.number)
+			s.sayRenumbered(t, renumbered)
+			return err
+		})
 		if code(err)&0xff == 19 {
 			return fmt.Errorf("%w: %v", store.ErrConflict, err)
 		}

@@ -44,6 +44,9 @@ func (t *table) moveRepeated(ctx context.Context, c *conn, sh shape) error {
 	known := t.keys(" AND ", func(_, c string) string { return c + " IS NOT NULL" })
 	again := known + ` AND ` + number + ` NOT IN (SELECT min(` + number + `) FROM ` + t.name + ` WHERE ` + known +
 		` GROUP BY ` + t.keys(",", func(_, c string) string { return c + " COLLATE BINARY" }) + `)`
+	if err := t.matchMoved(ctx, c, sh); err != nil {
+		return err
+	}
 	return t.quietly(ctx, c, func() error {
 		return execAll(ctx, c, []string{
 			`CREATE TABLE IF NOT EXISTS ` + t.moved() + `(migrate_n INTEGER PRIMARY KEY, migrate_row, ` + columns + `)`,
@@ -147,13 +150,12 @@ func (s *Store) quarantine(ctx context.Context, c *conn, yield func(*entry) bool
 }
 
 // movedRows are those that repeat an id.
-func (t *table) movedRows(ctx context.Context, c *conn, sh shape) ([]entry, error) {
-	there := 0
-	err := c.value(ctx, `SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?`, &there, "migrate_"+t.Name+".repeated")
-	if err != nil || there == 0 {
+func (t *table) movedRows(ctx context.Context, c *conn, _ shape) ([]entry, error) {
+	moved, err := t.movedShape(ctx, c)
+	if err != nil || !moved.found {
 		return nil, err
 	}
-	return t.entries(ctx, c, sh, isMoved, repeated, "migrate_n", ` FROM `+t.moved()+` t ORDER BY migrate_n`)
+	return t.entries(ctx, c, moved, isMoved, repeated, "migrate_n", ` FROM `+t.moved()+` t ORDER BY migrate_n`)
 }
 
 // misfits are rows whose id is no record's: they have no companion, and are

@@ -7,9 +7,9 @@ import (
 )
 
 // quietly runs fn, within the connection's transaction, while the table has no
-// trigger: fn moves rows, and the person's triggers must not take that for a
-// deletion or a new row. All triggers are made again with their own text and in
-// their former order, ours too, so that they go on firing in that order.
+// trigger of the person's: fn moves rows, which those must not take for a deletion
+// or a new row. All triggers are made again with their own text and in their
+// former order, ours too, so that they go on firing in that order.
 func (t *table) quietly(ctx context.Context, c *conn, fn func() error) error {
 	names, texts, err := t.allTriggers(ctx, c)
 	if err != nil {
@@ -19,12 +19,24 @@ func (t *table) quietly(ctx context.Context, c *conn, fn func() error) error {
 	if !slices.ContainsFunc(names, func(name string) bool { return !ours(name) }) {
 		return fn()
 	}
-	for _, name := range names {
-		if _, err := c.ExecContext(ctx, `DROP TRIGGER main.`+ident(name)); err != nil {
-			return err
+	drop := func(meant bool) error {
+		for _, name := range names {
+			if ours(name) != meant {
+				continue
+			}
+			if _, err := c.ExecContext(ctx, `DROP TRIGGER main.`+ident(name)); err != nil {
+				return err
+			}
 		}
+		return nil
+	}
+	if err := drop(false); err != nil {
+		return err
 	}
 	if err := fn(); err != nil {
+		return err
+	}
+	if err := drop(true); err != nil {
 		return err
 	}
 	return execAll(ctx, c, texts)

@@ -37,9 +37,11 @@ func (s *Store) Release(ctx context.Context) (copied string, err error) {
 				return err
 			}
 			for _, t := range s.tables {
-				if err := t.takeAway(ctx, c); err != nil {
+				renumbered, err := t.takeAway(ctx, c)
+				if err != nil {
 					return err
 				}
+				s.sayRenumbered(t, renumbered)
 			}
 			return execAll(ctx, c, []string{`DROP TABLE migrate_fence`, `DROP TABLE migrate_guard`, `DROP TABLE migrate_collection`})
 		})
@@ -74,38 +76,36 @@ func (s *Store) setJournal(ctx context.Context, journal string) error {
 	return s.readerOf(err)
 }
 
-// takeAway removes what is ours of a table, and puts moved rows back.
-func (t *table) takeAway(ctx context.Context, c *conn) error {
+// takeAway removes what is ours of a table, and puts moved rows back. It returns
+// how many of those have got another number.
+func (t *table) takeAway(ctx context.Context, c *conn) (renumbered int, err error) {
 	sh, err := t.look(ctx, c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	found, err := t.foundTriggers(ctx, c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for name := range found {
 		if _, err := c.ExecContext(ctx, `DROP TRIGGER `+ident(name)); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	statements := []string{`DROP TABLE ` + t.companion, `DROP INDEX IF EXISTS ` + t.object("id")}
 	for n := range t.Lists {
 		statements = append(statements, `DROP INDEX IF EXISTS `+t.object(fmt.Sprintf("list%d", n+1)))
 	}
-	there := 0
-	if err := c.value(ctx, `SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?`, &there, "migrate_"+t.Name+".repeated"); err != nil {
-		return err
-	}
-	if there > 0 {
-		columns := movedColumns(sh)
-		number, from := "", ""
-		if sh.rowid != "" && sh.number == "" { // at their former places
-			number, from = sh.rowid+",", "migrate_row,"
+	err = t.quietly(ctx, c, func() error {
+		if err := execAll(ctx, c, statements); err != nil {
+			return err
 		}
-		statements = append(statements,
-			`INSERT INTO `+t.name+`(`+number+columns+`) SELECT `+from+columns+` FROM `+t.moved()+` ORDER BY migrate_n`,
-			`DROP TABLE `+t.moved())
+		renumbered, err = t.putBack(ctx, c, sh, 0)
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
-	return t.quietly(ctx, c, func() error { return execAll(ctx, c, statements) })
+	_, err = c.ExecContext(ctx, `DROP TABLE IF EXISTS `+t.moved())
+	return renumbered, err
 }
