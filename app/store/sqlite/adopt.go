@@ -349,6 +349,10 @@ func (a *adopting) unique(ctx context.Context, c *conn, t *table, sh shape) erro
 	if t.uniqueID(sh) {
 		return nil
 	}
+	// One of this name is on a table that has been renamed.
+	if _, err := c.ExecContext(ctx, `DROP INDEX IF EXISTS `+t.object("id")); err != nil {
+		return err
+	}
 	_, err := c.ExecContext(ctx, t.uniqueSQL())
 	if code(err)&0xff != codes.SQLITE_CONSTRAINT {
 		return err

@@ -203,6 +203,38 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestRenamedTableKept: what is ours goes with a table that is renamed and kept.
+// It is taken over from there, and undo leaves nothing behind.
+func TestRenamedTableKept(t *testing.T) {
+	ctx := context.Background()
+	for _, again := range []bool{true, false} {
+		path := legacy(t, abc)
+		s := open(t, sqlite.Config{Path: path})
+		contact(t, s)
+		run(t, path, `ALTER TABLE tasks RENAME TO tasks_old`, `CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
+			`INSERT INTO tasks SELECT * FROM tasks_old`)
+		only(t, "Guarded", s.Guarded(ctx), store.ErrStranger)
+		if again {
+			contact(t, s)
+			if err := errors.Join(s.Guarded(ctx), s.Filled(ctx)); err != nil {
+				t.Error(err)
+			}
+			db := plain(t, path)
+			if got := rows(t, db, `SELECT name FROM sqlite_master WHERE tbl_name='tasks_old' AND name LIKE 'migrate%'`); strings.Contains(got, "migrate_tasks.b") || strings.Contains(got, "migrate_tasks.id") {
+				t.Errorf("on the former table: %s", got)
+			}
+			db.Close()
+		}
+		if _, err := s.Release(ctx); err != nil {
+			t.Error(err)
+		}
+		if got := rows(t, plain(t, path), `SELECT name FROM sqlite_master WHERE name LIKE 'migrate%'`); got != "" {
+			t.Errorf("undone, yet there is %s", got)
+		}
+		run(t, path, `DELETE FROM tasks_old`)
+	}
+}
+
 // TestRelease: rows, schema and journal mode are as before, and the copy stays.
 func TestRelease(t *testing.T) {
 	ctx := context.Background()

@@ -105,10 +105,10 @@ func (t *table) compare(ctx context.Context, c *conn, sh shape) (wrong []string,
 	return wrong, nil
 }
 
-// foundTriggers returns the triggers of ours that the table has, by name.
+// foundTriggers returns the triggers of ours, by name, wherever they are: they go
+// with a table that is renamed.
 func (t *table) foundTriggers(ctx context.Context, c *conn) (map[string]string, error) {
-	rows, err := c.QueryContext(ctx, `SELECT name, sql FROM sqlite_master WHERE type='trigger' AND tbl_name=?1 COLLATE NOCASE AND substr(name,1,length(?2))=?2`,
-		t.Table, "migrate_"+t.Name+".")
+	rows, err := c.QueryContext(ctx, `SELECT name, sql FROM sqlite_master WHERE type='trigger' AND substr(name,1,length(?1))=?1`, "migrate_"+t.Name+".")
 	if err != nil {
 		return nil, err
 	}
