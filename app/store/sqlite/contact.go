@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	codes "modernc.org/sqlite/lib"
+
 	"migrate.invalid/migrate/app/store"
 )
 
@@ -46,25 +48,39 @@ func makeFile(path string) error {
 }
 
 // setWAL sets the write-ahead log, which stays set in the file, and returns the
-// journal's mode from before.
+// journal's mode from before. While a try waits for a reader no other program can
+// write, so it tries no more than once a second, as long as the store is patient.
 func (s *Store) setWAL(ctx context.Context) (before string, err error) {
-	// One try: while it waits for a reader, no other program can write.
-	err = meaning(ctx, "set the write-ahead log", func() error {
-		return use(ctx, s.writers, func(ctx context.Context, c *conn) error {
-			if err := c.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&before); err != nil || before == "wal" {
-				return err
-			}
-			var mode string
-			if err := c.QueryRowContext(ctx, `PRAGMA journal_mode=WAL`).Scan(&mode); err != nil {
-				return err
-			}
-			if mode != "wal" {
-				return fmt.Errorf("%w: this file can't have a write-ahead log (journal mode %s)", store.ErrUnavailable, mode)
-			}
-			return nil
+	const op = "set the write-ahead log"
+	for until := time.Now().Add(s.busy); ; {
+		err = use(ctx, s.writers, func(ctx context.Context, c *conn) (err error) {
+			before, err = walMode(ctx, c)
+			return err
 		})
-	}())
-	return before, err
+		if code(err)&0xff != codes.SQLITE_BUSY || !time.Now().Before(until) {
+			return before, meaning(ctx, op, err)
+		}
+		select {
+		case <-ctx.Done():
+			return before, meaning(ctx, op, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// walMode tries once to set the write-ahead log.
+func walMode(ctx context.Context, c *conn) (before string, err error) {
+	if err := c.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&before); err != nil || before == "wal" {
+		return before, err
+	}
+	var mode string
+	if err := c.QueryRowContext(ctx, `PRAGMA journal_mode=WAL`).Scan(&mode); err != nil {
+		return before, err
+	}
+	if mode != "wal" {
+		return before, fmt.Errorf("%w: this file can't have a write-ahead log (journal mode %s)", store.ErrUnavailable, mode)
+	}
+	return before, nil
 }
 
 // copyFile copies the database, as it is, to a new file beside it.
