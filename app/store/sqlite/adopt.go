@@ -37,7 +37,9 @@ func (s *Store) Adopt(ctx context.Context, o store.AdoptOptions) (store.Adopted,
 		return store.Adopted{}, err
 	}
 	if k.complete {
-		_, err = a.setWAL(ctx) // somebody may have set another mode
+		if _, err = a.setWAL(ctx); err == nil { // somebody may have set another mode
+			a.forgetJournal()
+		}
 		return a.result, err
 	}
 	a.result.Accepted = a.acceptedNames()
@@ -47,6 +49,7 @@ func (s *Store) Adopt(ctx context.Context, o store.AdoptOptions) (store.Adopted,
 		err = a.begin(ctx)
 	}
 	if err == nil {
+		a.forgetJournal() // the fence has it
 		err = a.fill(ctx)
 	}
 	if err == nil {
@@ -143,17 +146,22 @@ func (a *adopting) see(ctx context.Context, c *conn) (k known, err error) {
 }
 
 // begin is the first contact: log, copy, and then one transaction.
-func (a *adopting) begin(ctx context.Context) error {
+func (a *adopting) begin(ctx context.Context) (err error) {
 	if err := a.estimate(ctx); err != nil {
 		return err
 	}
 	if err := a.tryOut(ctx); err != nil {
 		return err
 	}
-	journal, err := a.setWAL(ctx)
+	journal, err := a.startWAL(ctx)
 	if err != nil {
 		return a.readerOf(err)
 	}
+	defer func() {
+		if err != nil && !errors.Is(err, store.ErrUnknown) {
+			a.giveJournalBack(ctx, journal)
+		}
+	}()
 	var copied string
 	if tables, err := a.any(ctx); err != nil {
 		return err
@@ -180,11 +188,6 @@ func (a *adopting) begin(ctx context.Context) error {
 	case copied != "":
 		if rerr := os.Remove(copied); rerr != nil {
 			a.log.Warn("a copy of the old database that is not needed stays behind", "error", rerr)
-		}
-	}
-	if errors.Is(err, store.ErrUnsuited) { // nothing was changed, the mode neither
-		if jerr := a.setJournal(ctx, journal); jerr != nil {
-			a.log.Warn("the old database keeps its write-ahead log", "error", jerr)
 		}
 	}
 	return err

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"migrate.invalid/migrate/app/store"
@@ -36,6 +37,9 @@ func (s *Store) Release(ctx context.Context) (copied string, err error) {
 			if err := c.value(ctx, `SELECT journal FROM migrate_fence`, &journal); err != nil {
 				return err
 			}
+			if err := s.noteJournal(journal); err != nil {
+				return err
+			}
 			for _, t := range s.tables {
 				renumbered, err := t.takeAway(ctx, c)
 				if err != nil {
@@ -46,11 +50,20 @@ func (s *Store) Release(ctx context.Context) (copied string, err error) {
 			return execAll(ctx, c, []string{`DROP TABLE migrate_fence`, `DROP TABLE migrate_guard`, `DROP TABLE migrate_collection`})
 		})
 	})
+	if errors.Is(err, errNoFence) {
+		if reset, rerr := s.resetJournal(ctx); reset {
+			return "", rerr
+		}
+	}
 	if err != nil {
 		return "", err
 	}
 	s.seen.Store(0)
-	return copied, s.setJournal(ctx, journal)
+	if err := s.setJournal(ctx, journal); err != nil {
+		return copied, err
+	}
+	s.forgetJournal()
+	return copied, nil
 }
 
 // setJournal sets the journal's former mode, for which nobody else may have the
@@ -68,7 +81,7 @@ func (s *Store) setJournal(ctx context.Context, journal string) error {
 				return err
 			}
 			if mode != journal {
-				return fmt.Errorf("%w: the journal stays in mode %s, it was in %s: another program has the file open", store.ErrUnavailable, mode, journal)
+				return fmt.Errorf("%w: the journal stays in mode %s, it was in %s: another program has the file open; once it has closed it, undo again to set the mode", store.ErrUnavailable, mode, journal)
 			}
 			return nil
 		})
