@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -107,6 +108,11 @@ func TestSwitchOutlivesItsAudience(t *testing.T) {
 // shown to; it doesn't draw for nobody.
 func TestWatchEndsWithItsAudience(t *testing.T) {
 	t.Parallel()
+	// Tests may run under nohup, and what is started would ignore SIGHUP, too. A
+	// program has the default for a signal that its parent takes.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	s := newSite(t)
 	s.must("nginx", "start")
 	for _, audience := range []string{"reader", "terminal"} {
