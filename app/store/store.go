@@ -193,6 +193,16 @@ type Compared struct {
 	NewP99    int64 `json:"new_p99_us"`
 }
 
+// Plus adds what two instances have reported. Percentiles don't add up: the worst
+// instance speaks for all.
+func (c Compared) Plus(d Compared) Compared {
+	return Compared{
+		Equal: c.Equal + d.Equal, Behind: c.Behind + d.Behind, Late: c.Late + d.Late,
+		Different: c.Different + d.Different, Errors: c.Errors + d.Errors,
+		OldP99: max(c.OldP99, d.OldP99), NewP99: max(c.NewP99, d.NewP99),
+	}
+}
+
 // New is the database that is being moved to.
 type New interface {
 	// Get returns the records that exist, tombstones too, by id.

@@ -99,20 +99,10 @@ func (n *New) Progress(ctx context.Context, epoch int64) (store.Progress, error)
 			if p.Compared == nil {
 				p.Compared = map[string]store.Compared{}
 			}
-			p.Compared[collection] = sum(p.Compared[collection], c)
+			p.Compared[collection] = p.Compared[collection].Plus(c)
 		}
 	}
 	return p, nil
-}
-
-// sum adds what two instances have compared. Percentiles don't add up: the worst
-// instance speaks for all.
-func sum(a, b store.Compared) store.Compared {
-	return store.Compared{
-		Equal: a.Equal + b.Equal, Behind: a.Behind + b.Behind, Late: a.Late + b.Late,
-		Different: a.Different + b.Different, Errors: a.Errors + b.Errors,
-		OldP99: max(a.OldP99, b.OldP99), NewP99: max(a.NewP99, b.NewP99),
-	}
 }
 
 // SaveCheckpoint implements [store.NewMeta].

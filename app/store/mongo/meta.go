@@ -210,19 +210,10 @@ func sum(docs []comparison) map[string]store.Compared {
 			if total == nil {
 				total = map[string]store.Compared{}
 			}
-			total[one.Collection] = add(total[one.Collection], one.Counts)
+			total[one.Collection] = total[one.Collection].Plus(one.Counts)
 		}
 	}
 	return total
-}
-
-func add(a, b store.Compared) store.Compared {
-	return store.Compared{
-		Equal: a.Equal + b.Equal, Behind: a.Behind + b.Behind, Late: a.Late + b.Late,
-		Different: a.Different + b.Different, Errors: a.Errors + b.Errors,
-		// Percentiles don't add up; the worst instance speaks for all.
-		OldP99: max(a.OldP99, b.OldP99), NewP99: max(a.NewP99, b.NewP99),
-	}
 }
 
 // after reads a position, which is kept as its bytes: not each one is UTF-8.

@@ -1,0 +1,181 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"migrate.invalid/migrate/app/store"
+)
+
+// ErrMalformed: a connection string can't be one. The text quotes none of it.
+var ErrMalformed = errors.New("this is no PostgreSQL connection string")
+
+// newPool connects when it is first used. Statements are not prepared, and nothing
+// is asked for when a session begins: a pooler in transaction mode bears neither.
+func newPool(ctx context.Context, uri string) (*pgxpool.Pool, error) {
+	cfg, err := parse(uri)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w: %w", store.ErrUnavailable, err)
+	}
+	return pool, nil
+}
+
+func parse(uri string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(uri)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrMalformed, withoutSecrets(err))
+	}
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	cfg.ConnConfig.StatementCacheCapacity = 0
+	cfg.ConnConfig.DescriptionCacheCapacity = 0
+	cfg.MinConns = 0
+	if cfg.MaxConns < leastConns {
+		cfg.MaxConns = leastConns
+	}
+	return cfg, nil
+}
+
+// leastConns is how many calls can be under way at once, at least.
+const leastConns = 8
+
+// withoutSecrets is what the parser says of a connection string, without the
+// string.
+func withoutSecrets(err error) string {
+	text := err.Error()
+	if _, reason, ok := strings.Cut(text, "`: "); ok {
+		return reason
+	}
+	return "it can't be parsed"
+}
+
+// settings are those of every transaction: the text of each value follows from
+// them, and from nothing that a role or a database may have set.
+var settings = []string{
+	"search_path", "pg_catalog", "timezone", "UTC", "datestyle", "ISO, YMD", "intervalstyle", "postgres", "extra_float_digits", "1",
+	"bytea_output", "hex", "xmloption", "content", "lc_monetary", "C", "row_security", "off",
+}
+
+// writeSettings are those of a transaction that writes: it is acknowledged once it
+// is kept as durably as the server can.
+var writeSettings = []string{"synchronous_commit", "on"}
+
+func setSQL(pairs []string) string {
+	var b strings.Builder
+	for n := 0; n < len(pairs); n += 2 {
+		fmt.Fprintf(&b, "set local %s to %s;", pairs[n], literal(pairs[n+1]))
+	}
+	return b.String()
+}
+
+var (
+	beginRead  = "begin isolation level read committed read only;" + setSQL(settings)
+	beginWrite = "begin isolation level read committed read write;" + setSQL(settings) + setSQL(writeSettings)
+)
+
+// tx is a transaction. Its connection is the caller's as long as it runs.
+type tx struct{ *pgx.Conn }
+
+// exec runs one statement and returns how many rows it changed.
+func (t tx) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	tag, err := t.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+// script runs statements without parameters in one round trip.
+func (t tx) script(ctx context.Context, sql string) error {
+	_, err := t.PgConn().Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// work is what a transaction does.
+type work func(ctx context.Context, t tx) error
+
+// read runs fn in a transaction that can't write. Each statement sees what was
+// committed before it.
+func (b *base) read(ctx context.Context, op string, fn work) error {
+	return b.run(ctx, op, beginRead, fn)
+}
+
+// write runs fn in a transaction. It has changed something only if write returns
+// nil, or store.ErrUnknown.
+func (b *base) write(ctx context.Context, op string, fn work) error {
+	return b.run(ctx, op, beginWrite, fn)
+}
+
+// run runs fn in a transaction of its own, within the store's patience.
+func (b *base) run(ctx context.Context, op, begin string, fn work) error {
+	bounded, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	for {
+		err := b.transact(bounded, begin, fn)
+		if err == nil {
+			return nil
+		}
+		if c := code(err); c != codeDeadlock && c != codeSerialization || errors.Is(err, store.ErrUnknown) || bounded.Err() != nil {
+			return b.meaning(ctx, op, err)
+		}
+		// It has changed nothing, and another transaction has gone on instead.
+	}
+}
+
+func (b *base) transact(ctx context.Context, begin string, fn work) error {
+	conn, err := b.pool.Acquire(ctx)
+	if err != nil {
+		return unsent{err}
+	}
+	defer conn.Release()
+	t := tx{conn.Conn()}
+	if err := t.script(ctx, begin+limits(ctx)); err != nil {
+		return t.rollback(err)
+	}
+	if err := fn(ctx, t); err != nil {
+		return t.rollback(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return t.rollback(err)
+	}
+	tag, err := t.Exec(ctx, "commit")
+	switch {
+	case begin == beginRead:
+		return err
+	case err != nil:
+		return committing(err)
+	case tag.String() != "COMMIT":
+		return fmt.Errorf("%w: the server rolled the transaction back", store.ErrUnavailable)
+	}
+	return nil
+}
+
+// limits bound how long the server goes on with what its client has given up. An
+// idle session would hold the gate.
+func limits(ctx context.Context) string {
+	until, ok := ctx.Deadline()
+	if !ok {
+		return ""
+	}
+	ms := max(time.Until(until).Milliseconds(), 1)
+	return fmt.Sprintf("set local statement_timeout to %d;set local idle_in_transaction_session_timeout to %d;", ms, ms+1000)
+}
+
+// rollback ends the transaction, which changes nothing. A connection that can't do
+// that is closed, and the server rolls back.
+func (t tx) rollback(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if !t.IsClosed() {
+		if err := t.script(ctx, "rollback"); err != nil {
+			_ = t.Close(ctx) // the pool opens another one
+		}
+	}
+	return cause
+}
