@@ -15,7 +15,7 @@ const contact = 0x6d69677261746500
 
 // Adopt takes the tables over.
 func (o *Old) Adopt(ctx context.Context, options store.AdoptOptions) (a store.Adopted, err error) {
-	err = o.write(ctx, "take the database over", func(ctx context.Context, t tx) error {
+	err = o.writeAny(ctx, "take the database over", func(ctx context.Context, t tx) error {
 		if err := t.script(ctx, fmt.Sprintf("select pg_advisory_xact_lock(%d)", int64(contact))); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ const (
 	codeMoved    = "MG001" // a foreign write after the fence has moved
 	codeEpoch    = "MG002" // the fence is not at the epoch that a call was planned under
 	codeConflict = "MG003" // the stored pair is another one
+	codeServer   = "MG004" // the server has failed over, and nobody has accepted that
 )
 
 // PostgreSQL's own, where more than their class counts.
@@ -78,7 +79,7 @@ func (b *base) sentinel(code string) error {
 		return store.ErrConflict
 	case codeMoved, codeRaise: // of a trigger that our write fires
 		return store.ErrRule
-	case codeNoSchema, codeNoTable, codeNoFunction, codeNoColumn:
+	case codeServer, codeNoSchema, codeNoTable, codeNoFunction, codeNoColumn:
 		return store.ErrStranger
 	case codeNull, codeCheck:
 		if !b.foreign {

@@ -103,13 +103,31 @@ type work func(ctx context.Context, t tx) error
 // read runs fn in a transaction that can't write. Each statement sees what was
 // committed before it.
 func (b *base) read(ctx context.Context, op string, fn work) error {
-	return b.run(ctx, op, beginRead, fn)
+	return b.run(ctx, op, beginRead+b.sameServer(), fn)
 }
 
 // write runs fn in a transaction. It has changed something only if write returns
 // nil, or store.ErrUnknown.
 func (b *base) write(ctx context.Context, op string, fn work) error {
+	return b.run(ctx, op, beginWrite+b.sameServer(), fn)
+}
+
+// readAny and writeAny are for what may be asked of any server, also of one that
+// has just taken over, and before anything of ours is there.
+func (b *base) readAny(ctx context.Context, op string, fn work) error {
+	return b.run(ctx, op, beginRead, fn)
+}
+
+func (b *base) writeAny(ctx context.Context, op string, fn work) error {
 	return b.run(ctx, op, beginWrite, fn)
+}
+
+// sameServer is the statement that fails on a server that has taken over.
+func (b *base) sameServer() string {
+	if !b.cfg.SameServer {
+		return ""
+	}
+	return "select " + b.schema + ".same_server();"
 }
 
 // run runs fn in a transaction of its own, within the store's patience.
@@ -146,7 +164,7 @@ func (b *base) transact(ctx context.Context, begin string, fn work) error {
 	}
 	tag, err := t.Exec(ctx, "commit")
 	switch {
-	case begin == beginRead:
+	case strings.HasPrefix(begin, beginRead):
 		return err
 	case err != nil:
 		return committing(err)

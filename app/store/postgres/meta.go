@@ -19,7 +19,8 @@ import (
 func metaSQL() []string {
 	return []string{
 		`create table migrate_new.meta(one int primary key check (one = 1), format bigint not null, digest text not null, declaration text not null, migration text not null,
-  epoch bigint not null default 0, prim text not null default '')`,
+  epoch bigint not null default 0, prim text not null default '', line text not null default ` + currentLine + `)`,
+		lineSQL(asNew, `meta`),
 		`create table migrate_new.probe(one int primary key check (one = 1), token text not null)`,
 		`create table migrate_new.registration(instance text collate "C" primary key, registration jsonb not null)`,
 		`create table migrate_new.progress(epoch bigint primary key, position bytea not null default '', copied bigint not null default 0, complete boolean not null default false, verify jsonb)`,
@@ -101,7 +102,7 @@ func (n *New) Probe(ctx context.Context) error { return n.write(ctx, "probe", n.
 
 // LastProbe names the last probing write, "" before any. It changes nothing.
 func (n *New) LastProbe(ctx context.Context) (token string, err error) {
-	err = n.read(ctx, "look at the last probe", func(ctx context.Context, t tx) error {
+	err = n.readAny(ctx, "look at the last probe", func(ctx context.Context, t tx) error {
 		var there bool
 		if err := t.QueryRow(ctx, `select to_regclass('migrate_new.probe') is not null`).Scan(&there); err != nil || !there {
 			return err
@@ -114,7 +115,7 @@ func (n *New) LastProbe(ctx context.Context) (token string, err error) {
 // Identify returns the id of the migration that the database is in, "" if it is in
 // none. It changes nothing.
 func (n *New) Identify(ctx context.Context) (id string, err error) {
-	err = n.read(ctx, "look whose database this is", func(ctx context.Context, t tx) error {
+	err = n.readAny(ctx, "look whose database this is", func(ctx context.Context, t tx) error {
 		held, err := n.identity(ctx, t)
 		if err == nil && held != nil {
 			id = held.migration
@@ -132,13 +133,13 @@ func (n *New) Look() store.NewLook { return look{n} }
 
 // Prepared implements [store.NewLook].
 func (l look) Prepared(ctx context.Context) (id string, err error) {
-	err = l.read(ctx, "look whether it is prepared", l.prepared(&id))
+	err = l.readAny(ctx, "look whether it is prepared", l.prepared(&id))
 	return id, err
 }
 
 // Mirror implements [store.NewLook].
 func (l look) Mirror(ctx context.Context) (m store.Mirror, err error) {
-	err = l.read(ctx, "look at the mirror", l.mirror(&m))
+	err = l.readAny(ctx, "look at the mirror", l.mirror(&m))
 	return m, err
 }
 
@@ -150,13 +151,13 @@ func (l look) Progress(ctx context.Context, epoch int64) (p store.Progress, err 
 
 // Prepared implements [store.NewMeta].
 func (n *New) Prepared(ctx context.Context) (id string, err error) {
-	err = n.read(ctx, "look whether it is prepared", n.prepared(&id))
+	err = n.readAny(ctx, "look whether it is prepared", n.prepared(&id))
 	return id, err
 }
 
 // Mirror implements [store.NewMeta].
 func (n *New) Mirror(ctx context.Context) (m store.Mirror, err error) {
-	err = n.read(ctx, "look whose database this is", func(ctx context.Context, t tx) error {
+	err = n.readAny(ctx, "look whose database this is", func(ctx context.Context, t tx) error {
 		held, err := n.identity(ctx, t)
 		if err == nil && held == nil {
 			err = errNoID

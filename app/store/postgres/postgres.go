@@ -39,6 +39,9 @@ type Config struct {
 	Timeout     time.Duration // of each call, if its context ends no sooner; zero: DefaultTimeout
 	// Create lets the take-over of an old database make tables that are missing.
 	Create bool
+	// SameServer has every call fail with store.ErrStranger on a server that has
+	// taken over from the one before, until it is accepted: commits may be lost.
+	SameServer bool
 	// Accept names rules of the tables that the new database doesn't have and that
 	// the person accepts, see [store.Rule].
 	Accept []string

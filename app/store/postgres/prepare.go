@@ -17,7 +17,7 @@ import (
 // Prepare implements [store.NewMeta]. It makes the tables, or takes those that a
 // person has made if they suit and are empty, in one transaction.
 func (n *New) Prepare(ctx context.Context, migration string) error {
-	return n.write(ctx, "prepare the new database", func(ctx context.Context, t tx) error {
+	return n.writeAny(ctx, "prepare the new database", func(ctx context.Context, t tx) error {
 		if err := t.script(ctx, fmt.Sprintf("select pg_advisory_xact_lock(%d)", int64(contact))); err != nil {
 			return err
 		}

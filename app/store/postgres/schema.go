@@ -33,7 +33,8 @@ $migrate$`
 func fenceSQL() []string {
 	return []string{
 		`create table migrate.fence(one int primary key check (one = 1), format bigint not null, digest text not null, declaration text not null, migration text not null,
-  epoch bigint not null, prim text not null, state text not null, token text, deadline bigint, accepted bigint not null default 0, rules text[] not null default '{}')`,
+  epoch bigint not null, prim text not null, state text not null, token text, deadline bigint, accepted bigint not null default 0, rules text[] not null default '{}', line text not null default ` + currentLine + `)`,
+		lineSQL(asOld, `fence`),
 		`create table migrate.gate()`,
 		`create table migrate.collection(name text collate "C" primary key, filled boolean not null, position bytea not null default '', again boolean not null default false, guards text not null default '')`,
 		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text;`, `  lock table migrate.gate in row share mode;
@@ -53,6 +54,19 @@ func fenceSQL() []string {
 		function(`migrate.statement()`, `trigger`, ``, `  perform migrate.epoch();
   return null;`),
 	}
+}
+
+// currentLine is the timeline that the server writes: another one from the moment
+// of its promotion on. What pg_control_checkpoint says lags behind.
+const currentLine = `substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8)`
+
+// lineSQL is the function that fails unless the server writes the timeline that is
+// kept in the table, in a row that a promoted server has from the former one.
+func lineSQL(r role, table string) string {
+	return function(r.schema+`.same_server()`, `void`, `  kept text;`, `  select line into strict kept from `+r.schema+`.`+table+`;
+  if kept <> `+currentLine+` then
+    raise exception using errcode = '`+codeServer+`', message = format('another server has taken over: it writes timeline %s, and %s is the one that was accepted', `+currentLine+`, kept);
+  end if;`)
 }
 
 // companionSQL is the companion of a table and its outbox. What is pending is in
