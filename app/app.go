@@ -95,6 +95,8 @@ func open(ctx context.Context, cfg Config, id string) (*instance, error) {
 	mc := migration.Config{
 		Step: cfg.Step, Migration: cfg.Migration, Logger: cfg.Log, Observe: i.tel.observe, CompareMin: cfg.CompareMin, FromEpoch: cfg.FromEpoch,
 	}
+	// Before step 3 the new database has nothing that the old one could have lost.
+	cfg.SameServer = cfg.Step >= migration.WriteBoth
 	var err error
 	if mc.Instance, err = registration(id); err != nil {
 		return nil, err

@@ -23,6 +23,10 @@ type Databases struct {
 	Migration   string // the migration id that is remembered; empty before first contact
 	Create      bool   // make the old one when it is missing, and the tables in one without, as the original would
 
+	// SameServer has every call fail on a server that has taken over and that
+	// nobody has accepted: see store.Lined.
+	SameServer bool
+
 	Timeout time.Duration // of one call on the new database; its own default if zero
 }
 
@@ -164,7 +168,7 @@ func OpenOld(ctx context.Context, db Databases, log *slog.Logger) (store.Old, er
 	if err != nil {
 		return nil, err
 	}
-	return d.Open(ctx, db.Old, driver.Options{Declaration: db.declared(), Log: log, Create: db.Create})
+	return d.Open(ctx, db.Old, driver.Options{Declaration: db.declared(), Log: log, Create: db.Create, SameServer: db.SameServer})
 }
 
 // OpenNew opens the new database; a server out of reach is no error yet.
@@ -184,5 +188,5 @@ func openNew(ctx context.Context, db Databases, log *slog.Logger, limit time.Dur
 	if err != nil {
 		return nil, err
 	}
-	return d.Open(ctx, db.New, driver.Options{Declaration: db.declared(), Name: db.Name, Log: log, Timeout: db.Timeout, Look: limit})
+	return d.Open(ctx, db.New, driver.Options{Declaration: db.declared(), Name: db.Name, Log: log, Timeout: db.Timeout, Look: limit, SameServer: db.SameServer})
 }

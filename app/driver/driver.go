@@ -36,6 +36,7 @@ type Options struct {
 	Create      bool          // make an old one that is missing
 	Timeout     time.Duration // of one call; 0: the driver's own
 	Look        time.Duration // how long a call looks for the server; 0: as long as for the call
+	SameServer  bool          // refuse a server that has taken over and that nobody has accepted
 }
 
 // Old opens databases that are left.

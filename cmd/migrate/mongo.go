@@ -59,7 +59,7 @@ anything else use a real MongoDB and say where it is with --new.`,
 	}
 	cmd.AddCommand(start, ends(serve, endsTerminal), stop,
 		&cobra.Command{
-			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server runs and answers; exits 3 if not", Args: noArgs,
+			Use: "status", Example: "  migrate mongo status", Short: "Say whether the embedded server answers; exits 3 if not", Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return runMongoStatus(cmd.Context(), g) },
 		})
 	return cmd

@@ -160,7 +160,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 	add(groupStart, newDemoCmd(g), newDoctorCmd(g))
 	add(groupMove, newSpawnCmd(g), newSwitchCmd(g), newAdvanceCmd(g), newRollbackCmd(g), newStopCmd(g))
 	add(groupLook, newStatusCmd(g), newGatesCmd(g), newHistoryCmd(g))
-	add(groupData, newAdoptCmd(g), newQuarantineCmd(g), newBackfillCmd(g), newVerifyCmd(g), newLoadCmd(g))
+	add(groupData, newAdoptCmd(g), newQuarantineCmd(g), newBackfillCmd(g), newVerifyCmd(g), newAcceptServerCmd(g), newLoadCmd(g))
 	add(groupParts, newNginxCmd(g), newMongoCmd(g), newServeCmd(g))
 	add("", newCompletionCmd(), newVersionCmd(g), newLogsCmd(g))
 	return root

@@ -26,16 +26,22 @@ type stores struct {
 // stores opens both databases of the state folder. They must have been in
 // contact before: a command never makes first contact by the way.
 func (g *globals) stores(ctx context.Context) (*stores, error) {
-	return g.storesThat(ctx, sameAsKept)
+	return g.storesThat(ctx, sameAsKept, true)
+}
+
+// storesOfAnyServer is stores, also where another server has taken over that
+// nobody has accepted.
+func (g *globals) storesOfAnyServer(ctx context.Context) (*stores, error) {
+	return g.storesThat(ctx, sameAsKept, false)
 }
 
 // storesToRead is stores for a command that only reads.
 func (g *globals) storesToRead(ctx context.Context) (*stores, error) {
-	return g.storesThat(ctx, looksSame)
+	return g.storesThat(ctx, looksSame, true)
 }
 
 // storesThat opens both databases if they are the ones in use, which same proves.
-func (g *globals) storesThat(ctx context.Context, same func(context.Context, *orchestrator.Orchestrator, app.Databases) error) (*stores, error) {
+func (g *globals) storesThat(ctx context.Context, same func(context.Context, *orchestrator.Orchestrator, app.Databases) error, sameServer bool) (*stores, error) {
 	o, _, err := g.begunFolder()
 	if err != nil {
 		return nil, err
@@ -63,7 +69,7 @@ func (g *globals) storesThat(ctx context.Context, same func(context.Context, *or
 	if err := same(ctx, o, db); err != nil {
 		return nil, err
 	}
-	db.Timeout = app.PageTimeout
+	db.Timeout, db.SameServer = app.PageTimeout, sameServer
 	opened := &stores{db: db, orch: o}
 	if opened.old, err = app.OpenOld(ctx, db, g.logger(slog.LevelWarn)); err != nil {
 		return nil, err
