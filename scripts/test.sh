@@ -21,6 +21,20 @@ install() {
 	apt_install "$@" || die "apt-get could not install $*" "its own message is above"
 }
 
+# install_postgres installs the server's programs. Debian's package would start a
+# server on PostgreSQL's own port, unless it is told not to make one.
+install_postgres() {
+	have initdb && return
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+	need_apt initdb
+	say "installing postgresql"
+	if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+		as_root mkdir -p /etc/postgresql-common
+		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+	fi
+	apt_install postgresql || die "apt-get could not install postgresql" "its own message is above"
+}
+
 # formatted fails and names the files that gofmt would change.
 formatted() {
 	local files
@@ -75,6 +89,7 @@ need_go
 scripts/install-nginx.sh
 scripts/install-chromium.sh
 install sqlite3 sqlite3
+install_postgres
 case $(uname) in
 Linux) install "$(go env CC)" gcc libc6-dev ;; # the race detector's
 esac
