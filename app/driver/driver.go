@@ -89,17 +89,16 @@ type New interface {
 
 // Schemes are those of the URIs that each role takes.
 func Schemes() (old, new []string) {
-	return []string{SchemeSQLite}, []string{"mongodb", "mongodb+srv"}
+	return []string{SchemeSQLite, SchemePostgres, SchemePostgreSQL}, []string{"mongodb", "mongodb+srv", SchemePostgres, SchemePostgreSQL}
 }
-
-// later are schemes whose drivers are still to come.
-func later() []string { return []string{"postgres", "postgresql"} }
 
 // OfOld returns the driver of an old database.
 func OfOld(uri string) (Old, error) {
 	switch scheme := Scheme(uri); scheme {
 	case SchemeSQLite:
 		return sqliteDriver{}, nil
+	case SchemePostgres, SchemePostgreSQL:
+		return oldPostgres{}, nil
 	default:
 		known, others := Schemes()
 		return nil, unknown("old", scheme, known, others)
@@ -111,6 +110,8 @@ func OfNew(uri string) (New, error) {
 	switch scheme := Scheme(uri); scheme {
 	case "mongodb", "mongodb+srv":
 		return mongoDriver{}, nil
+	case SchemePostgres, SchemePostgreSQL:
+		return newPostgres{}, nil
 	default:
 		others, known := Schemes()
 		return nil, unknown("new", scheme, known, others)
@@ -130,8 +131,6 @@ func Scheme(uri string) string {
 func unknown(role, scheme string, known, others []string) error {
 	want := strings.Join(known, ", ")
 	switch {
-	case slices.Contains(later(), scheme):
-		return fmt.Errorf("%w: %s databases can't be migrated yet; the %s database's scheme is one of %s", ErrURI, scheme, role, want)
 	case slices.Contains(others, scheme):
 		return fmt.Errorf("%w: a database of scheme %s can't be the %s one, whose scheme is one of %s", ErrURI, scheme, role, want)
 	case scheme == "":

@@ -18,10 +18,10 @@ func TestAURIPicksTheDriver(t *testing.T) {
 	for _, c := range []struct{ uri, old, new string }{
 		{"sqlite:a.db", "", "a database of scheme sqlite can't be the new one"},
 		{"SQLite:a.db", "", "can't be the new one"},
-		{"mongodb://h:1/", "a database of scheme mongodb can't be the old one, whose scheme is one of sqlite", ""},
+		{"mongodb://h:1/", "a database of scheme mongodb can't be the old one, whose scheme is one of sqlite, postgres, postgresql", ""},
 		{"mongodb+srv://h/", "can't be the old one", ""},
-		{"postgres://u:hunter2@h/db", "postgres databases can't be migrated yet", "postgres databases can't be migrated yet"},
-		{"postgresql:db", "postgresql databases can't be migrated yet", "can't be migrated yet"},
+		{"postgres://u:hunter2@h/db", "", ""},
+		{"PostgreSQL://h/db", "", ""},
 		{"todo.sqlite", "it has no scheme", "it has no scheme"},
 		{"", "it has no scheme", "it has no scheme"},
 		{"mysql://u:hunter2@h/db", `nothing here opens the scheme "mysql"`, `nothing here opens the scheme "mysql"`},
@@ -107,6 +107,32 @@ func TestAnOldDatabaseIsIdentifiedWithoutAChange(t *testing.T) {
 	}
 	if folder, bytes := d.Room(uri); folder != dir || bytes == 0 {
 		t.Errorf("%s, %d bytes", folder, bytes)
+	}
+}
+
+func TestPostgreSQLIsShownWithoutSecrets(t *testing.T) {
+	const uri = "postgres://bill:hunter2@h:1,i:2/shop?sslmode=disable"
+	for _, p := range []Place{oldPostgres{}.Place(uri), newPostgres{}.Place(uri, "todo")} {
+		if p.Scheme != "postgres" || p.Name != "" || strings.Contains(p.String(), "hunter2") || !strings.Contains(p.String(), "h:1,i:2/shop") {
+			t.Errorf("%+v", p)
+		}
+	}
+	for _, bad := range []string{"postgres://bill:hunter2@h:port/shop", "postgres://bill:hunter2@h/shop?sslmode=hunter2"} {
+		if err := (newPostgres{}).Check(bad); !errors.Is(err, ErrURI) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v", err)
+		}
+		if _, err := (oldPostgres{}).Resolve(bad, "."); !errors.Is(err, ErrURI) {
+			t.Errorf("%v", err)
+		}
+	}
+	if same, err := (oldPostgres{}).Same(uri, "postgres://jane@h:1,i:2/shop"); err != nil || !same {
+		t.Errorf("another user of one database: %v, %v", same, err)
+	}
+	if same, err := (oldPostgres{}).Same(uri, "postgres://bill@h:1/other"); err != nil || same {
+		t.Errorf("another database: %v, %v", same, err)
+	}
+	if name := (newPostgres{}).Naming("postgres://h", "todo"); name != "postgres://h/todo" {
+		t.Error(name)
 	}
 }
 

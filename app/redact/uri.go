@@ -66,7 +66,7 @@ func split(uri string) (parts, bool) {
 		user := rest[:at]
 		p.hasUser, rest = true, rest[at+1:]
 		p.user, p.secret, p.hasPass = strings.Cut(user, ":")
-		if !p.hasPass && !mongoScheme(scheme) { // a token in the place of a user
+		if !p.hasPass && !mongoScheme(scheme) && !strings.HasPrefix(scheme, "postgres") { // a token in the place of a user
 			p.user, p.secret, p.hasPass = "", user, true
 		}
 	}

@@ -29,6 +29,7 @@ const (
 	codeNoTable       = "42P01"
 	codeNoFunction    = "42883"
 	codeNoColumn      = "42703"
+	codeImmutable     = "42P17"
 	codeNull          = "23502"
 	codeCheck         = "23514"
 )

@@ -155,15 +155,21 @@ func (o *Old) moveFence(ctx context.Context, t tx, from, to store.Fence) error {
 
 // holders names the transactions that a move of the fence waits for.
 func (b *base) holders() string {
+	return b.holdersOf(`'migrate.gate'::regclass`, `(select) n`)
+}
+
+// holdersOf names the transactions that have a lock on the tables that writers
+// have, as regclass.
+func (b *base) holdersOf(tables, from string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	var all []string
-	err := b.read(ctx, "look who writes", func(ctx context.Context, t tx) error {
-		rows, err := t.Query(ctx, `select coalesce('process ' || a.pid || ' (' || coalesce(nullif(a.application_name, ''), 'no name') || ', user ' || coalesce(a.usename, '?') || ', ' || coalesce(a.state, '?')
+	err := b.readAny(ctx, "look who writes", func(ctx context.Context, t tx) error {
+		rows, err := t.Query(ctx, `select distinct coalesce('process ' || a.pid || ' (' || coalesce(nullif(a.application_name, ''), 'no name') || ', user ' || coalesce(a.usename, '?') || ', ' || coalesce(a.state, '?')
 			|| ', for ' || extract(epoch from now() - a.xact_start)::bigint || ' s)', 'the prepared transaction ' || p.gid, 'a transaction that can''t be seen')
-			from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+			from `+from+` join pg_locks l on l.relation = `+tables+` left join pg_stat_activity a on a.pid = l.pid
 			left join pg_prepared_xacts p on l.virtualtransaction = '-1/' || p.transaction::text
-			where l.relation = 'migrate.gate'::regclass and l.database = (select oid from pg_database where datname = current_database()) and l.granted order by a.xact_start limit 5`)
+			where l.database = (select oid from pg_database where datname = current_database()) and l.granted and l.mode <> 'AccessShareLock' limit 5`)
 		if err != nil {
 			return err
 		}

@@ -18,10 +18,13 @@ var ErrMalformed = errors.New("this is no PostgreSQL connection string")
 
 // newPool connects when it is first used. Statements are not prepared, and nothing
 // is asked for when a session begins: a pooler in transaction mode bears neither.
-func newPool(ctx context.Context, uri string) (*pgxpool.Pool, error) {
-	cfg, err := parse(uri)
+func newPool(ctx context.Context, config Config) (*pgxpool.Pool, error) {
+	cfg, err := parse(config.URI)
 	if err != nil {
 		return nil, err
+	}
+	if config.Look > 0 {
+		cfg.ConnConfig.ConnectTimeout = config.Look
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -43,6 +46,42 @@ func parse(uri string) (*pgxpool.Config, error) {
 		cfg.MaxConns = leastConns
 	}
 	return cfg, nil
+}
+
+// Validate returns ErrMalformed for a connection string that can't be one.
+func Validate(uri string) error {
+	_, err := parse(uri)
+	return err
+}
+
+// SameDatabase reports whether two connection strings name one database.
+func SameDatabase(a, b string) (bool, error) {
+	one, err := parse(a)
+	if err != nil {
+		return false, err
+	}
+	other, err := parse(b)
+	if err != nil {
+		return false, err
+	}
+	x, y := one.ConnConfig, other.ConnConfig
+	return x.Host == y.Host && x.Port == y.Port && x.Database == y.Database, nil
+}
+
+// Identify returns the id of the migration that an old database is in; ErrStranger
+// if it is in none. It changes nothing.
+func Identify(ctx context.Context, uri string) (id string, err error) {
+	b, err := newBase(ctx, Config{URI: uri, Timeout: DefaultTimeout}, asOld)
+	if err != nil {
+		return "", err
+	}
+	defer b.pool.Close()
+	err = b.readAny(ctx, "look whose database this is", func(ctx context.Context, t tx) error {
+		f, err := b.readFence(ctx, t)
+		id = f.Migration
+		return err
+	})
+	return id, err
 }
 
 // leastConns is how many calls can be under way at once, at least.

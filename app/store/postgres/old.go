@@ -67,7 +67,7 @@ func (o *Old) CompareAndSwap(ctx context.Context, epoch int64, rec Record, expec
 // with pending unset, if the fence is at epoch. Where the role may do that, it
 // fires none of the person's triggers and looks at no foreign key.
 func (o *Old) PutIfNewer(ctx context.Context, epoch int64, recs ...Record) error {
-	quiet, err := o.quietly(ctx)
+	quiet, err := o.mayBeQuiet(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,17 +81,8 @@ func (o *Old) PutIfNewer(ctx context.Context, epoch int64, recs ...Record) error
 func at(epoch int64) string { return fmt.Sprintf("select migrate.at(%d);", epoch) }
 
 // quietly is the statement by which the person's triggers and foreign keys sleep in
-// a transaction; "" where the role may not say that.
-func (o *Old) quietly(ctx context.Context) (string, error) {
-	var may bool
-	err := o.read(ctx, "look at the role's rights", func(ctx context.Context, t tx) error {
-		return t.QueryRow(ctx, maySleepSQL).Scan(&may)
-	})
-	if err != nil || !may {
-		return "", err
-	}
-	return "set local session_replication_role to replica;", nil
-}
+// a transaction.
+const quietly = "set local session_replication_role to replica;"
 
 // maySleepSQL reports whether the role may set session_replication_role: a
 // superuser, or, from version 15 on, whom a superuser has granted that.
@@ -101,7 +92,7 @@ const maySleepSQL = `select case when (select rolsuper from pg_roles where rolna
 // PutTogether is PutIfNewer of records that a rule has refused one by one: rows
 // that stay are taken out, then put in, with what their other columns held.
 func (o *Old) PutTogether(ctx context.Context, epoch int64, recs ...Record) error {
-	quiet, err := o.quietly(ctx)
+	quiet, err := o.mayBeQuiet(ctx)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	Collections []record.Collection
 	Logger      *slog.Logger  // nil: none
 	Timeout     time.Duration // of each call, if its context ends no sooner; zero: DefaultTimeout
+	Look        time.Duration // how long a call looks for the server; zero: Timeout
 	// Create lets the take-over of an old database make tables that are missing.
 	Create bool
 	// SameServer has every call fail with store.ErrStranger on a server that has
@@ -100,7 +101,7 @@ func newBase(ctx context.Context, cfg Config, role role) (*base, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
-	if b.pool, err = newPool(ctx, cfg.URI); err != nil {
+	if b.pool, err = newPool(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return b, nil

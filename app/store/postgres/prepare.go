@@ -219,28 +219,11 @@ func (n *New) ProbeRecord(ctx context.Context) error {
 }
 
 func (n *New) tryRecord(ctx context.Context, t tx, of *table) error {
-	key := make([]record.Value, len(of.key))
-	for i, f := range of.key {
-		switch f.Type {
-		case record.Int:
-			key[i] = record.OfInt(rand.Int64())
-		case record.UUID:
-			key[i] = record.OfUUID(uuid.New())
-		default:
-			key[i] = record.UncheckedText("migrate " + uuid.NewString())
-		}
-	}
-	id, err := record.NewID(of.Name, key...)
+	id, body, err := of.tried()
 	if err != nil {
 		return err
 	}
-	body := make([]record.Value, len(of.body))
-	for i, f := range of.body {
-		if f.NotNull {
-			body[i] = f.some()
-		}
-	}
-	rec := Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: record.NewBody(body...)}
+	rec := Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: body}
 	w, err := n.writing(rec)
 	if err == nil {
 		_, err = w.put(ctx, t, anywhere, &store.Pair{})
@@ -260,6 +243,17 @@ func (n *New) tryRecord(ctx context.Context, t tx, of *table) error {
 		_, err = gone.put(ctx, t, anywhere, &rec.Pair)
 	}
 	return err
+}
+
+// fresh is a value of a column of an id that nobody has.
+func (f field) fresh() record.Value {
+	switch f.Type {
+	case record.Int:
+		return record.OfInt(int64(rand.Int32())) // also a small column holds it, or refuses it
+	case record.UUID:
+		return record.OfUUID(uuid.New())
+	}
+	return record.UncheckedText("migrate " + uuid.NewString())
 }
 
 // some is a value of the field's type.

@@ -37,6 +37,7 @@ func fenceSQL() []string {
 		lineSQL(asOld, `fence`),
 		`create table migrate.gate()`,
 		`create table migrate.collection(name text collate "C" primary key, filled boolean not null, position bytea not null default '', again boolean not null default false, guards text not null default '')`,
+		guardsSQL(),
 		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text;`, `  lock table migrate.gate in row share mode;
   if current_setting('transaction_isolation') = 'read committed'
   then select epoch, prim, state into strict e, p, s from migrate.fence;
@@ -129,17 +130,33 @@ func (t *table) triggersSQL() []string {
 `+count("new.", 1)+`
   end if;
   return null;`),
-		function(name("truncate")+`()`, `trigger`, `  e bigint;`, `  e := migrate.epoch();
+		function(name("truncate")+`()`, `trigger`, `  e bigint; kept text;`, `  e := migrate.epoch();
+  select guards into strict kept from migrate.collection where name = `+literal(t.Name)+`;
+  perform set_config('migrate.held', case when kept = `+t.guards()+` then tg_relid::text else '' end, true);
   execute format('with counted as (insert into `+quoteFormat(t.companion)+` as m (`+quoteFormat(t.ks(""))+`, rev, epoch, deleted) select `+
 			quoteFormat(t.keys(", ", func(_ string, f field) string { return "x." + f.column() }))+`, 2, $1, true from %s x
     on conflict (`+quoteFormat(t.ks(""))+`) do update set rev = m.rev + 1, epoch = excluded.epoch, deleted = true, unfit = null returning `+quoteFormat(t.ks(""))+`, m.rev)
     insert into `+quoteFormat(t.outbox)+` select `+quoteFormat(t.ks(""))+`, rev, $1 from counted on conflict do nothing', tg_relid::regclass) using e;
   return null;`),
+		function(name("truncated")+`()`, `trigger`, ``, `  if current_setting('migrate.held', true) = tg_relid::text then
+    update migrate.collection set guards = `+t.guards()+` where name = `+literal(t.Name)+`;
+  end if;
+  return null;`),
 		trigger("statement", "before insert or update or delete", ` for each statement when (coalesce(pg_catalog.current_setting('`+ours+`', true), '') = '')`, "migrate.statement"),
 		trigger("row", "after insert or update or delete", ` for each row`, name("foreign")),
 		trigger("truncate", "before truncate", ` for each statement`, name("truncate")),
-		`alter table ` + t.name + ` enable always trigger migrate_statement, enable always trigger migrate_row, enable always trigger migrate_truncate`,
+		trigger("truncated", "after truncate", ` for each statement`, name("truncated")),
+		`alter table ` + t.name + ` enable always trigger migrate_statement, enable always trigger migrate_row, enable always trigger migrate_truncate, enable always trigger migrate_truncated`,
 	}
+}
+
+// dropTriggersSQL takes our triggers off the table.
+func (t *table) dropTriggersSQL() []string {
+	var all []string
+	for _, what := range []string{"statement", "row", "truncate", "truncated"} {
+		all = append(all, `drop trigger if exists `+ident("migrate_"+what)+` on `+t.name)
+	}
+	return all
 }
 
 // quoteFormat is for a piece of SQL in a text that format() reads.
@@ -298,6 +315,8 @@ func (t *table) createSQL() string {
 		columns[n] = c.column() + " " + c.own()
 		if slices.Contains(t.ID, f.Name) {
 			columns[n] += c.bytewise()
+		} else if f.NotNull && !c.role.foreign {
+			columns[n] += " not null"
 		}
 	}
 	return `create table ` + t.name + `(` + strings.Join(columns, ", ") + `, primary key (` + t.keys(", ", func(_ string, f field) string { return f.column() }) + `))`

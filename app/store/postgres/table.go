@@ -38,7 +38,7 @@ func newTables(collections []record.Collection, role role) ([]*table, error) {
 	}
 	tables := make([]*table, len(d.Collections))
 	for n, c := range d.Collections {
-		if longest := len("together.") + len(c.Name); longest > maxName {
+		if longest := len("truncated.") + len(c.Name); longest > maxName {
 			return nil, fmt.Errorf("collections.%s: the name is too long for PostgreSQL, by %d bytes; give the collection a shorter one and name its table: {table: %s}", c.Name, longest-maxName, c.Table)
 		}
 		tables[n] = newTable(role.declared(c), role)
