@@ -35,6 +35,24 @@ install_postgres() {
 	apt_install postgresql || die "apt-get could not install postgresql" "its own message is above"
 }
 
+# install_pgbouncer installs the program alone: Debian's package would start it as a
+# service, now and whenever the machine starts.
+install_pgbouncer() {
+	local policy=/usr/sbin/policy-rc.d ours= done=yes
+	have pgbouncer && return
+	need_apt pgbouncer
+	say "installing pgbouncer"
+	if [ ! -e "$policy" ]; then
+		ours=yes
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+		as_root chmod 755 "$policy"
+	fi
+	apt_install pgbouncer || done=
+	[ -z "$ours" ] || as_root rm -f "$policy"
+	[ -n "$done" ] || die "apt-get could not install pgbouncer" "its own message is above"
+	! command -v systemctl >/dev/null 2>&1 || as_root systemctl disable pgbouncer >&2 || say "pgbouncer's service stays enabled"
+}
+
 # formatted fails and names the files that gofmt would change.
 formatted() {
 	local files
@@ -90,6 +108,7 @@ scripts/install-nginx.sh
 scripts/install-chromium.sh
 install sqlite3 sqlite3
 install_postgres
+install_pgbouncer
 case $(uname) in
 Linux) install "$(go env CC)" gcc libc6-dev ;; # the race detector's
 esac

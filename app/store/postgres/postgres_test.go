@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -77,4 +79,57 @@ func TestOld(t *testing.T) {
 
 func TestNew(t *testing.T) {
 	storetest.RunNew(t, func(t *testing.T, d record.Declaration) store.New { return openNew(t, pgtest.Database(t), d) })
+}
+
+// behind returns the URI of an empty database through a PgBouncer whose sessions
+// are shared by the transactions of all.
+func behind(t *testing.T) func(*testing.T) string {
+	b := pgtest.StartBouncer(t, pgtest.Shared(t), "transaction")
+	return func(t *testing.T) string {
+		uri, err := b.URI(pgtest.Database(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uri
+	}
+}
+
+func TestOldBehindAPooler(t *testing.T) {
+	database := behind(t)
+	storetest.RunOld(t, func(t *testing.T, d record.Declaration) store.Old {
+		uri := database(t)
+		return ruled{openOld(t, uri, d), uri}
+	})
+}
+
+func TestNewBehindAPooler(t *testing.T) {
+	database := behind(t)
+	storetest.RunNew(t, func(t *testing.T, d record.Declaration) store.New { return openNew(t, database(t), d) })
+}
+
+// The pooler shows a store that keeps something in its session.
+func TestAPoolerShowsPreparedStatements(t *testing.T) {
+	n := openNew(t, behind(t)(t), storetest.Tasks())
+	if err := n.Prepare(t.Context(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Preparing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var failed atomic.Bool
+	var group sync.WaitGroup
+	for w := range 8 {
+		group.Go(func() {
+			for i := range 50 {
+				if err := n.PutIfNewer(t.Context(), taskRecord(t, fmt.Sprint(w, i), 1, 1)); err != nil {
+					failed.Store(true)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	if !failed.Load() {
+		t.Error("prepared statements pass behind the pooler")
+	}
 }

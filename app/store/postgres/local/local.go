@@ -42,7 +42,7 @@ type Server struct {
 	settings                map[string]string
 	owner                   *syscall.Credential // nil: of this process
 	cmd                     *exec.Cmd
-	ended                   chan error
+	ended                   <-chan error
 }
 
 // programs finds the folder of the server's programs, the greatest version first.
@@ -64,8 +64,7 @@ func programs() (string, error) {
 	return filepath.Dir(found[0]), nil
 }
 
-// Start makes the server if its folder is empty, and returns once it takes
-// connections.
+// Start makes a server in an empty folder, and returns once it takes connections.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s, err := prepare(cfg)
 	if err != nil {
@@ -86,16 +85,34 @@ func prepare(cfg Config) (*Server, error) {
 	if s.owner, err = ordinary(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := ownedDir(s.dir, s.owner); err != nil {
 		return nil, err
-	}
-	if s.owner != nil {
-		if err := os.Chown(s.dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
-			return nil, err
-		}
 	}
 	s.port, err = freePort()
 	return s, err
+}
+
+// ownedDir makes a folder that is the owner's alone.
+func ownedDir(path string, owner *syscall.Credential) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	return give(path, owner)
+}
+
+// ownedFile writes a file that is the owner's alone.
+func ownedFile(path, text string, owner *syscall.Credential) error {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return give(path, owner)
+}
+
+func give(path string, owner *syscall.Credential) error {
+	if owner == nil {
+		return nil
+	}
+	return os.Chown(path, int(owner.Uid), int(owner.Gid))
 }
 
 // initialize makes the cluster. Its user's password is asked for over TCP.
@@ -104,13 +121,8 @@ func (s *Server) initialize(ctx context.Context) error {
 		return fmt.Errorf("%s holds a server already", s.dir)
 	}
 	secret := filepath.Join(s.dir, "password")
-	if err := os.WriteFile(secret, []byte(s.password), 0o600); err != nil {
+	if err := ownedFile(secret, s.password, s.owner); err != nil {
 		return err
-	}
-	if s.owner != nil {
-		if err := os.Chown(secret, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
-			return err
-		}
 	}
 	return errors.Join(s.run(ctx, "initdb", "-D", s.data(), "-U", superuser, "--pwfile", secret, "--auth", "scram-sha-256",
 		"--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"), os.Remove(secret))
@@ -154,6 +166,17 @@ func (s *Server) start(ctx context.Context) error {
 	defer log.Close()
 	cmd := s.command(context.WithoutCancel(ctx), "postgres", args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	ended, err := launch(cmd)
+	if err != nil {
+		return err
+	}
+	s.cmd, s.ended = cmd, ended
+	return s.await(ctx)
+}
+
+// launch starts a program that ends when this process does, and returns what tells
+// of its end.
+func launch(cmd *exec.Cmd) (<-chan error, error) {
 	ended := make(chan error, 1)
 	began := make(chan error)
 	go func() { // the thread that starts it lives as long as it does: see attributes
@@ -165,11 +188,7 @@ func (s *Server) start(ctx context.Context) error {
 			close(ended)
 		}
 	}()
-	if err := <-began; err != nil {
-		return err
-	}
-	s.cmd, s.ended = cmd, ended
-	return s.await(ctx)
+	return ended, <-began
 }
 
 // await returns once the server takes connections.
@@ -240,6 +259,7 @@ func (s *Server) Stop(mode string) error {
 	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
+	_ = s.Continue() // one that is paused takes no other signal; an error: it has ended
 	select {
 	case <-s.ended:
 		return nil
@@ -256,19 +276,23 @@ func (s *Server) Restart(ctx context.Context, mode string) error {
 	return s.start(ctx)
 }
 
-// Pause and Continue stop and continue each process of the server.
+// Pause stops each process of the server where it is, until [Server.Continue].
 func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
 // Continue is the end of Pause.
 func (s *Server) Continue() error { return s.signal(syscall.SIGCONT) }
 
+// signal reaches the first process before its children, of which it makes no more
+// then. Each of them is in a group of its own.
 func (s *Server) signal(signal syscall.Signal) error {
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		return err
+	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.PID()))
 	if err != nil {
 		return err
 	}
-	all := append([]string{strconv.Itoa(s.PID())}, strings.Fields(string(children))...)
-	for _, text := range all {
+	for _, text := range strings.Fields(string(children)) {
 		pid, err := strconv.Atoi(text)
 		if err != nil {
 			return err
@@ -291,7 +315,7 @@ func (s *Server) Standby(ctx context.Context, dir string, synchronous bool) (*Se
 	standby.password = s.password
 	name := fmt.Sprintf("standby%d", standby.port)
 	source := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s application_name=%s", s.port, superuser, s.password, name)
-	if err := s.run(ctx, "pg_basebackup", "-D", filepath.Join(dir, "data"), "-d", source, "-R", "-X", "stream", "--no-sync", "-c", "fast"); err != nil {
+	if err := s.run(ctx, "pg_basebackup", "-D", filepath.Join(dir, "data"), "-d", source, "-R", "-C", "-S", name, "-X", "stream", "--no-sync", "-c", "fast"); err != nil {
 		return nil, err
 	}
 	if err := standby.start(ctx); err != nil || !synchronous {

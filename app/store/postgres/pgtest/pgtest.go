@@ -83,6 +83,31 @@ func Start(t testing.TB, settings map[string]string) *local.Server {
 	return s
 }
 
+// Bouncer returns the URI of a database of this server through a PgBouncer of the
+// test's own, whose pools have this mode.
+func Bouncer(t testing.TB, s *local.Server, uri, mode string) string {
+	t.Helper()
+	b := StartBouncer(t, s, mode)
+	through, err := b.URI(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return through
+}
+
+// StartBouncer starts a PgBouncer of the test's own before the server.
+func StartBouncer(t testing.TB, s *local.Server, mode string) *local.Bouncer {
+	t.Helper()
+	b, err := s.Bounce(t.Context(), filepath.Join(Folder(t), "bouncer"), mode)
+	need(t, err)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
 // Folder is a temporary one that another user can walk to.
 func Folder(t testing.TB) string {
 	t.Helper()
@@ -109,10 +134,11 @@ func Stop(t testing.TB, s *local.Server) {
 	}
 }
 
-// need skips a test where PostgreSQL is missing, unless all tests are asked for.
+// need skips a test where a program is missing, unless all tests are asked for.
 func need(t testing.TB, err error) {
 	t.Helper()
-	if errors.Is(err, local.ErrMissing) && os.Getenv("MIGRATE_TEST_ALL") == "" {
+	missing := errors.Is(err, local.ErrMissing) || errors.Is(err, local.ErrNoBouncer)
+	if missing && os.Getenv("MIGRATE_TEST_ALL") == "" {
 		t.Skip(err)
 	}
 	if err != nil {
