@@ -29,6 +29,14 @@ type Adopter interface {
 	Release(ctx context.Context) (string, error)
 }
 
+// Scripted is an [Adopter] whose take-over somebody with more rights can begin.
+type Scripted interface {
+	// Script returns what Adopt would run before it fills, for a database's own
+	// shell; Adopt goes on from there. It changes nothing. ErrUnsuited as Adopt;
+	// ErrStranger if the database was taken over already.
+	Script(ctx context.Context, accept ...string) (string, error)
+}
+
 // AdoptOptions say how to take a database over.
 type AdoptOptions struct {
 	Accept []string // rules by their names, see [Rule]

@@ -26,7 +26,7 @@ var _ store.Adopter = (*Old)(nil)
 // Adopt implements [store.Adopter]. Schema, functions and triggers come in one short
 // transaction, indexes without a lock against writers, and companions in batches.
 func (o *Old) Adopt(ctx context.Context, options store.AdoptOptions) (a store.Adopted, err error) {
-	k, err := o.inspect(ctx, options.Accept)
+	k, err := o.inspect(ctx, question{accept: options.Accept})
 	if err != nil {
 		return a, err
 	}
@@ -40,83 +40,135 @@ func (o *Old) Adopt(ctx context.Context, options store.AdoptOptions) (a store.Ad
 		return a, nil
 	}
 	if k.laid && k.fence.Primary != store.PrimaryOld {
-		return a, fmt.Errorf("postgres: adopt: %w: the new database is primary", store.ErrFenceMoved)
+		return a, fmt.Errorf("postgres: adopt: %w: the new database is primary, so what the old one holds isn't taken over by itself; go back to step 3 first, or compare record by record with migrate verify: %s",
+			store.ErrFenceMoved, k.gap)
 	}
 	if why := refusedRules(k.rules); why != nil {
 		return a, why
 	}
-	if !k.laid {
-		if err := o.tryOut(ctx); err != nil {
+	a.Fresh, a.Accepted = !k.laid, acceptedOf(k.rules)
+	if !k.begun {
+		if a.Waited, err = o.tryOut(ctx, k.laid); err != nil {
 			return a, err
-		}
-	}
-	a.Fresh = !k.laid
-	for _, r := range k.rules {
-		if r.Verdict == store.Accepted {
-			a.Accepted = append(a.Accepted, r.Name)
 		}
 	}
 	if !k.laid || k.gap != "" {
 		say("guard", 0, 0)
-		if a.Migration, a.Waited, err = o.lay(ctx, k, a.Accepted); err != nil {
+		var waited time.Duration
+		if a.Migration, waited, err = o.lay(ctx, k.gap != "", a.Accepted); err != nil {
 			return a, err
 		}
+		a.Waited = max(a.Waited, waited)
 	}
 	for _, of := range o.tables {
+		say("index", 0, 0)
 		if err := o.indexes(ctx, of); err != nil {
 			return a, err
 		}
 	}
 	for _, of := range o.tables {
-		rows, unfit, err := o.fill(ctx, of, say)
-		a.Rows, a.Quarantined = a.Rows+rows, a.Quarantined+unfit
+		held, err := o.fill(ctx, of, say)
+		a.Waited = max(a.Waited, held)
 		if err != nil {
 			return a, err
 		}
 	}
-	return a, nil
+	return a, o.sum(ctx, &a)
+}
+
+// sum counts what was taken over.
+func (o *Old) sum(ctx context.Context, a *store.Adopted) error {
+	return o.patient().readAny(ctx, "count the records", func(ctx context.Context, t tx) error {
+		a.Rows, a.Quarantined = 0, 0
+		for _, of := range o.tables {
+			var rows, unfit int64
+			if err := t.QueryRow(ctx, `select count(*) filter (where unfit is null), count(unfit) from `+of.companion+` where not deleted`).Scan(&rows, &unfit); err != nil {
+				return err
+			}
+			a.Rows, a.Quarantined = a.Rows+rows, a.Quarantined+unfit
+		}
+		return nil
+	})
+}
+
+// acceptedOf are the rules that the tables have and the person has accepted. They
+// are kept beside the fence: a take-over that goes on needs them, too.
+func acceptedOf(rules []store.Rule) []string {
+	names := []string{}
+	for _, r := range rules {
+		if r.Verdict == store.Accepted {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // known is what is there of the protocol.
 type known struct {
 	laid     bool // fence, functions and triggers are there
-	complete bool // and each row is known
+	begun    bool // and rows have been filled in
+	complete bool // and each row is known, and has the index by which pages go
 	fence    store.Fence
 	gap      string // what guards have been lost since; "" for none
 	rules    []store.Rule
 }
 
+// question says for whom the rules are asked.
+type question struct {
+	accept []string // rules that are accepted
+	script bool     // somebody with more rights lays what is needed
+	laid   bool     // it is laid already
+}
+
 // inspect looks, and changes nothing.
-func (o *Old) inspect(ctx context.Context, accept []string) (k known, err error) {
+func (o *Old) inspect(ctx context.Context, ask question) (k known, err error) {
 	err = o.readAny(ctx, "look at the database", func(ctx context.Context, t tx) error {
 		k = known{}
+		accept := slices.Concat(ask.accept, o.cfg.Accept)
 		if err := t.QueryRow(ctx, `select to_regclass('migrate.fence') is not null`).Scan(&k.laid); err != nil {
 			return err
 		}
 		if k.laid {
-			f, err := o.readFence(ctx, t)
-			if err != nil {
+			before, err := o.seeLaid(ctx, t, &k)
+			if err != nil || k.complete && k.gap == "" {
 				return err
 			}
-			k.fence = f.Fence
-			if err := o.known(ctx, t, 0, f); err != nil {
-				return err
-			}
-			if err := o.lookForGuards(ctx, t); err != nil {
-				if !errors.Is(err, store.ErrStranger) {
-					return err
-				}
-				k.gap = err.Error()
-			}
-			k.complete = o.lookForCompanions(ctx, t) == nil
-			if k.complete && k.gap == "" {
-				return nil
-			}
+			accept = append(accept, before...)
 		}
-		k.rules, err = o.rules(ctx, t, accept)
+		k.rules, err = o.rules(ctx, t, question{accept: accept, script: ask.script, laid: k.laid && k.gap == ""})
 		return err
 	})
 	return k, err
+}
+
+// seeLaid looks at what an earlier take-over has left, and returns the rules that
+// were accepted then.
+func (o *Old) seeLaid(ctx context.Context, t tx, k *known) (accepted []string, err error) {
+	f, err := o.readFence(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	k.fence = f.Fence
+	if err := o.known(ctx, t, 0, f); err != nil {
+		return nil, err
+	}
+	k.complete = o.lookForCompanions(ctx, t) == nil
+	for _, of := range o.tables {
+		gap, err := o.gap(ctx, t, of)
+		if err != nil {
+			return nil, err
+		}
+		if gap != "" {
+			k.gap = "the table " + of.name + ": " + gap
+		}
+		var ordered bool
+		if err := t.QueryRow(ctx, `select `+of.hasOrder()).Scan(&ordered); err != nil {
+			return nil, err
+		}
+		k.complete = k.complete && ordered
+	}
+	err = t.QueryRow(ctx, `select rules, exists(select from migrate.collection where filled or again or position <> '') from migrate.fence`).Scan(&accepted, &k.begun)
+	return accepted, err
 }
 
 // refusedRules is an ErrUnsuited that names each rule in the way.
@@ -147,45 +199,74 @@ func newID() string {
 // lay makes all that holds programs inside the protocol, or makes it anew after a
 // gap, in one transaction. It waits for the writers under way a little at a time,
 // until the context ends, and returns for how long it kept others waiting at most.
-func (o *Old) lay(ctx context.Context, k known, accepted []string) (migration string, waited time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, max(o.cfg.Timeout, 30*time.Second))
+func (o *Old) lay(ctx context.Context, again bool, accepted []string) (migration string, waited time.Duration, err error) {
+	waited, err = o.untilFree(ctx, "take the database over", func(ctx context.Context, t tx) error {
+		var there bool
+		if err := t.QueryRow(ctx, `select to_regclass('migrate.fence') is not null`).Scan(&there); err != nil {
+			return err
+		}
+		if !there {
+			migration = newID()
+			return o.layFirst(ctx, t, migration, accepted)
+		}
+		f, err := o.readFence(ctx, t)
+		if err != nil {
+			return err
+		}
+		migration = f.Migration
+		switch {
+		case !again:
+			return nil // another one has laid it meanwhile
+		case f.Primary != store.PrimaryOld || f.Closing:
+			return fmt.Errorf("%w: the new database is primary", store.ErrFenceMoved)
+		}
+		return o.layAgain(ctx, t, accepted)
+	})
+	return migration, waited, err
+}
+
+// untilFree runs a transaction that takes tables' locks, alone of all take-overs. It
+// is repeated until the writers under way let it, and gives up by naming them.
+// waited is for how long it kept others waiting at most.
+func (o *Old) untilFree(ctx context.Context, op string, fn work) (waited time.Duration, err error) {
+	bounded, cancel := context.WithTimeout(ctx, max(o.cfg.Timeout, 30*time.Second))
 	defer cancel()
 	for {
-		begun := time.Now()
-		err := o.writeAny(ctx, "take the database over", func(ctx context.Context, t tx) error {
-			if err := t.script(ctx, fmt.Sprintf("select pg_advisory_xact_lock(%d); set local lock_timeout to %d", int64(contact), lockWait.Milliseconds())); err != nil {
+		var begun time.Time
+		err := o.writeAny(bounded, op, func(ctx context.Context, t tx) error {
+			var alone bool
+			if err := t.QueryRow(ctx, fmt.Sprintf(`select pg_try_advisory_xact_lock(%d)`, int64(contact))).Scan(&alone); err != nil {
 				return err
 			}
-			var there bool
-			if err := t.QueryRow(ctx, `select to_regclass('migrate.fence') is not null`).Scan(&there); err != nil {
+			if !alone {
+				return errNotAlone
+			}
+			if err := t.script(ctx, fmt.Sprintf("set local lock_timeout to %d", lockWait.Milliseconds())); err != nil {
 				return err
 			}
 			begun = time.Now()
-			if there {
-				f, err := o.readFence(ctx, t)
-				if err != nil {
-					return err
-				}
-				migration = f.Migration
-				if !k.laid {
-					return nil // another one has laid it meanwhile
-				}
-				return o.layAgain(ctx, t)
-			}
-			migration = newID()
-			return o.layFirst(ctx, t, migration, accepted)
+			return fn(ctx, t)
 		})
-		waited = max(waited, time.Since(begun))
-		if code(err) != codeNoLock {
-			return migration, waited, err
+		if !begun.IsZero() {
+			waited = max(waited, time.Since(begun))
+		}
+		alone := !errors.Is(err, errNotAlone)
+		if code(err) != codeNoLock && alone {
+			return waited, err
 		}
 		select {
-		case <-ctx.Done():
-			return "", waited, fmt.Errorf("%w: %s", err, o.writers())
+		case <-bounded.Done():
+			if !alone {
+				return waited, err
+			}
+			return waited, fmt.Errorf("%w: %s", err, o.writers())
 		case <-time.After(lockWait):
 		}
 	}
 }
+
+// errNotAlone: another take-over of the same database is under way.
+var errNotAlone = fmt.Errorf("%w: another take-over of this database is under way", store.ErrUnavailable)
 
 func (o *Old) layFirst(ctx context.Context, t tx, migration string, accepted []string) error {
 	if err := t.all(ctx, append([]string{`create schema migrate`}, fenceSQL()...)); err != nil {
@@ -205,14 +286,11 @@ func (o *Old) layFirst(ctx context.Context, t tx, migration string, accepted []s
 				return err
 			}
 		}
-		if err := t.all(ctx, append(of.companionSQL(), of.writeSQL(sh), of.togetherSQL(sh), `insert into migrate.collection(name, filled) values (`+literal(of.Name)+`, false)`)); err != nil {
+		if err := t.all(ctx, append(of.layingSQL(sh), `insert into migrate.collection(name, filled) values (`+literal(of.Name)+`, false)`)); err != nil {
 			return err
 		}
 		last = append(last, of.triggersSQL()...)
 		last = append(last, of.guardedSQL())
-	}
-	if accepted == nil {
-		accepted = []string{}
 	}
 	_, err := t.exec(ctx, `insert into migrate.fence(one, format, digest, declaration, migration, epoch, prim, state, rules) values (1, $1::bigint, $2::text, $3::text, $4::text, 1, 'old', 'open', $5::text[])`,
 		format, o.digest, o.text, migration, accepted)
@@ -222,6 +300,11 @@ func (o *Old) layFirst(ctx context.Context, t tx, migration string, accepted []s
 	return t.all(ctx, last)
 }
 
+// layingSQL is what is laid beside a table.
+func (t *table) layingSQL(sh shape) []string {
+	return append(t.companionSQL(), t.writeSQL(sh), t.togetherSQL(sh))
+}
+
 // guardedSQL notes by what the table is held from now on.
 func (t *table) guardedSQL() string {
 	return `update migrate.collection set guards = ` + t.guards() + ` where name = ` + literal(t.Name)
@@ -229,13 +312,16 @@ func (t *table) guardedSQL() string {
 
 // layAgain mends the guards. No companion of a table with a gap is believed any
 // more: each record is counted up, in batches, before anything else is sent.
-func (o *Old) layAgain(ctx context.Context, t tx) error {
-	for _, of := range o.tables {
-		var kept, now string
-		if err := t.QueryRow(ctx, `select guards, `+of.guards()+` from migrate.collection where name = $1::text`, of.Name).Scan(&kept, &now); err != nil {
+func (o *Old) layAgain(ctx context.Context, t tx, accepted []string) error {
+	gaps := make([]string, len(o.tables)) // before one is mended: they share functions
+	for n, of := range o.tables {
+		var err error
+		if gaps[n], err = o.gap(ctx, t, of); err != nil {
 			return err
 		}
-		if kept == now {
+	}
+	for n, of := range o.tables {
+		if gaps[n] == "" {
 			continue
 		}
 		sh, err := of.look(ctx, t)
@@ -246,15 +332,18 @@ func (o *Old) layAgain(ctx context.Context, t tx) error {
 			return fmt.Errorf("%w: there is no table %s", store.ErrUnsuited, of.name)
 		}
 		statements := of.dropTriggersSQL()
+		statements = append(statements, commonSQL()...)
 		statements = append(statements, of.writeSQL(sh), of.togetherSQL(sh))
 		statements = append(statements, of.triggersSQL()...)
 		statements = append(statements, of.guardedSQL(),
-			`update migrate.collection set filled = false, again = true, position = '' where name = `+literal(of.Name))
+			`update migrate.collection set filled = false, again = true, position = '', later = '{}' where name = `+literal(of.Name))
 		if err := t.all(ctx, statements); err != nil {
 			return err
 		}
+		o.log.Warn("a table whose guards had a gap is taken over again", "table", of.name, "gap", gaps[n])
 	}
-	return nil
+	_, err := t.exec(ctx, `update migrate.fence set rules = $1::text[]`, accepted)
+	return err
 }
 
 // all runs statements one after the other; an error names the one that failed.
@@ -277,42 +366,84 @@ func (o *Old) writers() string {
 	return "writers are under way: " + o.holdersOf(`to_regclass(n)`, `unnest(array[`+strings.Join(names, ",")+`]) n`)
 }
 
-// indexes makes those by which pages and lists go, without a lock that writers
-// feel. One that was not made to its end is made anew.
-func (o *Old) indexes(ctx context.Context, of *table) error {
-	statements := of.listsSQL()
-	if order := of.orderSQL(); order != "" {
-		statements = append([]string{order}, statements...)
+// index is one by which pages go.
+type index struct {
+	name, create string // the name with its schema
+}
+
+// indexesOf are those of a table: that of the ids' order first, if it needs one.
+func (t *table) indexesOf() (all []index) {
+	for _, s := range append([]string{t.orderSQL()}, t.listsSQL()...) {
+		if s != "" {
+			name := strings.TrimPrefix(strings.SplitN(s, " on ", 2)[0], "create index ")
+			all = append(all, index{ident(t.schema) + "." + name, strings.Replace(s, "create index ", "create index concurrently ", 1)})
+		}
 	}
+	return all
+}
+
+// hasOrder is the condition under which pages are a walk along an index.
+func (t *table) hasOrder() string {
+	if t.orderSQL() == "" {
+		return "true"
+	}
+	return `coalesce((select indisvalid from pg_index where indexrelid = to_regclass(` + literal(t.indexesOf()[0].name) + `)), false)`
+}
+
+// indexes makes those by which pages and lists go, without a lock that writers
+// feel. One that was not made to its end is made anew. Only one take-over does so
+// at a time, and none waits for another within a statement: the index would wait
+// for its snapshot.
+func (o *Old) indexes(ctx context.Context, of *table) error {
+	// By the simple protocol: a portal would keep its snapshot beyond its statement.
+	alone := fmt.Sprintf("do $$ begin if not pg_try_advisory_xact_lock(%d) then raise exception using errcode = '%s', message = 'another take-over makes indexes'; end if; end $$", int64(contact+1), codeNoLock)
+	for {
+		err := o.patient().readAny(ctx, "make the indexes", func(ctx context.Context, t tx) error {
+			if err := t.script(ctx, alone); err != nil {
+				return err
+			}
+			for _, x := range of.indexesOf() {
+				if err := o.index(ctx, of, x); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if code(err) != codeNoLock {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return o.meaning(ctx, "make the indexes", ctx.Err())
+		case <-time.After(lockWait):
+		}
+	}
+}
+
+// index makes one, unless it is there.
+func (o *Old) index(ctx context.Context, of *table, x index) error {
 	conn, err := o.pool.Acquire(ctx)
 	if err != nil {
-		return o.meaning(ctx, "make the indexes", unsent{err})
+		return unsent{err}
 	}
 	defer conn.Release()
-	for _, s := range statements {
-		name := strings.TrimPrefix(strings.SplitN(s, " on ", 2)[0], "create index ")
-		var valid *bool
-		err := conn.QueryRow(ctx, `select (select indisvalid from pg_index where indexrelid = to_regclass($1::text))`, ident(of.schema)+"."+name).Scan(&valid)
-		if err != nil {
-			return o.meaning(ctx, "make the indexes", err)
-		}
-		if valid != nil && *valid {
-			continue
-		}
-		var all []string
-		if valid != nil {
-			all = append(all, `drop index `+ident(of.schema)+"."+name)
-		}
-		all = append(all, strings.Replace(s, "create index ", "create index concurrently ", 1))
-		for _, s := range all {
-			if _, err := conn.Exec(ctx, s); err != nil {
-				if code(err) == codeImmutable && !slices.Contains([]string{of.orderSQL()}, s) {
-					o.log.Warn("a list has no index: its column's type has no text that never changes", "statement", s)
-					break
-				}
-				return o.meaning(ctx, "make the indexes", err)
-			}
+	var valid *bool
+	if err := conn.QueryRow(ctx, `select (select indisvalid from pg_index where indexrelid = to_regclass($1::text))`, x.name).Scan(&valid); err != nil || valid != nil && *valid {
+		return err
+	}
+	if valid != nil {
+		if _, err := conn.Exec(ctx, `drop index concurrently `+x.name); err != nil {
+			return err
 		}
 	}
-	return nil
+	slow := time.AfterFunc(10*time.Second, func() {
+		o.log.Info("an index is being made, which waits for transactions that began before", "index", x.name, "transactions", o.writers())
+	})
+	defer slow.Stop()
+	_, err = conn.Exec(ctx, x.create)
+	if code(err) == codeImmutable && x.create != strings.Replace(of.orderSQL(), "create index ", "create index concurrently ", 1) {
+		o.log.Warn("a list has no index: its column's type has no text that never changes", "statement", x.create)
+		return nil
+	}
+	return err
 }

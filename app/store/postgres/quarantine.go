@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -160,47 +159,4 @@ func (o *Old) Converted(ctx context.Context, limit int) (rows []store.Quarantine
 		return nil
 	})
 	return rows, total, err
-}
-
-// Release implements [store.Adopter]. It returns no path: no copy was made.
-func (o *Old) Release(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(o.cfg.Timeout, 30*time.Second))
-	defer cancel()
-	for {
-		err := o.writeAny(ctx, "release the database", o.release)
-		if code(err) != codeNoLock || ctx.Err() != nil {
-			return "", err
-		}
-	}
-}
-
-func (o *Old) release(ctx context.Context, t tx) error {
-	if err := t.script(ctx, fmt.Sprintf("select pg_advisory_xact_lock(%d); set local lock_timeout to %d; lock table migrate.gate in exclusive mode", int64(contact), lockWait.Milliseconds())); err != nil {
-		return err
-	}
-	f, err := o.readFence(ctx, t)
-	switch {
-	case err != nil:
-		return err
-	case f.Primary != store.PrimaryOld || f.Closing || f.Epoch != 1:
-		return fmt.Errorf("%w: the fence is at epoch %d, primary %s: records may be in the new database alone", store.ErrFenceMoved, f.Epoch, f.Primary)
-	}
-	var statements []string
-	for _, of := range o.tables {
-		sh, err := of.look(ctx, t)
-		if err != nil {
-			return err
-		}
-		if sh.oid == 0 {
-			continue
-		}
-		statements = append(statements, of.dropTriggersSQL()...)
-		for _, s := range append([]string{of.orderSQL()}, of.listsSQL()...) {
-			if s != "" {
-				name := strings.TrimPrefix(strings.SplitN(s, " on ", 2)[0], "create index ")
-				statements = append(statements, `drop index if exists `+ident(of.schema)+"."+name)
-			}
-		}
-	}
-	return t.all(ctx, append(statements, `drop schema migrate cascade`))
 }

@@ -17,41 +17,71 @@ import (
 type inquiry struct {
 	*table
 	shape
-	quiet bool // copies may be made without the person's triggers and foreign keys
-	rules []store.Rule
+	question
+	quiet   bool // copies may be made without the person's triggers and foreign keys
+	role    string
+	version int
+	rules   []store.Rule
 }
 
 func (q *inquiry) add(v store.Verdict, name, meaning, remedy, format string, args ...any) {
 	q.rules = append(q.rules, store.Rule{Collection: q.Name, Name: name, Verdict: v, Detail: fmt.Sprintf(format, args...), Meaning: meaning, Remedy: remedy})
 }
 
-// rules asks for those of every table.
-func (o *Old) rules(ctx context.Context, t tx, accept []string) (rules []store.Rule, err error) {
-	var encoding string
-	var quiet bool
-	if err := t.QueryRow(ctx, `select getdatabaseencoding(), `+`(`+maySleepSQL+`)`).Scan(&encoding, &quiet); err != nil {
+// rules asks for those of every table, and of the database.
+func (o *Old) rules(ctx context.Context, t tx, ask question) (rules []store.Rule, err error) {
+	var (
+		encoding, role     string
+		version            int
+		quiet, create, any bool
+	)
+	if err := t.QueryRow(ctx, `select getdatabaseencoding(), current_user::text, current_setting('server_version_num')::int, has_database_privilege(current_database(), 'create'), exists(select from pg_namespace where nspname = 'migrate'), (`+maySleepSQL+`)`).
+		Scan(&encoding, &role, &version, &create, &any, &quiet); err != nil {
 		return nil, err
 	}
+	quiet = quiet || ask.script && version >= 150000 // the script grants it
 	if encoding != "UTF8" {
-		rules = append(rules, store.Rule{Name: "encoding", Verdict: store.Refused, Detail: "the database is encoded in " + encoding + ", only UTF8 is supported"})
+		rules = append(rules, store.Rule{Name: "encoding", Verdict: store.Refused, Detail: "the database is encoded in " + encoding + ", only UTF8 is supported",
+			Meaning: "a text of another database could not be stored", Remedy: "dump it and restore it into a database of encoding UTF8"})
+	}
+	if version < oldest {
+		rules = append(rules, store.Rule{Name: "version", Verdict: store.Refused, Detail: fmt.Sprintf("the server is of version %d, and 13 is the oldest that is supported", version/10000),
+			Meaning: "its row triggers don't do what is needed", Remedy: "upgrade the server"})
+	}
+	if !ask.laid && !ask.script {
+		if any {
+			rules = append(rules, store.Rule{Name: "schema", Verdict: store.Refused, Detail: "there is a schema migrate, which is not of a take-over",
+				Meaning: "what is kept beside the tables needs that name", Remedy: "alter schema migrate rename to …"})
+		}
+		if !create {
+			rules = append(rules, store.Rule{Name: "rights", Verdict: store.Refused, Detail: "the role " + role + " may not create a schema in the database",
+				Meaning: "what is kept beside the tables has a schema of its own", Remedy: byScript})
+		}
 	}
 	for _, of := range o.tables {
-		q := inquiry{table: of, quiet: quiet}
+		q := inquiry{table: of, question: ask, quiet: quiet, role: role, version: version}
 		if q.shape, err = of.look(ctx, t); err != nil {
 			return nil, err
 		}
-		if err := q.ask(ctx, t, o.cfg.Create); err != nil {
+		if err := q.ask(ctx, t, o.cfg.Create && !ask.script); err != nil {
 			return nil, err
 		}
 		rules = append(rules, q.rules...)
 	}
 	for n, r := range rules {
-		if r.Verdict == store.Open && (slices.Contains(accept, r.Name) || slices.Contains(o.cfg.Accept, r.Name)) {
+		if r.Verdict == store.Open && slices.Contains(ask.accept, r.Name) {
 			rules[n].Verdict = store.Accepted
 		}
 	}
 	return rules, nil
 }
+
+// oldest is the least version whose row triggers on partitions and functions are
+// what the protocol needs, as server_version_num has it.
+const oldest = 130000
+
+// byScript is what a role without the rights can do.
+const byScript = "migrate adopt --sql prints what the tables' owner or a superuser runs once; migrate adopt goes on from there"
 
 func (q *inquiry) ask(ctx context.Context, t tx, create bool) error {
 	if q.oid == 0 {
@@ -74,15 +104,19 @@ func (q *inquiry) ask(ctx context.Context, t tx, create bool) error {
 	at := "table:" + q.Table
 	switch {
 	case kind == "p" || child:
-		q.add(store.Refused, at, "rows can come and go with their partition, and no trigger sees that", "", "%s is partitioned or a partition", q.name)
+		q.add(store.Refused, at, "rows can come and go with their partition, and no trigger sees that", "declare a table that is not partitioned", "%s is partitioned or a partition", q.name)
+	case kind == "v" || kind == "m":
+		q.add(store.Refused, at, "a view has no rows of its own", "declare the table behind it", "%s is a view", q.name)
+	case kind == "f":
+		q.add(store.Refused, at, "its rows are on another server, whose programs no trigger here sees", "take the table over where it is", "%s is a foreign table", q.name)
 	case kind != "r":
-		q.add(store.Refused, at, "", "", "%s is no ordinary table", q.name)
+		q.add(store.Refused, at, "only a table's rows can be moved", "", "%s is no table", q.name)
 	case children:
-		q.add(store.Refused, at, "its children can repeat its ids, and its triggers don't fire for them", "", "%s has tables that inherit from it", q.name)
+		q.add(store.Refused, at, "its children can repeat its ids, and its triggers don't fire for them", "alter table … no inherit "+q.name, "%s has tables that inherit from it", q.name)
 	case persistence != "p":
 		q.add(store.Refused, at, "a crash empties it", "alter table "+q.name+" set logged", "%s is not a logged table", q.name)
-	case !mine:
-		q.add(store.Refused, "owner:"+q.Table, "only its owner can put triggers on it that fire always", "let the table's owner or a superuser run migrate adopt; the service's role needs no more than the owner's rights", "%s belongs to another role", q.name)
+	case !mine && !q.laid && !q.script:
+		q.add(store.Refused, "owner:"+q.Table, "only its owner can put triggers on it that fire always", byScript, "%s belongs to another role", q.name)
 	}
 	if security {
 		q.add(store.Refused, "row-security:"+q.Table, "a policy hides rows from whoever looks", "alter table "+q.name+" disable row level security", "%s has row security", q.name)
@@ -114,31 +148,38 @@ func (q *inquiry) fields() {
 			for n, c := range q.columns {
 				names[n] = c.Name
 			}
-			q.add(store.Refused, at, "", "", "the table %s has no column %s: it has %s", q.name, f.Column, strings.Join(names, ", "))
+			q.add(store.Refused, at, "the field "+f.Name+" would have no place", "name the column: {column: NAME}", "the table %s has no column %s: it has %s", q.name, f.Column, strings.Join(names, ", "))
 			continue
 		case c.Generated:
 			q.add(store.Refused, at, "it can't be written", "leave it undeclared", "the column %s of %s is generated", f.Column, q.name)
 		case !f.carries(c.Type):
-			q.add(store.Refused, at, "", "", "the column %s of %s is %s, which does not carry %s", f.Column, q.name, c.Limited, f.Type)
-		case c.Limited != c.Type && f.Type != record.Bool && c.Type != "character varying":
-			q.add(store.Open, "limit:"+q.Table+"."+f.Column, "a value beyond that, which the new database takes, is not copied back, and the way back waits for a decision; nothing is rounded", "",
-				"the column %s of %s is limited: %s", f.Column, q.name, c.Limited)
-		case c.Limited != c.Type && c.Type == "character varying":
-			q.add(store.Open, "limit:"+q.Table+"."+f.Column, "a longer text, which the new database takes, is not copied back, and the way back waits for a decision", "",
+			q.add(store.Refused, at, "values of the one have no exact counterpart among the other's", "declare the field by a type that carries it, raw if none does", "the column %s of %s is %s, which does not carry %s", f.Column, q.name, c.Limited, f.Type)
+		case c.Limited != c.Type:
+			q.add(store.Open, "limit:"+q.Table+"."+f.Column, "a value beyond that, which the new database takes, is not copied back, and the way back waits for a decision; nothing is cut or rounded", "",
 				"the column %s of %s is limited: %s", f.Column, q.name, c.Limited)
 		}
-		if c.NotNull && !f.NotNull {
+		id := slices.ContainsFunc(q.table.key, func(k field) bool { return k.Name == f.Name })
+		if id && !c.NotNull {
+			q.add(store.Refused, "null:"+q.Table+"."+f.Column, "a row whose id is NULL could be no record, and a program that writes one would fail", "alter table "+q.name+" alter column "+f.column()+" set not null", "the column %s of the id of %s may be NULL", f.Column, q.name)
+		}
+		if c.NotNull && !f.NotNull && !id {
 			q.add(store.Open, "notnull:"+q.Table+"."+f.Column, "a NULL that the new database takes can't be copied back; declare the field null: false", "",
 				"the column %s of %s is NOT NULL and the field %s isn't", f.Column, q.name, f.Name)
 		}
-		if c.Identity && c.Type != "" && slices.ContainsFunc(q.table.key, func(k field) bool { return k.Name == f.Name }) {
-			q.add(store.Carried, "identity:"+q.Table+"."+f.Column, "ids that come from elsewhere don't move its counter: after a way back it must be set above the greatest id", "",
+		if c.Identity && id {
+			q.add(store.Carried, "identity:"+q.Table+"."+f.Column, "ids that come from the new database don't move its counter: it is set above the greatest id before the old database becomes primary again", "",
 				"the column %s of %s is counted by the database", f.Column, q.name)
 		}
 	}
 	for _, c := range q.columns {
-		if c.NotNull && !c.Default && !c.Generated && !c.Identity && !q.declares(c.Name) {
+		switch {
+		case q.declares(c.Name):
+		case c.NotNull && !c.Default && !c.Generated && !c.Identity:
 			q.add(store.Refused, "undeclared:"+q.Table+"."+c.Name, "no record could be created", "declare it, or give it a default", "the column %s of %s is NOT NULL without a default, and is not declared", c.Name, q.name)
+		case c.Generated:
+			q.add(store.Carried, "generated:"+q.Table+"."+c.Name, "the database goes on computing it, and the new one doesn't have it", "", "the column %s of %s is generated", c.Name, q.name)
+		default:
+			q.add(store.Carried, "column:"+q.Table+"."+c.Name, "it stays here as it is, and the new database doesn't have it", "", "the column %s of %s is not declared", c.Name, q.name)
 		}
 	}
 }
@@ -192,18 +233,18 @@ func (q *inquiry) key(ctx context.Context, t tx) error {
 		at := "id:" + q.Table + "." + f.Column
 		fits := map[record.Type][]string{record.Text: {"text", "character varying"}, record.Int: {"bigint", "integer", "smallint"}, record.UUID: {"uuid"}}[f.Type]
 		if !slices.Contains(fits, c.Type) {
-			q.add(store.Refused, at, "two equal values of it may have two texts, or one text two meanings", "", "the column %s of the id is %s", f.Column, c.Limited)
+			q.add(store.Refused, at, "two equal values of it may have two texts, or one text two meanings", "let a column of type text, bigint or uuid be the id", "the column %s of the id is %s", f.Column, c.Limited)
 		}
 		var deterministic bool
 		if err := t.QueryRow(ctx, `select coalesce((select collisdeterministic from pg_attribute a join pg_collation c on c.oid = a.attcollation where a.attrelid = $1::oid and a.attname = $2::text), true)`, q.oid, f.Column).Scan(&deterministic); err != nil {
 			return err
 		}
 		if !deterministic {
-			q.add(store.Refused, at, "two ids that are one there are two in the new database", "", "the column %s of the id has a collation for which different texts are equal", f.Column)
+			q.add(store.Refused, at, "two ids that are one there are two in the new database", "alter table "+q.name+" alter column "+f.column()+" type text collate \"C\"", "the column %s of the id has a collation for which different texts are equal", f.Column)
 		}
 	}
 	slices.Sort(want)
-	rows, err := t.Query(ctx, `select array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey) order by 1), i.indimmediate
+	rows, err := t.Query(ctx, `select array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and `+inKey+` order by 1), i.indimmediate
 		from pg_index i where i.indrelid = $1::oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null`, q.oid)
 	if err != nil {
 		return err
@@ -225,7 +266,7 @@ func (q *inquiry) key(ctx context.Context, t tx) error {
 		deferred = deferred || slices.Equal(u.Columns, want)
 	}
 	if deferred {
-		q.add(store.Refused, "key:"+q.Table, "an insert can't ask whether the id is there", "make the key not deferrable", "the key (%s) of %s is deferrable", strings.Join(want, ", "), q.name)
+		q.add(store.Refused, "key:"+q.Table, "an insert can't ask whether the id is there", "make it not deferrable: drop the constraint, and add it without DEFERRABLE", "the key (%s) of %s is deferrable", strings.Join(want, ", "), q.name)
 		return nil
 	}
 	q.add(store.Refused, "key:"+q.Table, "an id could name several rows", "create unique index concurrently on "+q.name+" ("+strings.Join(want, ", ")+")", "%s has no unique key of (%s) alone", q.name, strings.Join(want, ", "))
@@ -239,7 +280,7 @@ func (q *inquiry) indexes(ctx context.Context, t tx) error {
 		want = append(want, f.Column)
 	}
 	slices.Sort(want)
-	rows, err := t.Query(ctx, `select c.relname::text, array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey) order by 1), i.indpred is null and i.indexprs is null, i.indisvalid
+	rows, err := t.Query(ctx, `select c.relname::text, array(select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and `+inKey+` order by 1), i.indpred is null and i.indexprs is null, i.indisvalid
 		from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = $1::oid and (i.indisunique or not i.indisvalid) order by 1`, q.oid)
 	if err != nil {
 		return err
@@ -288,18 +329,23 @@ func (q *inquiry) constraints(ctx context.Context, t tx) error {
 		case q.quiet:
 			q.add(store.Carried, "foreign-key:"+c.Name, "programs go on being held to it; copies of ours are not, and cascade nowhere", "", "%s: %s", c.Table, c.Text)
 		default:
-			q.add(store.Refused, "foreign-key:"+c.Name, "a copy of ours in another order would be refused, or would cascade", grantReplica, "%s: %s", c.Table, c.Text)
+			q.add(store.Refused, "foreign-key:"+c.Name, "a copy of ours in another order would be refused, or would cascade", q.grantReplica(), "%s: %s", c.Table, c.Text)
 		}
 	}
 	return err
 }
 
-// grantReplica lets copies be made without the person's triggers and foreign keys.
-const grantReplica = "a superuser says: grant set on parameter session_replication_role to ROLE (from version 15 on; before, ROLE must be a superuser)"
+// grantReplica says what lets copies be made without the person's triggers and foreign keys.
+func (q *inquiry) grantReplica() string {
+	if q.version < 150000 {
+		return "before version 15 nobody can be granted session_replication_role: let the service's role " + q.role + " be a superuser, or upgrade the server"
+	}
+	return "a superuser says: grant set on parameter session_replication_role to " + ident(q.role)
+}
 
 // programs asks for triggers and rules of the table's own.
 func (q *inquiry) programs(ctx context.Context, t tx) error {
-	rows, err := t.Query(ctx, `select tgname::text, tgenabled::text, true from pg_trigger where tgrelid = $1::oid and not tgisinternal and tgname not like 'migrate\_%'
+	rows, err := t.Query(ctx, `select tgname::text, tgenabled::text, true from pg_trigger where tgrelid = $1::oid and not tgisinternal and tgname not in (`+ourTriggers()+`)
 		union all select rulename::text, ev_enabled::text, false from pg_rewrite where ev_class = $1::oid order by 1`, q.oid)
 	if err != nil {
 		return err
@@ -312,9 +358,9 @@ func (q *inquiry) programs(ctx context.Context, t tx) error {
 	for _, p := range all {
 		switch {
 		case !p.Trigger:
-			q.add(store.Refused, "rule:"+p.Name, "a rule rewrites what is written, and no trigger sees the rest", "", "the rule %s on %s", p.Name, q.name)
+			q.add(store.Refused, "rule:"+p.Name, "a rule rewrites what is written, and no trigger sees the rest", "drop rule "+ident(p.Name)+" on "+q.name+", or let a trigger do it", "the rule %s on %s", p.Name, q.name)
 		case !q.quiet:
-			q.add(store.Refused, "trigger:"+p.Name, "it would fire for copies of ours, too", grantReplica, "the trigger %s on %s", p.Name, q.name)
+			q.add(store.Refused, "trigger:"+p.Name, "it would fire for copies of ours, too", q.grantReplica(), "the trigger %s on %s", p.Name, q.name)
 		case p.Enabled == "A" || p.Enabled == "R":
 			q.add(store.Open, "trigger:"+p.Name, "it fires for copies of ours, too: where it changes a declared column or writes an adopted table, the copy is refused", "alter table "+q.name+" enable trigger "+ident(p.Name), "the trigger %s on %s fires always", p.Name, q.name)
 		default:

@@ -31,12 +31,18 @@ $migrate$`
 // looks at the fence to the end of its transaction. One that isn't READ COMMITTED
 // would read the fence of its snapshot: FOR SHARE fails if that is outdated.
 func fenceSQL() []string {
-	return []string{
+	return append([]string{
 		`create table migrate.fence(one int primary key check (one = 1), format bigint not null, digest text not null, declaration text not null, migration text not null,
   epoch bigint not null, prim text not null, state text not null, token text, deadline bigint, accepted bigint not null default 0, rules text[] not null default '{}', line text not null default ` + currentLine + `)`,
-		lineSQL(asOld, `fence`),
 		`create table migrate.gate()`,
-		`create table migrate.collection(name text collate "C" primary key, filled boolean not null, position bytea not null default '', again boolean not null default false, guards text not null default '')`,
+		`create table migrate.collection(name text collate "C" primary key, filled boolean not null, position bytea not null default '', later bytea[] not null default '{}', again boolean not null default false, guards text not null default '')`,
+	}, commonSQL()...)
+}
+
+// commonSQL are the functions that all tables share.
+func commonSQL() []string {
+	return []string{
+		lineSQL(asOld, `fence`),
 		guardsSQL(),
 		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text;`, `  lock table migrate.gate in row share mode;
   if current_setting('transaction_isolation') = 'read committed'
@@ -153,7 +159,7 @@ func (t *table) triggersSQL() []string {
 // dropTriggersSQL takes our triggers off the table.
 func (t *table) dropTriggersSQL() []string {
 	var all []string
-	for _, what := range []string{"statement", "row", "truncate", "truncated"} {
+	for _, what := range triggers {
 		all = append(all, `drop trigger if exists `+ident("migrate_"+what)+` on `+t.name)
 	}
 	return all

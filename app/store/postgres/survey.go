@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
 )
 
@@ -21,18 +18,25 @@ const samples = 10
 // Survey implements [store.Adopter]. It reads every row, tries writes out in a
 // transaction that it rolls back, and changes nothing.
 func (o *Old) Survey(ctx context.Context, accept ...string) (s store.Survey, err error) {
-	k, err := o.inspect(ctx, accept)
+	k, err := o.inspect(ctx, question{accept: accept})
 	if err != nil {
 		return s, err
 	}
 	s = store.Survey{Adopted: k.laid && k.complete && k.gap == "", Begun: k.laid && (!k.complete || k.gap != ""), Rules: k.rules, Wait: lockWait}
 	if !k.laid && refusedRules(k.rules) == nil {
-		why := o.tryOut(ctx)
+		_, why := o.tryOut(ctx, false)
 		if errors.Is(why, store.ErrUnsuited) {
 			s.Rules = append(s.Rules, store.Rule{Name: "write", Verdict: store.Refused, Detail: "a write was tried out and fails", Meaning: why.Error()})
 		} else if why != nil {
 			return s, why
 		}
+	}
+	if !s.Adopted {
+		loses, err := o.losesCommits(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.Rules = append(s.Rules, loses...)
 	}
 	for _, of := range o.tables {
 		found, there, err := o.surveyTable(ctx, of)
@@ -44,6 +48,19 @@ func (o *Old) Survey(ctx context.Context, accept ...string) (s store.Survey, err
 		}
 	}
 	return s, nil
+}
+
+// losesCommits says whether a server that takes over may lack what was acknowledged.
+func (o *Old) losesCommits(ctx context.Context) ([]store.Rule, error) {
+	keeps, why, err := o.Keeps(ctx)
+	if err != nil || keeps {
+		return nil, err
+	}
+	return []store.Rule{{
+		Name: "failover", Verdict: store.Carried, Detail: why,
+		Meaning: "if another server takes over, what was acknowledged last may be missing: that is noticed and named, and goes on by migrate accept-server",
+		Remedy:  "a synchronous standby: synchronous_standby_names, with synchronous_commit on",
+	}}, nil
 }
 
 // surveyTable looks at one table, in one pass over its rows.
@@ -127,158 +144,4 @@ func (t *table) surveyRow(key, body []*string, whole string, found *store.TableF
 		found.Samples = append(found.Samples, sample)
 	}
 	return nil
-}
-
-// tryOut makes all of it in a transaction that it rolls back: creates, changes,
-// copies and deletes a record of each table with the functions and triggers that
-// the take-over would leave.
-func (o *Old) tryOut(ctx context.Context) error {
-	quiet, err := o.mayBeQuiet(ctx)
-	if err != nil {
-		return err
-	}
-	for tries := 0; ; tries++ {
-		err := o.writeAny(ctx, "try a write out", func(ctx context.Context, t tx) error {
-			if err := t.script(ctx, fmt.Sprintf("set local lock_timeout to %d", lockWait.Milliseconds())); err != nil {
-				return err
-			}
-			if err := o.layFirst(ctx, t, newID(), nil); err != nil {
-				return err
-			}
-			for _, of := range o.tables {
-				if err := o.tryTable(ctx, t, of, quiet); err != nil {
-					if code(err) == codeNoLock {
-						return err
-					}
-					return fmt.Errorf("%w: the table %s: %w", store.ErrUnsuited, of.name, err)
-				}
-			}
-			return errTried
-		})
-		switch {
-		case errors.Is(err, errTried):
-			return nil
-		case code(err) == codeNoLock && tries < 50:
-			select {
-			case <-ctx.Done():
-				return err
-			case <-time.After(lockWait):
-			}
-			continue
-		}
-		return err
-	}
-}
-
-func (o *Old) tryTable(ctx context.Context, t tx, of *table, quiet string) error {
-	id, body, err := of.tried()
-	if err != nil {
-		return err
-	}
-	step := func(at int64, rec Record, expect *store.Pair) error {
-		w, err := o.writing(rec)
-		if err == nil {
-			_, err = w.put(ctx, t, at, expect)
-		}
-		return err
-	}
-	first := Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: body}
-	second := Record{ID: id, Pair: store.Pair{Rev: 2, Epoch: 1}, Body: body}
-	if err := step(1, first, &store.Pair{}); err != nil {
-		return fmt.Errorf("a record can't be created: %w", err)
-	}
-	if err := step(1, second, &first.Pair); err != nil {
-		return fmt.Errorf("a record can't be changed: %w", err)
-	}
-	if err := t.script(ctx, `update migrate.fence set epoch = 2, prim = 'new';`+quiet); err != nil {
-		return err
-	}
-	if err := step(2, Record{ID: id, Pair: store.Pair{Rev: 3, Epoch: 2}, Body: body}, nil); err != nil {
-		return fmt.Errorf("a copy of a record can't be put in: %w", err)
-	}
-	if err := step(2, Record{ID: id, Pair: store.Pair{Rev: 4, Epoch: 2}, Deleted: true}, nil); err != nil {
-		return fmt.Errorf("a record can't be deleted by a copy: %w", err)
-	}
-	return t.script(ctx, `update migrate.fence set epoch = 1, prim = 'old'; set local session_replication_role to default`)
-}
-
-// mayBeQuiet is the statement by which copies fire none of the person's triggers;
-// "" where the role may not say that.
-func (o *Old) mayBeQuiet(ctx context.Context) (string, error) {
-	var may bool
-	err := o.readAny(ctx, "look at the role's rights", func(ctx context.Context, t tx) error {
-		return t.QueryRow(ctx, maySleepSQL).Scan(&may)
-	})
-	if err != nil || !may {
-		return "", err
-	}
-	return quietly, nil
-}
-
-// Script is what Adopt runs before it fills, for somebody with more rights to run.
-func (o *Old) Script(ctx context.Context, accept ...string) (string, error) {
-	k, err := o.inspect(ctx, accept)
-	if err != nil {
-		return "", err
-	}
-	if k.laid {
-		return "", fmt.Errorf("%w: the database was taken over already", store.ErrStranger)
-	}
-	statements := append([]string{"begin", `create schema migrate`}, fenceSQL()...)
-	var role string
-	var last, after []string
-	err = o.readAny(ctx, "look at the tables", func(ctx context.Context, t tx) error {
-		last, after = nil, nil
-		if err := t.QueryRow(ctx, `select current_user::text`).Scan(&role); err != nil {
-			return err
-		}
-		for _, of := range o.tables {
-			sh, err := of.look(ctx, t)
-			if err != nil {
-				return err
-			}
-			if sh.oid == 0 {
-				return fmt.Errorf("%w: there is no table %s", store.ErrUnsuited, of.name)
-			}
-			statements = append(statements, of.companionSQL()...)
-			statements = append(statements, of.writeSQL(sh), of.togetherSQL(sh), `insert into migrate.collection(name, filled) values (`+literal(of.Name)+`, false)`)
-			last = append(last, of.triggersSQL()...)
-			last = append(last, of.guardedSQL())
-			for _, s := range append([]string{of.orderSQL()}, of.listsSQL()...) {
-				if s != "" {
-					after = append(after, strings.Replace(s, "create index ", "create index concurrently ", 1))
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return "", err
-	}
-	statements = append(statements, fmt.Sprintf(`insert into migrate.fence(one, format, digest, declaration, migration, epoch, prim, state, rules) values (1, %d, %s, %s, %s, 1, 'old', 'open', %s)`,
-		format, literal(o.digest), literal(o.text), literal(newID()), `'{}'`))
-	statements = append(statements, last...)
-	statements = append(statements, `grant usage on schema migrate to `+ident(role), `grant select, insert, update, delete on all tables in schema migrate to `+ident(role),
-		`grant execute on all functions in schema migrate to `+ident(role))
-	for _, of := range o.tables {
-		statements = append(statements, `grant select, insert, update, delete on `+of.name+` to `+ident(role))
-	}
-	statements = append(statements, "commit")
-	return strings.Join(append(statements, after...), ";\n") + ";\n", nil
-}
-
-// tried is a record that is written to see whether that can be done.
-func (t *table) tried() (record.ID, record.Body, error) {
-	key := make([]record.Value, len(t.key))
-	for n, f := range t.key {
-		key[n] = f.fresh()
-	}
-	id, err := record.NewID(t.Name, key...)
-	body := make([]record.Value, len(t.body))
-	for n, f := range t.body {
-		if f.NotNull {
-			body[n] = f.some()
-		}
-	}
-	return id, record.NewBody(body...), err
 }
