@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -32,12 +33,34 @@ const (
 	codeImmutable     = "42P17"
 	codeNull          = "23502"
 	codeCheck         = "23514"
+	codeNoRow         = "P0002"
+	codeManyRows      = "P0003"
+	codeShutdown      = "57P01"
+	codeWarning       = "01000"
 )
 
-// unsent is an error before anything was sent.
+// raisedBy is the function of the server that carries out RAISE of PL/pgSQL.
+const raisedBy = "exec_stmt_raise"
+
+// unsent is why the server can't be asked, on one line and without what the driver
+// tells about who was to ask it. Nothing was sent.
 type unsent struct{ error }
 
 func (e unsent) Unwrap() error { return e.error }
+
+func (e unsent) Error() string {
+	text := e.error.Error()
+	if _, reason, ok := strings.Cut(text, "`:"); ok && strings.HasPrefix(text, "failed to connect to `") {
+		text = reason
+	}
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
 
 // code returns the SQLSTATE that the server has answered, "" for none.
 func code(err error) string {
@@ -50,11 +73,19 @@ func code(err error) string {
 // committing says what an error at COMMIT means: what the server refuses has
 // changed nothing, and of all else the outcome is unknown.
 func committing(err error) error {
-	switch c := code(err); {
-	case c == codeSerialization, c == codeDeadlock, strings.HasPrefix(c, "23"), c == codeRaise, c == codeMoved:
-		return err
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && strings.EqualFold(e.Severity, "ERROR") {
+		if c := e.Code; c == codeSerialization || c == codeDeadlock || strings.HasPrefix(c, "23") || c == codeRaise || c == codeMoved {
+			return err
+		}
 	}
 	return fmt.Errorf("%w: commit: %w", store.ErrUnknown, err)
+}
+
+// doubts reports whether a warning beside a COMMIT that succeeded says that it may
+// be on this server alone: the wait for a standby has been given up. A trigger's own
+// warning has the same code.
+func doubts(n *pgconn.Notice) bool {
+	return n.Code == codeShutdown || n.Code == codeWarning && n.Routine != raisedBy
 }
 
 // meaning makes an error wrap exactly one sentinel, or the context's own error.
@@ -67,18 +98,21 @@ func (b *base) meaning(ctx context.Context, op string, err error) error {
 	if cause := ctx.Err(); cause != nil {
 		return fmt.Errorf("postgres: %s: %w", op, cause)
 	}
-	return fmt.Errorf("postgres: %s: %w: %w", op, b.sentinel(code(err)), err)
+	return fmt.Errorf("postgres: %s: %w: %w", op, b.sentinel(err), err)
 }
 
-// sentinel is what the server's answer means of a transaction that was not
-// committed.
-func (b *base) sentinel(code string) error {
-	switch code {
+// sentinel is what an error means of a transaction that was not committed.
+func (b *base) sentinel(err error) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return store.ErrUnavailable
+	}
+	switch e.Code {
 	case codeEpoch:
 		return store.ErrFenceMoved
 	case codeConflict:
 		return store.ErrConflict
-	case codeMoved, codeRaise: // of a trigger that our write fires
+	case codeMoved: // of a trigger that our write fires
 		return store.ErrRule
 	case codeServer, codeNoSchema, codeNoTable, codeNoFunction, codeNoColumn:
 		return store.ErrStranger
@@ -86,11 +120,15 @@ func (b *base) sentinel(code string) error {
 		if !b.foreign {
 			return store.ErrUnfit // the record alone breaks it
 		}
+	case codeNoRow, codeManyRows:
+		if where, _, _ := strings.Cut(e.Where, "\n"); strings.Contains(where, b.schema+".") {
+			return store.ErrStranger // a function of ours misses its row
+		}
 	}
-	switch {
-	case strings.HasPrefix(code, "23"):
+	switch class := e.Code[:min(2, len(e.Code))]; {
+	case class == "23", class == "P0", e.Routine == raisedBy: // of a trigger that our write fires, too
 		return store.ErrRule
-	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "54"):
+	case class == "22", class == "54":
 		return store.ErrUnfit
 	}
 	return store.ErrUnavailable

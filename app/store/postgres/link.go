@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"migrate.invalid/migrate/app/store"
@@ -23,8 +28,10 @@ func newPool(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.Look > 0 {
-		cfg.ConnConfig.ConnectTimeout = config.Look
+	patience(cfg.ConnConfig, config)
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		listen(c)
+		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -34,6 +41,9 @@ func newPool(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 }
 
 func parse(uri string) (*pgxpool.Config, error) {
+	if scheme, rest, ok := strings.Cut(uri, "://"); ok {
+		uri = strings.ToLower(scheme) + "://" + rest
+	}
 	cfg, err := pgxpool.ParseConfig(uri)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrMalformed, withoutSecrets(err))
@@ -45,7 +55,78 @@ func parse(uri string) (*pgxpool.Config, error) {
 	if cfg.MaxConns < leastConns {
 		cfg.MaxConns = leastConns
 	}
+	if len(hosts(cfg.ConnConfig)) > 1 && cfg.ConnConfig.ValidateConnect == nil {
+		cfg.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	return cfg, nil
+}
+
+// hosts are those of a connection string, with their ports, in its order.
+func hosts(c *pgx.ConnConfig) []string {
+	all := []string{fmt.Sprint(c.Host, ":", c.Port)}
+	for _, f := range c.Fallbacks {
+		if h := fmt.Sprint(f.Host, ":", f.Port); !slices.Contains(all, h) {
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// longest is how long one host may take to let a session begin, unless the
+// connection string says otherwise.
+const longest = 2 * time.Second
+
+// patience divides the time for a call among the hosts, so that one that does not
+// answer leaves some for the next, and what fails can be told.
+func patience(c *pgx.ConnConfig, config Config) {
+	each := min(longest, config.Timeout/time.Duration(len(hosts(c))+1))
+	switch {
+	case config.Look > 0:
+		c.ConnectTimeout = config.Look
+	case c.ConnectTimeout == 0:
+		c.ConnectTimeout = each
+	}
+	lookup := c.LookupFunc
+	c.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		ctx, cancel := context.WithTimeout(ctx, each)
+		defer cancel()
+		return lookup(ctx, host)
+	}
+}
+
+// session is what is kept about one connection.
+type session struct {
+	committing atomic.Bool
+	doubt      string // what a warning has said while it was committing
+}
+
+// ofSession is the name of a connection's [session] in its data.
+const ofSession = "migrate"
+
+// errNoCancel is the answer to a request to cancel a COMMIT.
+var errNoCancel = errors.New("a COMMIT is not cancelled")
+
+// listen hears the server's warnings, and keeps the driver from cancelling a COMMIT
+// whose client gives up. Cancelled, it would no longer wait for its standby, and
+// everybody would see what a failover loses.
+func listen(c *pgx.ConnConfig) {
+	s := &session{}
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if s.committing.Load() {
+			return nil, errNoCancel
+		}
+		return dial(ctx, network, address)
+	}
+	c.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if s.committing.Load() && doubts(n) {
+			s.doubt = n.Message
+		}
+	}
+	c.AfterConnect = func(_ context.Context, conn *pgconn.PgConn) error {
+		conn.CustomData()[ofSession] = s
+		return nil
+	}
 }
 
 // Validate returns ErrMalformed for a connection string that can't be one.
@@ -65,7 +146,31 @@ func SameDatabase(a, b string) (bool, error) {
 		return false, err
 	}
 	x, y := one.ConnConfig, other.ConnConfig
-	return x.Host == y.Host && x.Port == y.Port && x.Database == y.Database, nil
+	shared := slices.ContainsFunc(hosts(x), func(h string) bool { return slices.Contains(hosts(y), h) })
+	return shared && x.Database == y.Database, nil
+}
+
+// DatabaseOf returns the name of the database that a connection string, or what it
+// refers to, names; "" for none.
+func DatabaseOf(uri string) string {
+	cfg, err := parse(uri)
+	if err != nil {
+		return ""
+	}
+	return cfg.ConnConfig.Database
+}
+
+// Naming adds the name of a database to a connection string that names none.
+func Naming(uri, name string) string {
+	if Validate(uri) != nil || DatabaseOf(uri) != "" {
+		return uri
+	}
+	head, options, ok := strings.Cut(uri, "?")
+	uri = strings.TrimSuffix(head, "/") + "/" + url.PathEscape(name)
+	if ok {
+		uri += "?" + options
+	}
+	return uri
 }
 
 // Identify returns the id of the migration that an old database is in; ErrStranger
@@ -201,16 +306,32 @@ func (b *base) transact(ctx context.Context, begin string, fn work) error {
 	if err := ctx.Err(); err != nil {
 		return t.rollback(err)
 	}
+	if strings.HasPrefix(begin, beginRead) {
+		return t.script(ctx, "commit")
+	}
+	return t.commit(ctx)
+}
+
+func (t tx) commit(ctx context.Context) error {
+	s, _ := t.PgConn().CustomData()[ofSession].(*session)
+	if s == nil {
+		return fmt.Errorf("%w: a connection that was not listened to", store.ErrUnavailable)
+	}
+	s.doubt = ""
+	s.committing.Store(true)
 	tag, err := t.Exec(ctx, "commit")
 	switch {
-	case strings.HasPrefix(begin, beginRead):
-		return err
-	case err != nil:
+	case err != nil && t.IsClosed(): // the driver may be about to cancel it
 		return committing(err)
+	case err != nil:
+		err = committing(err)
 	case tag.String() != "COMMIT":
-		return fmt.Errorf("%w: the server rolled the transaction back", store.ErrUnavailable)
+		err = fmt.Errorf("%w: the server rolled the transaction back", store.ErrUnavailable)
+	case s.doubt != "":
+		err = fmt.Errorf("%w: commit: %s", store.ErrUnknown, s.doubt)
 	}
-	return nil
+	s.committing.Store(false)
+	return err
 }
 
 // limits bound how long the server goes on with what its client has given up. An

@@ -177,8 +177,8 @@ func byID(a, b Record) int {
 
 // refusal names the record that an error is about, and a rule of the table.
 func (b *base) refusal(id record.ID, err error) error {
-	if c := code(err); c != "" {
-		if s := b.sentinel(c); s == store.ErrRule || s == store.ErrUnfit {
+	if code(err) != "" {
+		if s := b.sentinel(err); s == store.ErrRule || s == store.ErrUnfit {
 			err = fmt.Errorf("%w: %w", s, err)
 		}
 	}
