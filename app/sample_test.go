@@ -20,11 +20,12 @@ func TestASampleWalksThereAndBack(t *testing.T) {
 		t.Skip("no sample is given: scripts/prove.sh sample fetches one")
 	}
 	s := newShop(t, declaration)
-	s.file = file
+	s.keptIn(file)
 	before := s.dump()
 	accept := strings.Fields(os.Getenv("MIGRATE_TEST_SAMPLE_ACCEPT"))
 	tool := s.spawnTool()
-	_, err := tool.old.Adopt(t.Context(), store.AdoptOptions{Accept: accept})
+	adopter, _ := store.As[store.Adopter](tool.old)
+	_, err := adopter.Adopt(t.Context(), store.AdoptOptions{Accept: accept})
 	s.must(err)
 	tool.close()
 	for step := migration.DeployNew; step <= migration.RemoveOld; step++ {

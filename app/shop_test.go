@@ -17,29 +17,38 @@ import (
 
 	"github.com/google/uuid"
 
+	"migrate.invalid/migrate/app/driver"
 	"migrate.invalid/migrate/app/migration"
 	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
-	"migrate.invalid/migrate/app/store/mongo"
-	"migrate.invalid/migrate/app/store/sqlite"
+	"migrate.invalid/migrate/app/store/postgres/pgtest"
 )
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // shop is a legacy database with three tables, walked by instances of nobody's
 // service: they speak to the migration as a program does that uses the library.
 type shop struct {
 	t           *testing.T
-	file        string
+	file        string // of the old database, if it is SQLite's
 	declaration record.Declaration
-	uri, name   string
-	active      atomic.Pointer[shopInstance]
-	ledger      ledger
+	oldURI      string
+	newURI      string
+	name        string                                 // of the new database, where its URI names a server
+	shell       func(statement string) (string, error) // runs it as a foreign program does
+	// strangeOrder is how the quarantine shows the id of the order that can't go over.
+	strangeOrder string
+	programs     func(*load) // adds programs that keep a connection open
+	foreigners   []string    // names of those that must both succeed and be refused
+	active       atomic.Pointer[shopInstance]
+	ledger       ledger
 }
 
 // shopInstance is one version of the service, with stores of its own.
 type shopInstance struct {
 	*migration.Service
 	step     migration.Step
-	old      *sqlite.Store
+	old      store.Old
 	requests sync.RWMutex // held for reading by each request under way
 	stop     func()
 }
@@ -63,14 +72,39 @@ func newShop(t *testing.T, file string) *shop {
 	s := &shop{t: t, file: filepath.Join(t.TempDir(), "shop.sqlite"), declaration: declaration}
 	s.ledger.acknowledged = map[string][]string{}
 	uri, prefix := server(t)
-	s.uri, s.name = uri, prefix+"shop"
+	s.newURI, s.name = uri, prefix+"shop"
+	s.keptIn(s.file)
+	s.strangeOrder = "'aachen', 1000003"
+	s.programs, s.foreigners = s.withPython, []string{"the shell", "python"}
 	return s
 }
 
-// shell runs one statement in the plain sqlite3 shell.
-func (s *shop) shell(statement string) (string, error) {
-	out, err := exec.Command("sqlite3", "-cmd", ".timeout 5000", s.file, statement).CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+// keptIn names the file of the old database.
+func (s *shop) keptIn(file string) {
+	s.file, s.oldURI = file, "sqlite:"+file
+	s.shell = func(statement string) (string, error) {
+		out, err := exec.Command("sqlite3", "-cmd", ".timeout 5000", file, statement).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+}
+
+// openOld and openNew open the databases as a process of its own does.
+func (s *shop) openOld() store.Old {
+	s.t.Helper()
+	d, err := driver.OfOld(s.oldURI)
+	s.must(err)
+	old, err := d.Open(s.t.Context(), s.oldURI, driver.Options{Declaration: s.declaration, SameServer: true})
+	s.must(err)
+	return old
+}
+
+func (s *shop) openNew() store.New {
+	s.t.Helper()
+	d, err := driver.OfNew(s.newURI)
+	s.must(err)
+	to, err := d.Open(s.t.Context(), s.newURI, driver.Options{Declaration: s.declaration, Name: s.name, Log: slog.New(slog.DiscardHandler), SameServer: true})
+	s.must(err)
+	return to
 }
 
 // spawn starts an instance at a step, in place and ready to be switched to.
@@ -82,15 +116,13 @@ func (s *shop) spawn(step migration.Step) *shopInstance {
 		Instance: store.Registration{Instance: uuid.NewString(), Host: "here", PID: os.Getpid()}}
 	var open []io.Closer
 	if step.HasOld() {
-		old, err := sqlite.Open(ctx, sqlite.Config{Path: s.file, Collections: s.declaration.Collections})
-		s.must(err)
-		_, err = old.FirstContact(ctx)
+		old := s.openOld()
+		_, err := takeOver(ctx, old)
 		s.must(err)
 		i.old, cfg.Old, open = old, old, append(open, old)
 	}
 	if step.HasNew() {
-		to, err := mongo.Open(ctx, mongo.Config{URI: s.uri, Database: s.name, Collections: s.declaration.Collections, Logger: slog.New(slog.DiscardHandler)})
-		s.must(err)
+		to := s.openNew()
 		cfg.New, open = to, append(open, to)
 	}
 	service, err := migration.New(cfg)
@@ -320,18 +352,14 @@ func (p *python) end() error { return errors.Join(p.in.Close(), p.cmd.Wait()) }
 
 // shopTool is a command's own process: it has both stores and serves nothing.
 type shopTool struct {
-	old   *sqlite.Store
-	new   *mongo.Store
+	old   store.Old
+	new   store.New
 	close func()
 }
 
 func (s *shop) spawnTool() *shopTool {
 	s.t.Helper()
-	ctx := s.t.Context()
-	old, err := sqlite.Open(ctx, sqlite.Config{Path: s.file, Collections: s.declaration.Collections})
-	s.must(err)
-	to, err := mongo.Open(ctx, mongo.Config{URI: s.uri, Database: s.name, Collections: s.declaration.Collections, Logger: slog.New(slog.DiscardHandler)})
-	s.must(err)
+	old, to := s.openOld(), s.openNew()
 	return &shopTool{old, to, func() { s.must(errors.Join(to.Close(), old.Close())) }}
 }
 

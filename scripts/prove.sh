@@ -21,6 +21,9 @@
 #       fetches PowerDNS's Debian package, whose tables nobody here has designed,
 #       and moves them from SQLite to the embedded server and back; each verify
 #       must be clean, and in the end the rows must be as they were
+#   scripts/prove.sh pairs
+#       moves three tables from step 1 to 8 and back, under load and beside programs
+#       that know nothing of it, for each pair of databases
 #   scripts/prove.sh mutants [--reuse] [--quick] [--slow TIME] [--jobs N]
 #       changes one piece of app/migration at a time, which its tests must notice,
 #       and writes docs/mutants.md; an hour or more. A run that was broken off goes
@@ -92,6 +95,9 @@ sample)
 	MIGRATE_TEST_SAMPLE=$PWD/scripts/samples/pdns.yaml MIGRATE_TEST_SAMPLE_FILE=$folder/pdns.sqlite \
 		MIGRATE_TEST_SAMPLE_ACCEPT="unique:name_index unique:namealgoindex" \
 		go test -count=1 -v -run '^TestASampleWalksThereAndBack$' ./app
+	;;
+pairs)
+	MIGRATE_TEST_ALL=1 MIGRATE_TEST_PAIRS=1 go test -count=1 -v -timeout 20m -run '^(TestThreeCollectionsWalkThereAndBack|TestSQLiteToPostgreSQL|TestPostgreSQLTo.*)$' ./app
 	;;
 mutants)
 	exec nice -n 15 go run ./scripts/mutants "$@"

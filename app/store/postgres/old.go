@@ -13,8 +13,9 @@ import (
 // Old is a PostgreSQL database that is left. It is safe for concurrent use.
 type Old struct {
 	*base
-	digest string       // of the declaration
-	seen   atomic.Int64 // the greatest epoch that the fence has had
+	digest string                 // of the declaration
+	seen   atomic.Int64           // the greatest epoch that the fence has had
+	quiet  atomic.Pointer[string] // what mayBeQuiet has found
 }
 
 var _ store.Old = (*Old)(nil)
@@ -74,7 +75,15 @@ func (o *Old) PutIfNewer(ctx context.Context, epoch int64, recs ...Record) error
 	if len(recs) == 0 {
 		quiet += at(epoch)
 	}
-	return o.putIfNewer(ctx, epoch, quiet, recs)
+	return o.mayAskAgain(o.putIfNewer(ctx, epoch, quiet, recs))
+}
+
+// mayAskAgain forgets which rights the role has if they turn out to be others.
+func (o *Old) mayAskAgain(err error) error {
+	if code(err) == codeNoRight {
+		o.quiet.Store(nil)
+	}
+	return err
 }
 
 // at is a statement that fails unless the fence is at the epoch.
@@ -96,12 +105,12 @@ func (o *Old) PutTogether(ctx context.Context, epoch int64, recs ...Record) erro
 	if err != nil {
 		return err
 	}
-	return o.write(ctx, "replicate together", func(ctx context.Context, t tx) error {
+	return o.mayAskAgain(o.write(ctx, "replicate together", func(ctx context.Context, t tx) error {
 		if err := t.script(ctx, quiet+at(epoch)); err != nil {
 			return err
 		}
 		return o.putTogether(ctx, t, epoch, recs)
-	})
+	}))
 }
 
 // List returns up to limit records that match and whose id is greater than after,

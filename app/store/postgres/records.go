@@ -136,14 +136,9 @@ func (b *base) compareAndSwap(ctx context.Context, at int64, rec Record, expect 
 }
 
 // putIfNewer applies, all or none, each record that is newer than the stored one,
-// with pending unset. quietly is what the transaction runs first.
+// with pending unset. quietly is what the transaction begins with.
 func (b *base) putIfNewer(ctx context.Context, at int64, quietly string, recs []Record) error {
 	put := func(ctx context.Context, t tx) error {
-		if quietly != "" {
-			if err := t.script(ctx, quietly); err != nil {
-				return err
-			}
-		}
 		// In one order, so that no two batches wait for each other.
 		for _, rec := range slices.SortedStableFunc(slices.Values(recs), byID) {
 			rec.Pending = false
@@ -159,7 +154,7 @@ func (b *base) putIfNewer(ctx context.Context, at int64, quietly string, recs []
 	}
 	for {
 		// A conflict is one with a row that came at the same time.
-		if err := b.write(ctx, "replicate", put); !errors.Is(err, store.ErrConflict) || ctx.Err() != nil {
+		if err := b.run(ctx, "replicate", beginWrite+b.sameServer()+quietly, put); !errors.Is(err, store.ErrConflict) || ctx.Err() != nil {
 			return err
 		}
 	}

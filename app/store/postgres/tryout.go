@@ -193,16 +193,25 @@ func (y *try) step(ctx context.Context, deleted bool, expect *store.Pair) error 
 }
 
 // mayBeQuiet is the statement by which copies fire none of the person's triggers;
-// "" where the role may not say that.
+// "" where the role may not say that. It is asked once: a right that is taken away
+// later makes a copy fail, and is asked for again.
 func (o *Old) mayBeQuiet(ctx context.Context) (string, error) {
+	if q := o.quiet.Load(); q != nil {
+		return *q, nil
+	}
 	var may bool
 	err := o.readAny(ctx, "look at the role's rights", func(ctx context.Context, t tx) error {
 		return t.QueryRow(ctx, maySleepSQL).Scan(&may)
 	})
-	if err != nil || !may {
+	if err != nil {
 		return "", err
 	}
-	return quietly, nil
+	text := ""
+	if may {
+		text = quietly
+	}
+	o.quiet.Store(&text)
+	return text, nil
 }
 
 // tried is a record that is written to see whether that can be done.
