@@ -117,7 +117,8 @@ type known struct {
 type question struct {
 	accept []string // rules that are accepted
 	script bool     // somebody with more rights lays what is needed
-	laid   bool     // it is laid already
+	there  bool     // an earlier take-over has laid it
+	laid   bool     // and it is still as it was laid
 }
 
 // inspect looks, and changes nothing.
@@ -135,7 +136,7 @@ func (o *Old) inspect(ctx context.Context, ask question) (k known, err error) {
 			}
 			accept = append(accept, before...)
 		}
-		k.rules, err = o.rules(ctx, t, question{accept: accept, script: ask.script, laid: k.laid && k.gap == ""})
+		k.rules, err = o.rules(ctx, t, question{accept: accept, script: ask.script, there: k.laid, laid: k.laid && k.gap == ""})
 		return err
 	})
 	return k, err

@@ -31,12 +31,12 @@ func (q *inquiry) add(v store.Verdict, name, meaning, remedy, format string, arg
 // rules asks for those of every table, and of the database.
 func (o *Old) rules(ctx context.Context, t tx, ask question) (rules []store.Rule, err error) {
 	var (
-		encoding, role     string
-		version            int
-		quiet, create, any bool
+		encoding, role            string
+		version                   int
+		quiet, create, any, named bool
 	)
-	if err := t.QueryRow(ctx, `select getdatabaseencoding(), current_user::text, current_setting('server_version_num')::int, has_database_privilege(current_database(), 'create'), exists(select from pg_namespace where nspname = 'migrate'), (`+maySleepSQL+`)`).
-		Scan(&encoding, &role, &version, &create, &any, &quiet); err != nil {
+	if err := t.QueryRow(ctx, `select getdatabaseencoding(), current_user::text, current_setting('server_version_num')::int, has_database_privilege(current_database(), 'create'), exists(select from pg_namespace where nspname = 'migrate'), exists(select from pg_roles where rolname = 'migrate' and rolcanlogin), (`+maySleepSQL+`)`).
+		Scan(&encoding, &role, &version, &create, &any, &named, &quiet); err != nil {
 		return nil, err
 	}
 	quiet = quiet || ask.script && version >= 150000 // the script grants it
@@ -48,7 +48,12 @@ func (o *Old) rules(ctx context.Context, t tx, ask question) (rules []store.Rule
 		rules = append(rules, store.Rule{Name: "version", Verdict: store.Refused, Detail: fmt.Sprintf("the server is of version %d, and 13 is the oldest that is supported", version/10000),
 			Meaning: "its row triggers don't do what is needed", Remedy: "upgrade the server"})
 	}
-	if !ask.laid && !ask.script {
+	if named {
+		rules = append(rules, store.Rule{Name: "role:migrate", Verdict: store.Carried, Detail: "there is a role migrate, as the schema is called that is kept beside the tables",
+			Meaning: "by the default search_path it finds that schema before public: what it makes without a schema's name goes there, and tables called collection, fence or gate are hidden from it",
+			Remedy:  "alter role migrate set search_path to public"})
+	}
+	if !ask.there && !ask.script {
 		if any {
 			rules = append(rules, store.Rule{Name: "schema", Verdict: store.Refused, Detail: "there is a schema migrate, which is not of a take-over",
 				Meaning: "what is kept beside the tables needs that name", Remedy: "alter schema migrate rename to …"})
@@ -86,7 +91,7 @@ const byScript = "migrate adopt --sql prints what the tables' owner or a superus
 func (q *inquiry) ask(ctx context.Context, t tx, create bool) error {
 	if q.oid == 0 {
 		if !create {
-			q.add(store.Refused, "table:"+q.Table, "", "declare the table by its exact name, with its schema if that is not public", "there is no table %s", q.name)
+			q.add(store.Refused, "table:"+q.Table, "there is nothing to move", "declare the table by its exact name, with its schema if that is not public", "there is no table %s", q.name)
 		}
 		return nil
 	}

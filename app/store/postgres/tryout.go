@@ -30,16 +30,26 @@ func (o *Old) tryOut(ctx context.Context, laid bool) (waited time.Duration, err 
 				return err
 			}
 		}
+		var there bool
+		if err := t.QueryRow(ctx, `select to_regclass('migrate.fence') is not null`).Scan(&there); err != nil {
+			return err
+		}
+		if there != laid {
+			return errTried // another take-over has tried it meanwhile
+		}
 		if !laid {
 			if err := o.layFirst(ctx, t, newID(), []string{}); err != nil {
 				return err
 			}
 		}
 		for n, of := range o.tables {
-			if err := tries[n].all(ctx); code(err) == codeNoLock {
+			err := tries[n].all(ctx)
+			switch c := code(err); {
+			case err == nil:
+			case c == codeNoLock, c == codeDeadlock, c == codeSerialization:
 				return err
-			} else if err != nil {
-				return fmt.Errorf("%w: nothing was changed: no write of ours works on the table %s: %w", store.ErrUnsuited, of.name, err)
+			default: // which has a meaning of its own for a write
+				return fmt.Errorf("%w: nothing was changed: no write of ours works on the table %s: %v", store.ErrUnsuited, of.name, err)
 			}
 		}
 		return errTried
