@@ -12,24 +12,29 @@ type Body string
 
 // NewBody returns the body with these values.
 func NewBody(values ...Value) Body {
-	size := 0
-	for _, v := range values {
-		size += 1 + binary.MaxVarintLen64 + len(v.text)
-	}
-	b := make([]byte, 0, size)
+	var some [short]byte
+	b := some[:0]
 	for _, v := range values {
 		b = v.AppendCanonical(b)
 	}
 	return Body(b)
 }
 
+// short is how many bytes most encodings of ids and bodies have at the most.
+const short = 256
+
 // Values returns the values of the body.
 func (b Body) Values() []Value {
-	values := make([]Value, 0, 8) // as many as most bodies have
+	return b.AppendValues(make([]Value, 0, 8)) // as many as most bodies have
+}
+
+// AppendValues appends the values of the body.
+func (b Body) AppendValues(values []Value) []Value {
+	before := len(values)
 	for rest := string(b); rest != ""; {
 		var v Value
 		if v, rest = cutValue(rest); rest == broken {
-			return nil // no function here has made it
+			return values[:before] // no function here has made it
 		}
 		values = append(values, v)
 	}

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -37,11 +36,8 @@ func NewID(collection string, values ...Value) (ID, error) {
 	if len(values) == 0 {
 		return "", fmt.Errorf("%w: an id has at least one column", ErrUnfit)
 	}
-	size := len(collection) + 2
-	for _, v := range values {
-		size += 1 + 8 + len(v.text)
-	}
-	key := appendText(make([]byte, 0, size), collection, terminator)
+	var some [short]byte
+	key := appendText(some[:0], collection, terminator)
 	for n, v := range values {
 		if !v.typ.Identifies() {
 			what := v.typ.String()
@@ -79,62 +75,69 @@ func (id ID) IsZero() bool { return id == "" }
 
 // Collection returns the name of the collection; empty for the zero ID.
 func (id ID) Collection() string {
-	name, _, _ := id.split()
+	name, _, _, _ := cutText(string(id))
 	return name
 }
 
 // Values returns the values of the id's columns; none for a position that names
 // no record.
-func (id ID) Values() []Value {
-	_, values, _ := id.split()
-	return values
+func (id ID) Values() []Value { return id.AppendValues(nil) }
+
+// AppendValues appends the values of the id's columns.
+func (id ID) AppendValues(values []Value) []Value {
+	all, ok := id.split(values)
+	if !ok {
+		return values
+	}
+	return all
 }
 
-// split reads the encoding. ok is false for what no function here has made.
-func (id ID) split() (collection string, values []Value, ok bool) {
-	collection, key, end, ok := cutText([]byte(id))
+// split reads the encoding and appends the values. ok is false for what no
+// function here has made.
+func (id ID) split(values []Value) (all []Value, ok bool) {
+	_, key, end, ok := cutText(string(id))
 	if !ok || end == beyond {
-		return collection, nil, ok
+		return values, ok
 	}
 	for len(key) > 0 {
 		v := Value{typ: Type(key[0])}
 		key = key[1:]
 		switch {
 		case v.typ == Int && len(key) >= 8:
-			v.num = int64(binary.BigEndian.Uint64(key) ^ 1<<63)
+			v.num = int64(binary.BigEndian.Uint64([]byte(key[:8])) ^ 1<<63)
 			key = key[8:]
 		case v.typ == UUID && len(key) >= len(uuid.UUID{}):
-			v.text = string(key[:len(uuid.UUID{})])
+			v.text = key[:len(uuid.UUID{})]
 			key = key[len(uuid.UUID{}):]
 		case v.typ == Text:
 			if v.text, key, end, ok = cutText(key); !ok || end != terminator {
-				return "", nil, false
+				return nil, false
 			}
 		default:
-			return "", nil, false
+			return nil, false
 		}
 		values = append(values, v)
 	}
-	return collection, values, true
+	return values, true
 }
 
-// cutText takes the text from the beginning of an encoded key.
-func cutText(key []byte) (text string, rest []byte, end byte, ok bool) {
-	var b []byte
+// cutText takes the text from the beginning of an encoded key. One without a
+// zero byte is a part of the key, and is not copied.
+func cutText(key string) (text, rest string, end byte, ok bool) {
 	for {
-		zero := bytes.IndexByte(key, 0)
+		zero := strings.IndexByte(key, 0)
 		if zero < 0 || zero+1 == len(key) {
-			return "", nil, 0, false
+			return "", "", 0, false
 		}
-		b, end = append(b, key[:zero]...), key[zero+1]
+		part, end := key[:zero], key[zero+1]
 		key = key[zero+2:]
 		switch end {
 		case terminator, beyond:
-			return string(b), key, end, true
+			return text + part, key, end, true
 		case escaped:
-			b = append(b, 0)
+			text += part + "\x00"
 		default:
-			return "", nil, 0, false
+			return "", "", 0, false
 		}
 	}
 }
@@ -143,7 +146,8 @@ func cutText(key []byte) (text string, rest []byte, end byte, ok bool) {
 // the texts of several. It is empty for the zero ID, and for an empty text. It
 // leaves the collection out: see [ID.Collection].
 func (id ID) String() string {
-	_, values, ok := id.split()
+	var some [4]Value
+	values, ok := id.split(some[:0])
 	switch {
 	case !ok:
 		return string(id)

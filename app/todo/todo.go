@@ -90,7 +90,8 @@ func Body(t task.Task) (record.Body, error) {
 
 // Task returns the task that a body is of; the zero task for a tombstone's.
 func Task(b record.Body) task.Task {
-	v := b.Values()
+	var some [3]record.Value
+	v := b.AppendValues(some[:0])
 	if len(v) != 3 {
 		return task.Task{}
 	}

@@ -95,7 +95,11 @@ func (s *Server) readTasks(r *http.Request, q listQuery) (tasks []record, more b
 		if err != nil {
 			return nil, false, err
 		}
-		tasks = append(tasks, page.Records...)
+		if tasks == nil {
+			tasks = page.Records
+		} else {
+			tasks = append(tasks, page.Records...)
+		}
 		switch {
 		case len(tasks) > q.limit:
 			return tasks[:q.limit], true, nil

@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -219,7 +219,8 @@ func etag(r record) string {
 	if err != nil {
 		body = "" // a task that is stored is not of that kind
 	}
-	return fmt.Sprintf(`"%d-%x"`, r.Rev, body.Digest())
+	digest := body.Digest()
+	return `"` + strconv.FormatInt(r.Rev, 10) + "-" + hex.EncodeToString(digest[:]) + `"`
 }
 
 func precondition(r *http.Request, rec record) error {
