@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -108,13 +109,17 @@ func (p *pager) fill(ctx context.Context, c *conn, t *table, after record.ID) (m
 			return false, err
 		}
 		more = more || len(found) == p.left
-		for _, r := range found {
-			after = r.ID
-			if p.fit && r.Unfit != "" {
-				continue
-			}
-			p.page.Records = append(p.page.Records, r)
-			p.left--
+		if len(found) > 0 {
+			after = found[len(found)-1].ID
+		}
+		if p.fit {
+			found = slices.DeleteFunc(found, func(r Record) bool { return r.Unfit != "" })
+		}
+		p.left -= len(found)
+		if len(p.page.Records) == 0 {
+			p.page.Records = found
+		} else {
+			p.page.Records = append(p.page.Records, found...)
 		}
 		if !more {
 			return false, nil

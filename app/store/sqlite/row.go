@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"unicode/utf8"
 
 	"migrate.invalid/migrate/app/record"
@@ -18,7 +19,7 @@ type Page = store.Page
 type reader struct {
 	t      *table
 	id     record.ID // that of every row; zero: the id's columns come next
-	rec    Record
+	meta   []any     // into any, which database/sql fills without reflection
 	values []any
 	into   []any
 	known  []record.Equals // these fields of the body aren't in the rows
@@ -34,12 +35,29 @@ func (t *table) reader(id record.ID, known ...record.Equals) *reader {
 			n++
 		}
 	}
-	r := &reader{t: t, id: id, values: make([]any, n), into: make([]any, 0, 6+n), known: known}
-	r.into = append(r.into, &r.rec.Rev, &r.rec.Epoch, &r.rec.Pending, &r.rec.Deleted, &r.rec.Request, &r.rec.Unfit)
-	for i := range r.values {
-		r.into = append(r.into, &r.values[i])
+	const own = 6 // columns of meta
+	columns := make([]any, own+n)
+	r := &reader{t: t, id: id, meta: columns[:own], values: columns[own:], into: make([]any, own+n), known: known}
+	for i := range columns {
+		r.into[i] = &columns[i]
 	}
 	return r
+}
+
+// about takes what [meta] reads.
+func (r *reader) about() (rec Record, err error) {
+	var numbers [4]int64
+	for i := range numbers {
+		n, ok := r.meta[i].(int64)
+		if !ok {
+			return rec, fmt.Errorf("%w: column %d of the companion of %s holds %s", store.ErrUnavailable, i+1, r.t.Name, class(r.meta[i]))
+		}
+		numbers[i] = n
+	}
+	rec.Rev, rec.Epoch, rec.Pending, rec.Deleted = numbers[0], numbers[1], numbers[2] != 0, numbers[3] != 0
+	rec.Request, _ = r.meta[4].(string) // NULL is none
+	rec.Unfit, _ = r.meta[5].(string)
+	return rec, nil
 }
 
 type scanner interface{ Scan(...any) error }
@@ -48,8 +66,12 @@ func (r *reader) read(row scanner) (Record, error) {
 	if err := row.Scan(r.into...); err != nil {
 		return Record{}, err
 	}
-	rec, values := r.rec, r.values
-	rec.ID, rec.Body = r.id, ""
+	rec, err := r.about()
+	if err != nil {
+		return Record{}, err
+	}
+	values := r.values
+	rec.ID = r.id
 	if r.id.IsZero() {
 		id, reason, err := r.t.idOf(values[:len(r.t.key)])
 		if err != nil {
@@ -125,6 +147,7 @@ func (r *reader) records(ctx context.Context, c *conn, limit int, query string, 
 		return nil, false, err
 	}
 	defer rows.Close()
+	records = make([]Record, 0, min(limit, usual))
 	for size := 0; rows.Next(); {
 		if size > most || len(records) == limit {
 			return records, true, nil
@@ -138,6 +161,9 @@ func (r *reader) records(ctx context.Context, c *conn, limit int, query string, 
 	}
 	return records, false, rows.Err()
 }
+
+// usual is for how many records a page is given room before they are read.
+const usual = 128
 
 // most is how many bytes of bodies a page has before it ends.
 const most = 16 << 20

@@ -106,7 +106,7 @@ func (t *table) bodies(separator string, item func(column string) string) string
 
 // meta reads the protocol's fields of a row: those of (1,0) if it has no
 // companion.
-const meta = `coalesce(m.rev,1),coalesce(m.epoch,0),coalesce(m.pending,0),coalesce(m.deleted,0),coalesce(m.request,''),coalesce(m.unfit,'')`
+const meta = `coalesce(m.rev,1),coalesce(m.epoch,0),coalesce(m.pending,0),coalesce(m.deleted,0),m.request,m.unfit`
 
 func (t *table) compile() {
 	params := func(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
@@ -119,7 +119,7 @@ func (t *table) compile() {
 
 	q := &t.sql
 	q.get = `SELECT ` + meta + values + ` FROM ` + t.joined() + ` WHERE ` + t.keys(" AND ", func(_, c string) string { return "t." + c + "=? COLLATE BINARY" })
-	q.gone = `SELECT rev,epoch,pending,1,coalesce(request,''),coalesce(unfit,'')` + strings.Repeat(",NULL", len(t.body)) +
+	q.gone = `SELECT rev,epoch,pending,1,request,unfit` + strings.Repeat(",NULL", len(t.body)) +
 		` FROM ` + t.companion + ` WHERE ` + byK
 	q.exists = `SELECT ` + row
 	q.create = `INSERT INTO ` + t.companion + `(rev,epoch,pending,deleted,request,` + ks + `) VALUES(?,?,?,?,?,` + params(len(t.key)) + `) ON CONFLICT DO NOTHING`
@@ -205,7 +205,7 @@ func (t *table) order() string {
 func (t *table) scanSQL(comparison string) string {
 	return `SELECT ` + meta + `,` + t.ids() + t.values() + ` FROM ` + t.joined() +
 		` WHERE ` + t.behind(comparison) + ` AND ` + t.fits("t") + ` AND coalesce(m.deleted,0)=0
-		UNION ALL SELECT m.rev,m.epoch,m.pending,1,coalesce(m.request,''),coalesce(m.unfit,''),` +
+		UNION ALL SELECT m.rev,m.epoch,m.pending,1,m.request,m.unfit,` +
 		t.keys(",", func(k, _ string) string { return "m." + k }) + strings.Repeat(",NULL", len(t.body)) +
 		` FROM ` + t.companion + ` m WHERE m.deleted=1 AND ` + t.behindK(comparison) + t.order()
 }
@@ -213,7 +213,7 @@ func (t *table) scanSQL(comparison string) string {
 // pendingSQL selects what is pending. A row that was removed unseen reads as
 // deleted, as it does for the original.
 func (t *table) pendingSQL(comparison string) string {
-	return `SELECT m.rev,m.epoch,m.pending,m.deleted OR t.` + t.key[0].column() + ` IS NULL,coalesce(m.request,''),coalesce(m.unfit,''),` +
+	return `SELECT m.rev,m.epoch,m.pending,m.deleted OR t.` + t.key[0].column() + ` IS NULL,m.request,m.unfit,` +
 		t.keys(",", func(k, _ string) string { return "m." + k }) + t.values() +
 		` FROM ` + t.companion + ` m LEFT JOIN ` + t.name + ` t ON ` + t.keys(" AND ", func(k, c string) string { return "m." + k + "=t." + c }) +
 		` WHERE m.pending=1 AND ` + t.behindK(comparison) + t.order()
