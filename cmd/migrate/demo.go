@@ -46,12 +46,15 @@ and a mark at each cut-over.
 If a request fails or a write is lost, everything is stopped, and what there is
 to look at stays in the folder until the next demo: ledger, journal, logs.
 
+With --old postgres or --new postgres a PostgreSQL server of its own, in a
+temporary folder, takes the place of the file or of the embedded server.
+
 With --as-published it is the same walk under the same load, with the pattern as
 it is usually built: no fence, no order among copies, no tombstones, nginx
 reloaded. See what that loses: docs/as-published.md.
 
 Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
-		Example: "  migrate demo\n  migrate demo --keep\n  migrate demo --as-published",
+		Example: "  migrate demo\n  migrate demo --keep\n  migrate demo --new postgres\n  migrate demo --old postgres\n  migrate demo --as-published",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir := cmd.Flag("dir"); !dir.Changed && os.Getenv(envName(dir)) == "" {
@@ -62,6 +65,9 @@ Exits 7 if a write was lost or hidden, or if fewer than 3,000 were checked.`,
 			}
 			if o.keep && o.asPublished {
 				return usageError{errors.New("--as-published can't be kept running: migrate stop does not know its nginx")}
+			}
+			if err := g.ownServersFit(o); err != nil {
+				return err
 			}
 			return runDemo(cmd.Context(), g, o)
 		},
@@ -96,6 +102,11 @@ func runDemo(ctx context.Context, g *globals, o demoOptions) error {
 	if err := quiet.stage(&cfg, proxy, o.asPublished); err != nil {
 		return err
 	}
+	stop, err := g.startOwnServers(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	orch := cfg.Orchestrator
 	mongo := o.mongoListen
 	if g.New != "" {

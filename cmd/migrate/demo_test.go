@@ -255,3 +255,33 @@ func syscallFree(port int) error {
 	}
 	return fmt.Errorf("port %d still answers (%v)", port, err)
 }
+
+// The same with PostgreSQL in either place, on a server of the demonstration's own,
+// of which nothing is left.
+func TestDemoOfPostgreSQL(t *testing.T) {
+	for _, place := range []string{"--new", "--old"} {
+		t.Run(place, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.refused(2, []string{"kept running"}, "demo", place, "postgres", "--keep")
+			s.refused(2, []string{"as it is usually built"}, "demo", place, "postgres", "--as-published")
+			out, errs, code := s.run("demo", place, "postgres")
+			if code != 0 {
+				t.Fatalf("exit %d\n%s%s", code, out, errs)
+			}
+			if !regexp.MustCompile(`(?m)^acknowledged \d{4,}, lost 0, stale 0, failed 0$`).MatchString(out) {
+				t.Errorf("no last line as it should be:\n%s", out)
+			}
+			dir := regexp.MustCompile(`PostgreSQL server in (\S+)`).FindStringSubmatch(errs)
+			if dir == nil {
+				t.Fatalf("it does not say where its server is:\n%s", errs)
+			}
+			if _, err := os.Stat(dir[1]); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s is left: %v", dir[1], err)
+			}
+		})
+	}
+	s := newSite(t)
+	s.refused(2, []string{"migrate demo --old postgres"}, "demo", "--old", "postgres://127.0.0.1/mine")
+	s.refused(2, []string{"--old"}, "status", "--old", "postgres")
+}

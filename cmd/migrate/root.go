@@ -39,7 +39,8 @@ type globals struct {
 	Old, New string // URIs of the databases that a flag names, as they are used; "" for none
 	Name     string // of the new database, likewise
 	spelled  spellings
-	declares *declared // what was read; nil before
+	own      ownServers // of a demonstration
+	declares *declared  // what was read; nil before
 	Listen   string
 	First    int
 	Cutover  string
@@ -113,6 +114,7 @@ those that override a refusal or limit a command: --yes, --force, --drop,
 			if err := fromEnvironment(cmd); err != nil {
 				return err
 			}
+			g.takeOwnServers(cmd)
 			g.secrets = redact.Knowing(g.spelled.New, g.spelled.MongoURI, g.spelled.Old)
 			g.warnOfURI(typed)
 			if err := g.nameDatabases(typed); err != nil {

@@ -8,11 +8,15 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/google/uuid"
-	_ "modernc.org/sqlite" // the legacy database is written as the original program wrote it
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // as is one on PostgreSQL
+	_ "modernc.org/sqlite"             // the legacy database is written as the original program wrote it
 
 	"migrate.invalid/migrate/app"
+	"migrate.invalid/migrate/app/driver"
 	"migrate.invalid/migrate/app/migration"
 )
 
@@ -20,8 +24,12 @@ func stepName(step int) string { return migration.Step(step).Name() }
 
 // layLegacy writes a database as the original program had it and returns the
 // ids of its tasks.
-func layLegacy(ctx context.Context, path string, n int) (ids []string, err error) {
-	db, err := sql.Open("sqlite", "file:"+path)
+func layLegacy(ctx context.Context, of app.Databases, n int) (ids []string, err error) {
+	kind, source := "sqlite", "file:"+of.OldPlace().Where
+	if !inFile(of) {
+		kind, source = "pgx", of.Old
+	}
+	db, err := sql.Open(kind, source)
 	if err != nil {
 		return nil, err
 	}
@@ -31,8 +39,12 @@ func layLegacy(ctx context.Context, path string, n int) (ids []string, err error
 		return nil, err
 	}
 	defer tx.Rollback() // nothing, once it is committed
+	table, insert := `CREATE TABLE tasks(id text, assignee text, description text, done boolean)`, `INSERT INTO tasks VALUES(?,?,?,?)`
+	if !inFile(of) {
+		table, insert = `CREATE TABLE tasks(id text PRIMARY KEY, assignee text, description text, done boolean)`, `INSERT INTO tasks VALUES($1,$2,$3,$4)`
+	}
 	for _, statement := range []string{
-		`CREATE TABLE tasks(id text, assignee text, description text, done boolean)`,
+		table,
 		`CREATE INDEX tasks_assignee_done ON tasks(assignee, done)`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
@@ -45,7 +57,7 @@ func layLegacy(ctx context.Context, path string, n int) (ids []string, err error
 			assignee = "Jane"
 		}
 		// Most are done, as in a service that has been in use for a while.
-		if _, err := tx.ExecContext(ctx, `INSERT INTO tasks VALUES(?,?,?,?)`, id, assignee, fmt.Sprintf("legacy task %d", i+1), i%10 != 0); err != nil {
+		if _, err := tx.ExecContext(ctx, insert, id, assignee, fmt.Sprintf("legacy task %d", i+1), i%10 != 0); err != nil {
 			return nil, err
 		}
 		ids = append(ids, id)
@@ -53,8 +65,40 @@ func layLegacy(ctx context.Context, path string, n int) (ids []string, err error
 	return ids, tx.Commit()
 }
 
-// moveAway renames the database and what SQLite keeps beside it.
-func moveAway(path string) error {
+// inFile reports whether the old database is SQLite's.
+func inFile(of app.Databases) bool { return driver.Scheme(of.Old) == driver.SchemeSQLite }
+
+// moveAway renames the old database, so that nobody finds it, and returns its name.
+func moveAway(ctx context.Context, of app.Databases) (string, error) {
+	if path := of.OldPlace().Where; inFile(of) {
+		return filepath.Base(path), moveFile(path)
+	}
+	cfg, err := pgx.ParseConfig(of.Old)
+	if err != nil {
+		return "", err
+	}
+	name := cfg.Database
+	cfg.Database = "postgres"
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(ctx)
+	quoted := pgx.Identifier{name}.Sanitize()
+	for _, statement := range []string{
+		`alter database ` + quoted + ` allow_connections false`,
+		`select pg_terminate_backend(pid) from pg_stat_activity where datname = '` + name + `'`,
+		`alter database ` + quoted + ` rename to ` + pgx.Identifier{name + ".away"}.Sanitize(),
+	} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return "", err
+		}
+	}
+	return "the database " + name, nil
+}
+
+// moveFile renames a file and what SQLite keeps beside it.
+func moveFile(path string) error {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		err := os.Rename(path+suffix, path+".away"+suffix)
 		if err != nil && !(suffix != "" && errors.Is(err, fs.ErrNotExist)) {

@@ -196,7 +196,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.say("laying down a legacy database with %d tasks: %s", legacyTasks, db.OldPlace().Where)
-	if d.legacy, err = layLegacy(ctx, db.OldPlace().Where, legacyTasks); err != nil {
+	if d.legacy, err = layLegacy(ctx, db, legacyTasks); err != nil {
 		return fmt.Errorf("lay down the legacy database: %w", err)
 	}
 	if d.StartMongo != nil {
@@ -306,10 +306,11 @@ func (d *demo) withoutOld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := moveAway(db.OldPlace().Where); err != nil {
+	away, err := moveAway(ctx, db)
+	if err != nil {
 		return err
 	}
-	d.say("stopped port %d and moved %s away", last-2, filepath.Base(db.OldPlace().Where))
+	d.say("stopped port %d and moved %s away", last-2, away)
 	if err := d.move(ctx, last, 8); err != nil {
 		return err
 	}
