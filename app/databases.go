@@ -97,6 +97,16 @@ func CheckOld(ctx context.Context, db Databases) error {
 	return nil
 }
 
+// OldRemedy says what helps against an error of the old database, "" if nothing
+// particular does.
+func (db Databases) OldRemedy(err error) string {
+	d, unknown := driver.OfOld(db.Old)
+	if unknown != nil {
+		return ""
+	}
+	return d.Remedy(err.Error())
+}
+
 // IdentifyOld returns the migration id of an old database; empty if it has none
 // yet. The database must be there.
 func IdentifyOld(ctx context.Context, uri string) (string, error) {

@@ -49,6 +49,9 @@ type Old interface {
 	Missing(uri string) bool
 	// Bring says how one that is missing is brought back.
 	Bring() string
+	// Remedy says what helps against an error of this database, by its text; "" if
+	// nothing particular helps.
+	Remedy(text string) string
 	// Room returns a folder, and how many bytes a take-over needs in it.
 	Room(uri string) (folder string, bytes uint64)
 	// Identify returns the id of the migration that the database is in, "" if it

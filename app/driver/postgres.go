@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"net/url"
 	"strings"
 
 	"migrate.invalid/migrate/app/redact"
@@ -47,6 +46,8 @@ func (oldPostgres) Bring() string {
 	return "see that the server runs and that the database is there, as it was last"
 }
 
+func (oldPostgres) Remedy(text string) string { return postgresRemedy(text, "MIGRATE_OLD") }
+
 // Room is none: nothing is copied beside the database.
 func (oldPostgres) Room(string) (string, uint64) { return ".", 0 }
 
@@ -78,23 +79,10 @@ type newPostgres struct{}
 
 func (newPostgres) Check(uri string) error { return checkPostgres(uri) }
 
-func (newPostgres) Named(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimPrefix(u.Path, "/")
-}
+func (newPostgres) Named(uri string) string { return postgres.DatabaseOf(uri) }
 
 // Naming leaves a URI that names a database as it is.
-func (d newPostgres) Naming(uri, name string) string {
-	u, err := url.Parse(uri)
-	if err != nil || d.Named(uri) != "" {
-		return uri
-	}
-	u.Path = "/" + name
-	return u.String()
-}
+func (newPostgres) Naming(uri, name string) string { return postgres.Naming(uri, name) }
 
 func (d newPostgres) Place(uri, name string) Place {
 	if d.Named(uri) != "" {
@@ -116,21 +104,35 @@ func (d newPostgres) Open(ctx context.Context, uri string, o Options) (NewStore,
 	return s, nil
 }
 
+const otherHost = "name the host in %s as its certificate does, or set sslmode=verify-ca"
+
+// postgresRemedies are what helps against errors of PostgreSQL's, by a part of
+// their texts. The first that fits is the one.
+var postgresRemedies = []struct{ fault, remedy string }{
+	{"SQLSTATE 28P01", "set %s to a URI with the right user and password (or correct the file that PGPASSFILE names); an instance takes it when it is started anew"},
+	{"SQLSTATE 28000", "see that the server's pg_hba.conf lets this user in from this machine, with TLS or without as sslmode in %s says"},
+	{"SQLSTATE 3D000", "create the database, or name another one in %s"},
+	{"SQLSTATE 42501", "give the role of %s the right that is named"},
+	{"SQLSTATE 53300", "raise max_connections of the server, or let a pooler stand before it"},
+	{"SQLSTATE 57P03", "wait until the server has started; what runs goes on by itself then"},
+	{"SQLSTATE 08P01", "if a pooler stands before the server, leave out of %s what only a server takes, as statement_timeout or options"},
+	{"server refused TLS", "set sslmode=disable in %s if the server has no TLS"},
+	{"x509: certificate is valid for", otherHost},
+	{"x509: certificate is not valid for", otherHost},
+	{"x509: cannot validate certificate for", otherHost},
+	{"x509:", "see that sslrootcert in %s names the authority of the server's certificate"},
+	{"tls", "see that the server takes TLS as sslmode in %s says"},
+	{"ValidateConnect failed", "see that one of the hosts in %s takes writes: promote a standby; what runs goes on by itself then"},
+	{"no such host", "see that the host's name in %s is right, and that this machine can look it up; what runs goes on by itself once it can"},
+	{"hostname resolving error", "see that this machine can look up the host's name in %s; what runs goes on by itself once it can"},
+	{"another server has taken over", "migrate accept-server --dry-run"},
+}
+
 // postgresRemedy says what helps against an error of PostgreSQL's, by its text.
 func postgresRemedy(text, variable string) string {
-	for _, r := range []struct{ fault, remedy string }{
-		{"SQLSTATE 28P01", "set " + variable + " to a URI with the right user and password; an instance takes it when it is started anew"},
-		{"SQLSTATE 28000", "see that the server's pg_hba.conf lets this user in from this machine, with or without TLS as sslmode in " + variable + " says"},
-		{"SQLSTATE 3D000", "create the database, or name another one in " + variable},
-		{"SQLSTATE 42501", "give the role of " + variable + " the right that is named"},
-		{"SQLSTATE 53300", "raise max_connections of the server, or let a pooler stand before it"},
-		{"server refused TLS", "set sslmode=disable in " + variable + " if the server has no TLS"},
-		{"tls:", "see that sslrootcert in " + variable + " names the authority of the server's certificate"},
-		{"no such host", "see that the host's name in " + variable + " is right, and that this machine can look it up; what runs goes on by itself once it can"},
-		{"another server has taken over", "migrate accept-server --dry-run"},
-	} {
+	for _, r := range postgresRemedies {
 		if strings.Contains(text, r.fault) {
-			return r.remedy
+			return strings.ReplaceAll(r.remedy, "%s", variable)
 		}
 	}
 	return ""

@@ -66,6 +66,8 @@ func (d sqliteDriver) Missing(uri string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+func (sqliteDriver) Remedy(string) string { return "" }
+
 func (sqliteDriver) Bring() string {
 	return "put that file back where it was, as it was last and with its -wal file if there is one"
 }

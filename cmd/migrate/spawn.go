@@ -286,13 +286,16 @@ func wayBack(ctx context.Context, db app.Databases, from, to int) error {
 	}
 	if err := app.CheckOld(ctx, db); err != nil {
 		return next(fmt.Errorf("%w: without the old database there is no way back from step %d: %w", orchestrator.ErrGate, from, err),
-			"nothing was changed", bring(db)+", and repeat the command")
+			"nothing was changed", bring(db, err)+", and repeat the command")
 	}
 	return nil
 }
 
-// bring says how an old database that is missing is brought back.
-func bring(db app.Databases) string {
+// bring says how an old database that can't be used is brought back.
+func bring(db app.Databases, why error) string {
+	if help := db.OldRemedy(why); help != "" {
+		return help
+	}
 	if d, err := driver.OfOld(db.Old); err == nil {
 		return d.Bring()
 	}

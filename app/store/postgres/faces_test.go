@@ -430,6 +430,37 @@ func TestACommitIsNotCancelled(t *testing.T) {
 	}
 }
 
+// After a restart each connection of the pool has ended. No call fails for that.
+func TestARestartFailsNoCall(t *testing.T) {
+	s := pgtest.Start(t, map[string]string{"fsync": "off"})
+	n := open(t, s.URI("postgres"), 10*time.Second)
+	if err := n.Prepare(t.Context(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	all := func() error {
+		errs := make(chan error)
+		for i := range 8 {
+			go func() { errs <- n.PutIfNewer(t.Context(), taskRecord(t, fmt.Sprint(i), 1, 1)) }()
+		}
+		var joined error
+		for range 8 {
+			joined = errors.Join(joined, <-errs)
+		}
+		return joined
+	}
+	if err := all(); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []string{"fast", "immediate"} {
+		if err := s.Restart(t.Context(), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := all(); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+}
+
 // An old database's rows may be refused by rules that its own programs know.
 func TestAnOldDatabasesChecksAreRules(t *testing.T) {
 	uri := pgtest.Database(t)

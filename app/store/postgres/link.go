@@ -176,8 +176,8 @@ func Naming(uri, name string) string {
 // Identify returns the id of the migration that an old database is in; ErrStranger
 // if it is in none. It changes nothing.
 func Identify(ctx context.Context, uri string) (id string, err error) {
-	b, err := newBase(ctx, Config{URI: uri, Timeout: DefaultTimeout}, asOld)
-	if err != nil {
+	b := &base{role: asOld, cfg: Config{URI: uri, Timeout: DefaultTimeout}} // of any declaration
+	if b.pool, err = newPool(ctx, b.cfg); err != nil {
 		return "", err
 	}
 	defer b.pool.Close()
@@ -291,15 +291,12 @@ func (b *base) run(ctx context.Context, op, begin string, fn work) error {
 }
 
 func (b *base) transact(ctx context.Context, begin string, fn work) error {
-	conn, err := b.pool.Acquire(ctx)
+	conn, err := b.begin(ctx, begin+limits(ctx))
 	if err != nil {
-		return unsent{err}
+		return err
 	}
 	defer conn.Release()
 	t := tx{conn.Conn()}
-	if err := t.script(ctx, begin+limits(ctx)); err != nil {
-		return t.rollback(err)
-	}
 	if err := fn(ctx, t); err != nil {
 		return t.rollback(err)
 	}
@@ -310,6 +307,28 @@ func (b *base) transact(ctx context.Context, begin string, fn work) error {
 		return t.script(ctx, "commit")
 	}
 	return t.commit(ctx)
+}
+
+// begin begins a transaction on a connection of the pool. One that has ended since
+// it was last used, as all have after a restart, says nothing about the server.
+func (b *base) begin(ctx context.Context, sql string) (*pgxpool.Conn, error) {
+	for tries := 0; ; tries++ {
+		conn, err := b.pool.Acquire(ctx)
+		if err != nil {
+			return nil, unsent{err}
+		}
+		t := tx{conn.Conn()}
+		err = t.script(ctx, sql)
+		if err == nil {
+			return conn, nil
+		}
+		ended := t.IsClosed()
+		err = t.rollback(err)
+		conn.Release()
+		if !ended || ctx.Err() != nil || tries == leastConns {
+			return nil, err
+		}
+	}
 }
 
 func (t tx) commit(ctx context.Context) error {

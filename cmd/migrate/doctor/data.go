@@ -96,7 +96,7 @@ func (x *examination) old(ctx context.Context) (bool, store.Fence) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := app.IdentifyOld(ctx, x.Databases.Old); err != nil {
-		x.fail(name, "say with --old where a database is that this user may read and write", "%v", err)
+		x.fail(name, cmp.Or(x.Databases.OldRemedy(err), "say with --old where a database is that this user may read and write"), "%v", err)
 		return false, store.Fence{}
 	}
 	s, err := app.OpenOld(ctx, x.Databases, nil)

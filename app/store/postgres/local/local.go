@@ -220,6 +220,11 @@ func tail(text string) string {
 // LogPath is that of the server's log.
 func (s *Server) LogPath() string { return filepath.Join(s.dir, "log") }
 
+// Put writes a file into the server's own folder, as pg_hba.conf.
+func (s *Server) Put(name, text string) error {
+	return ownedFile(filepath.Join(s.data(), name), text, s.owner)
+}
+
 // PID is that of the server's first process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
