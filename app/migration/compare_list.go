@@ -14,7 +14,8 @@ import (
 // little beside what requests ask of new.
 const (
 	listSample = 50                     // records of one list, in one call
-	listRest   = 100 * time.Millisecond // from one list to the next
+	listRest   = 100 * time.Millisecond // from one list to the next, at the least
+	listShare  = 20                     // a comparison may take one part in so many of the time
 )
 
 // listed is what a list under old has answered.
@@ -48,10 +49,11 @@ func (s *Service) runCompareLists(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case l := <-s.compared.lists:
+			began := time.Now()
 			s.compareList(ctx, l)
-		}
-		if pause(ctx, listRest) != nil {
-			return nil
+			if pause(ctx, max(listRest, (listShare-1)*time.Since(began))) != nil {
+				return nil
+			}
 		}
 	}
 }

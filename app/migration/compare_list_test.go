@@ -234,6 +234,43 @@ func TestComparingListsRests(t *testing.T) {
 	})
 }
 
+// leisurelyNew takes its time to look records up.
+type leisurelyNew struct {
+	newStore
+	takes time.Duration
+}
+
+func (n leisurelyNew) Get(ctx context.Context, ids ...record.ID) (map[record.ID]store.Record, error) {
+	time.Sleep(n.takes)
+	return n.newStore.Get(ctx, ids...)
+}
+
+// The longer a comparison takes, the longer is the rest: of a slow database the
+// comparisons have a small share, too.
+func TestComparingListsRestsLongerAfterASlowAnswer(t *testing.T) {
+	const takes = 40 * time.Millisecond
+	w := raisedTo(t, ReadBoth, 0)
+	w.put(t, store.PrimaryOld, copyOf("a", 1, 1, "x"))
+	w.put(t, store.PrimaryNew, copyOf("a", 1, 1, "x"))
+	w.new = leisurelyNew{w.new, takes}
+	synctest.Test(t, func(t *testing.T) {
+		s := w.at(t, ReadBoth)
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.runCompareLists(ctx) }()
+		const times = 5
+		for begun := time.Now(); time.Since(begun) < times*listShare*takes; time.Sleep(time.Millisecond) {
+			_, err := s.List(t.Context(), record.Filter{}, "", 10)
+			must(t, err)
+		}
+		if c, _, _ := s.countedAll(); c.Equal != times || c.Errors != 0 {
+			t.Errorf("%+v, want %d equal in %v", c, times, times*listShare*takes)
+		}
+		end()
+		must(t, <-done)
+	})
+}
+
 // New turns out to be another migration's: its records are compared with nothing.
 func TestListsAreNotComparedWithAStrangers(t *testing.T) {
 	w := newWorld(t, 1)
