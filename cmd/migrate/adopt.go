@@ -24,6 +24,7 @@ type adoptOptions struct {
 	undo   bool
 	yes    bool
 	dryRun bool
+	sql    bool
 }
 
 // command is what the journal calls it.
@@ -54,14 +55,21 @@ is "open" must be accepted by its name; one that is refused has its remedy.
 would wait; above one second the take-over wants --yes.
 
 --undo takes out what was put in, at step 1 with every instance stopped: the
-rows and the journal mode are as before, and the copy stays.`,
+rows and the journal mode are as before, and the copy stays.
+
+--sql prints what would be put in, where the service's role lacks the rights, for
+somebody who has them to run once; migrate adopt goes on from there.`,
 		Example: `  migrate adopt --dry-run
   migrate adopt --accept unique:tasks_email
-  migrate adopt --undo`,
+  migrate adopt --undo
+  migrate adopt --sql > adopt.sql`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.undo && len(o.accept) > 0 {
 				return badUsage(cmd, "--undo takes out what was put in: there is no rule to accept")
+			}
+			if o.sql && (o.undo || o.dryRun) {
+				return badUsage(cmd, "--sql prints what would be put in, and does nothing: leave out --undo and --dry-run")
 			}
 			return runAdopt(cmd.Context(), g, o)
 		},
@@ -71,6 +79,7 @@ rows and the journal mode are as before, and the copy stays.`,
 	f.BoolVar(&o.undo, "undo", false, "take out what the take-over has put in")
 	f.BoolVar(&o.yes, "yes", false, "let other programs wait for longer than a second")
 	f.BoolVar(&o.dryRun, "dry-run", false, "look at the tables, list what would be done, and do nothing")
+	f.BoolVar(&o.sql, "sql", false, "print what would be put in, for somebody with more rights to run")
 	g.mayCreate(cmd)
 	return cmd
 }
@@ -85,6 +94,8 @@ func runAdopt(ctx context.Context, g *globals, o adoptOptions) error {
 		return err
 	}
 	switch {
+	case o.sql:
+		return g.script(ctx, db, o)
 	case o.undo:
 		return g.release(ctx, orch, db, o)
 	case o.dryRun:
@@ -148,6 +159,24 @@ func (g *globals) survey(ctx context.Context, db app.Databases, o adoptOptions) 
 	return nil
 }
 
+// script prints what the take-over would put in.
+func (g *globals) script(ctx context.Context, db app.Databases, o adoptOptions) error {
+	old, _, err := g.adopter(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	s, ok := store.As[store.Scripted](old)
+	if !ok {
+		return next(usageError{fmt.Errorf("who may write to a database of scheme %s may take it over: there is nothing to print", db.OldPlace().Scheme)}, "nothing was changed", "migrate adopt --dry-run")
+	}
+	text, err := s.Script(ctx, o.accept...)
+	if err != nil {
+		return notAdopted(err)
+	}
+	return g.answer(map[string]string{"sql": text}, func(w io.Writer) { fmt.Fprint(w, text) })
+}
+
 // adopt takes the old database over and tells how far it is.
 func (g *globals) adopt(ctx context.Context, db app.Databases, o adoptOptions) (store.Adopted, error) {
 	defer syscall.Umask(syscall.Umask(ownersOnly)) // of the copy, and of a database that is made
@@ -178,7 +207,7 @@ func (g *globals) adopt(ctx context.Context, db app.Databases, o adoptOptions) (
 
 // adoptPhase says what a take-over does now.
 func adoptPhase(p store.AdoptProgress) string {
-	text := map[string]string{"copy": "copy the database beside itself", "guard": "hold other programs inside the protocol", "fill": "note what the protocol keeps of each row"}[p.Phase]
+	text := map[string]string{"copy": "copy the database beside itself", "guard": "hold other programs inside the protocol", "index": "make the indexes of pages and lists, which holds up no writer", "fill": "note what the protocol keeps of each row"}[p.Phase]
 	if text == "" {
 		text = p.Phase
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"migrate.invalid/migrate/app/store/postgres/local"
 	"migrate.invalid/migrate/nginx/nginxtest"
 )
 
@@ -27,6 +30,7 @@ import (
 //	lines N PROGRAM ARG…   read N lines of its output into the file "lines",
 //	                       interrupt it, and want exit code 0
 //	legacy FILE            write a database as the original had it
+//	postgres FILE          start a server of PostgreSQL and run the file's SQL there
 //	lock, unlock           hold the state folder's lock, as another command would
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -47,7 +51,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               func(env *testscript.Env) error { return setUp(env, bin, services) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": wantCode, "lines": readLines, "legacy": writeLegacy, "lock": takeLock, "unlock": letGo,
+			"code": wantCode, "lines": readLines, "legacy": writeLegacy, "lock": takeLock, "unlock": letGo, "postgres": startPostgres,
 		},
 	})
 }
@@ -172,3 +176,27 @@ func letGo(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 type holding struct{ lock *flock.Flock }
+
+// startPostgres starts a server of PostgreSQL with a database shop, and a role clerk
+// that owns nothing, has the rights on its tables and no others. The script has
+// their connection strings in OWNER and CLERK.
+func startPostgres(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: postgres file.sql")
+	}
+	dir, err := os.MkdirTemp("", "migrate-script")
+	ts.Check(err)
+	ts.Defer(func() { _ = os.RemoveAll(dir) })
+	ts.Check(os.Chmod(dir, 0o711))
+	s, err := local.Start(context.Background(), local.Config{Dir: filepath.Join(dir, "server"), Settings: map[string]string{"fsync": "off"}})
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(s.Stop("immediate")) })
+	ts.Check(s.Create(context.Background(), "shop"))
+	ts.Check(s.Exec(context.Background(), "shop", ts.ReadFile(args[0])))
+	ts.Check(s.Exec(context.Background(), "shop", "create role clerk login password 'hunter2'; grant select, insert, update, delete on all tables in schema public to clerk"))
+	clerk, err := url.Parse(s.URI("shop"))
+	ts.Check(err)
+	clerk.User = url.UserPassword("clerk", "hunter2")
+	ts.Setenv("OWNER", s.URI("shop"))
+	ts.Setenv("CLERK", clerk.String())
+}

@@ -46,7 +46,7 @@ func (o *Old) Adopt(ctx context.Context, options store.AdoptOptions) (a store.Ad
 	if why := refusedRules(k.rules); why != nil {
 		return a, why
 	}
-	a.Fresh, a.Accepted = !k.laid, acceptedOf(k.rules)
+	a.Fresh, a.Accepted = !k.begun, acceptedOf(k.rules)
 	if !k.begun {
 		if a.Waited, err = o.tryOut(ctx, k.laid); err != nil {
 			return a, err
@@ -251,16 +251,18 @@ func (o *Old) untilFree(ctx context.Context, op string, fn work) (waited time.Du
 		if !begun.IsZero() {
 			waited = max(waited, time.Since(begun))
 		}
-		alone := !errors.Is(err, errNotAlone)
-		if code(err) != codeNoLock && alone {
+		switch {
+		case err != nil && bounded.Err() != nil && !begun.IsZero():
+			return waited, fmt.Errorf("%w: %s", err, o.writers())
+		case code(err) != codeNoLock && !errors.Is(err, errNotAlone):
 			return waited, err
 		}
 		select {
 		case <-bounded.Done():
-			if !alone {
-				return waited, err
+			if code(err) == codeNoLock {
+				err = fmt.Errorf("%w: %s", err, o.writers())
 			}
-			return waited, fmt.Errorf("%w: %s", err, o.writers())
+			return waited, err
 		case <-time.After(lockWait):
 		}
 	}

@@ -47,7 +47,11 @@ func commonSQL() []string {
 		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text;`, `  lock table migrate.gate in row share mode;
   if current_setting('transaction_isolation') = 'read committed'
   then select epoch, prim, state into strict e, p, s from migrate.fence;
-  else select epoch, prim, state into strict e, p, s from migrate.fence for share;
+  else
+    select epoch, prim, state into e, p, s from migrate.fence for share;
+    if not found then -- the snapshot is from before the take-over
+      raise exception using errcode = '`+codeSerialization+`', message = 'could not serialize access due to concurrent update';
+    end if;
   end if;
   if p <> 'old' or s <> 'open' then
     raise exception using errcode = '`+codeMoved+`', message = '`+hasMoved+`';
