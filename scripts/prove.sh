@@ -24,6 +24,10 @@
 #   scripts/prove.sh pairs
 #       moves three tables from step 1 to 8 and back, under load and beside programs
 #       that know nothing of it, for each pair of databases
+#   scripts/prove.sh flips [--flips N]
+#       moves the fence of a PostgreSQL there and back N times (1,000) under eight
+#       foreign programs at three isolation levels: no row may change while it says
+#       new; then the same without each of two rules, which must be caught
 #   scripts/prove.sh mutants [--reuse] [--quick] [--slow TIME] [--jobs N]
 #       changes one piece of app/migration at a time, which its tests must notice,
 #       and writes docs/mutants.md; an hour or more. A run that was broken off goes
@@ -44,13 +48,14 @@ usage() {
 [ $# -gt 0 ] || usage
 verb=$1
 shift
-minutes=10 seed=1 rows=300000 test=TestFire
+minutes=10 seed=1 rows=300000 flips=1000 test=TestFire
 while [ $# -gt 0 ] && [ "$verb" != mutants ]; do
 	[ $# -gt 1 ] || usage
 	case $1 in
 	--minutes) minutes=$2 ;;
 	--seed) seed=$2 ;;
 	--rows) rows=$2 ;;
+	--flips) flips=$2 ;;
 	--cutover)
 		case $2 in
 		link) test=TestFire ;;
@@ -95,6 +100,9 @@ sample)
 	MIGRATE_TEST_SAMPLE=$PWD/scripts/samples/pdns.yaml MIGRATE_TEST_SAMPLE_FILE=$folder/pdns.sqlite \
 		MIGRATE_TEST_SAMPLE_ACCEPT="unique:name_index unique:namealgoindex" \
 		go test -count=1 -v -run '^TestASampleWalksThereAndBack$' ./app
+	;;
+flips)
+	MIGRATE_TEST_ALL=1 MIGRATE_TEST_FLIPS=$flips go test -count=1 -v -timeout 60m -run '^Test(NoRowChangesAfterAFlip|AFlipWithoutItsRulesIsCaught)$' ./app/store/postgres
 	;;
 pairs)
 	MIGRATE_TEST_ALL=1 MIGRATE_TEST_PAIRS=1 go test -count=1 -v -timeout 20m -run '^(TestThreeCollectionsWalkThereAndBack|TestSQLiteToPostgreSQL|TestPostgreSQLTo.*)$' ./app

@@ -31,8 +31,8 @@ const (
 // databaseFlags binds the flags that name the databases.
 func (g *globals) databaseFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
-	f.StringVar(&g.spelled.Old, flagOld, "", "the old database's `URI`, sqlite:FILE (default: sqlite:data/todo.sqlite in the state folder)")
-	f.StringVar(&g.spelled.New, flagNew, "", "the new database's `URI`, mongodb://HOST:PORT/NAME; in MIGRATE_NEW if it holds a password (default: the embedded server on "+defaultMongo+")")
+	f.StringVar(&g.spelled.Old, flagOld, "", "the old database's `URI`, sqlite:FILE or postgres://HOST/NAME (default: sqlite:data/todo.sqlite in the state folder)")
+	f.StringVar(&g.spelled.New, flagNew, "", "the new database's `URI`, mongodb://HOST:PORT/NAME or postgres://HOST/NAME; in MIGRATE_NEW if it holds a password (default: the embedded server on "+defaultMongo+")")
 	f.StringVar(&g.spelled.SQLite, flagSQLite, "", "short for --old sqlite:FILE, with the `file`'s path")
 	f.StringVar(&g.spelled.MongoURI, flagMongoURI, "", "short for --new, with a `URI` of MongoDB's")
 	f.StringVar(&g.Name, "mongo-db", "", "name of the new database (default: the one in --new, else "+defaultDatabase+")")
@@ -107,9 +107,9 @@ func choose(long, short choice, typed map[string]bool, resolve func(string) (str
 
 func example(flag string) string {
 	if flag == flagOld {
-		return "--old sqlite:FILE"
+		return "--old sqlite:FILE, or postgres://HOST/NAME"
 	}
-	return "--new mongodb://HOST:PORT, or mongodb+srv://NAME"
+	return "--new mongodb://HOST:PORT, mongodb+srv://NAME, or postgres://HOST/NAME"
 }
 
 func resolveOld(uri, folder string) (string, error) {

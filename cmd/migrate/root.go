@@ -92,9 +92,9 @@ func newRoot(g *globals) *cobra.Command {
 		Long: `migrate walks a live service from one database to another in eight steps, behind
 nginx, with no downtime and no lost write. To see it: migrate demo
 
-The databases are URIs: --old sqlite:FILE, --new mongodb://HOST:PORT/NAME. What
-is moved is declared in migrate.yaml; without that file it is the ToDo service's
-table tasks.
+The databases are URIs: --old sqlite:FILE, --new mongodb://HOST:PORT/NAME, and
+postgres://HOST/NAME in either place. What is moved is declared in migrate.yaml;
+without that file it is the ToDo service's table tasks.
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 instance not ready, 4 a gate
 refused, 5 locked, 6 the switch failed and traffic was put back, 7 data differs.
