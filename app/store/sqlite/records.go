@@ -82,6 +82,7 @@ func (s *Store) CompareAndSwap(ctx context.Context, epoch int64, rec Record, exp
 		if !ok {
 			return fmt.Errorf("%w: it is not at %v", store.ErrConflict, expect)
 		}
+		w.absent = expect == (store.Pair{})
 		return w.row(ctx, c)
 	})
 }
@@ -121,6 +122,8 @@ type writing struct {
 	Record
 	id   []any // what the columns of the id hold
 	body []any // what those of the body hold
+
+	absent bool // no row is there, as was just seen
 }
 
 func (s *Store) writing(rec Record) (writing, error) {
@@ -165,11 +168,7 @@ func (w writing) swap(ctx context.Context, c *conn, expect store.Pair) (bool, er
 			return n > 0, err
 		}
 	}
-	there := 0
-	if err := c.value(ctx, w.sql.exists, &there, w.id...); err != nil || (there != 0) != (expect == untouched) {
-		return false, err
-	}
-	n, err := c.exec(ctx, w.sql.create, w.with(w.Rev, w.Epoch, w.Pending, w.Deleted, request(w.Record))...)
+	n, err := c.exec(ctx, w.sql.create, append(append(args, w.id...), expect == untouched)...)
 	return n > 0, err
 }
 
@@ -211,6 +210,10 @@ func (w writing) row(ctx context.Context, c *conn) error {
 func (w writing) change(ctx context.Context, c *conn) error {
 	if w.Deleted {
 		_, err := c.exec(ctx, w.sql.delete, w.id...)
+		return err
+	}
+	if w.absent {
+		_, err := c.exec(ctx, w.sql.insert, slices.Concat(w.id, w.body)...)
 		return err
 	}
 	if w.sql.update != "" {

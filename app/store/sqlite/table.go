@@ -26,7 +26,7 @@ type table struct {
 type statements struct {
 	get, gone          string
 	exists             string
-	create, swap       string
+	create, swap       string // create: if there is a row, or if there is none
 	adoptRow           string // makes (1,0) of a row without a companion real
 	put, insert        string
 	update, delete     string
@@ -122,7 +122,8 @@ func (t *table) compile() {
 	q.gone = `SELECT rev,epoch,pending,1,request,unfit` + strings.Repeat(",NULL", len(t.body)) +
 		` FROM ` + t.companion + ` WHERE ` + byK
 	q.exists = `SELECT ` + row
-	q.create = `INSERT INTO ` + t.companion + `(rev,epoch,pending,deleted,request,` + ks + `) VALUES(?,?,?,?,?,` + params(len(t.key)) + `) ON CONFLICT DO NOTHING`
+	q.create = `INSERT INTO ` + t.companion + `(rev,epoch,pending,deleted,request,` + ks + `) SELECT ?,?,?,?,?,` + params(len(t.key)) +
+		` WHERE ` + row + `=? ON CONFLICT DO NOTHING`
 	q.swap = `UPDATE ` + t.companion + ` SET rev=?,epoch=?,pending=?,deleted=?,request=?,unfit=NULL,doubt=0 WHERE ` + byK + ` AND rev=? AND epoch=?`
 	q.adoptRow = `INSERT INTO ` + t.companion + `(` + ks + `,rev,epoch,pending,deleted) SELECT ` + columns + `,1,0,0,0 FROM ` + t.name +
 		` WHERE ` + byKey + ` ON CONFLICT DO NOTHING`
