@@ -112,6 +112,11 @@ func (o *Old) MoveFence(ctx context.Context, from, to store.Fence) error {
 }
 
 func (o *Old) moveFence(ctx context.Context, t tx, from, to store.Fence) error {
+	if from.Primary == store.PrimaryNew && to.Primary == store.PrimaryOld {
+		if err := o.raiseCounters(ctx, t); err != nil {
+			return err
+		}
+	}
 	if err := t.script(ctx, fmt.Sprintf("set local lock_timeout to %d; lock table migrate.gate in exclusive mode", gateWait.Milliseconds())); err != nil {
 		return err
 	}

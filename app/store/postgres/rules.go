@@ -130,6 +130,9 @@ func (q *inquiry) ask(ctx context.Context, t tx, create bool) error {
 		return nil
 	}
 	q.fields()
+	if err := q.counted(ctx, t); err != nil {
+		return err
+	}
 	if err := q.key(ctx, t); err != nil {
 		return err
 	}
@@ -171,10 +174,6 @@ func (q *inquiry) fields() {
 			q.add(store.Open, "notnull:"+q.Table+"."+f.Column, "a NULL that the new database takes can't be copied back; declare the field null: false", "",
 				"the column %s of %s is NOT NULL and the field %s isn't", f.Column, q.name, f.Name)
 		}
-		if c.Identity && id {
-			q.add(store.Carried, "identity:"+q.Table+"."+f.Column, "ids that come from the new database don't move its counter: it is set above the greatest id before the old database becomes primary again", "",
-				"the column %s of %s is counted by the database", f.Column, q.name)
-		}
 	}
 	for _, c := range q.columns {
 		switch {
@@ -187,6 +186,22 @@ func (q *inquiry) fields() {
 			q.add(store.Carried, "column:"+q.Table+"."+c.Name, "it stays here as it is, and the new database doesn't have it", "", "the column %s of %s is not declared", c.Name, q.name)
 		}
 	}
+}
+
+// counted asks for columns of the id that the database counts.
+func (q *inquiry) counted(ctx context.Context, t tx) error {
+	all, err := q.counters(ctx, t)
+	for _, c := range all {
+		name := "identity:" + q.Table + "." + c.Column
+		if !c.Raises && !q.script {
+			q.add(store.Refused, name, "ids that come from the new database don't move its counter, which must be set above them before the old database becomes primary again",
+				"its owner says: grant select, update on sequence "+c.Name+" to "+ident(q.role), "the role %s may not set %s, by which the column %s of %s is counted", q.role, c.Name, c.Column, q.name)
+			continue
+		}
+		q.add(store.Carried, name, "ids that come from the new database don't move its counter: it is set above the greatest id before the old database becomes primary again", "",
+			"the column %s of %s is counted by %s", c.Column, q.name, c.Name)
+	}
+	return err
 }
 
 // carries reports whether a column of this type holds values of the field.

@@ -46,7 +46,11 @@ begin;
 set local lock_timeout to %[3]d;
 set local search_path to pg_catalog;
 `, role, lockWait, lockWait.Milliseconds())
-		for _, s := range append(laying, o.grants(role)...) {
+		grants, err := o.grants(ctx, t, role)
+		if err != nil {
+			return err
+		}
+		for _, s := range append(laying, grants...) {
 			b.WriteString(s + ";\n")
 		}
 		b.WriteString("commit;\n-- These hold no writer up. One that fails leaves an invalid index: drop that, and repeat the line.\n")
@@ -89,7 +93,7 @@ func (o *Old) scripted(ctx context.Context, t tx, accepted []string) (laying, in
 }
 
 // grants are what the service's role needs, and no more.
-func (o *Old) grants(role string) []string {
+func (o *Old) grants(ctx context.Context, t tx, role string) ([]string, error) {
 	to := ` to ` + ident(role)
 	all := []string{
 		`revoke all on all functions in schema migrate from public`,
@@ -102,6 +106,13 @@ func (o *Old) grants(role string) []string {
 			all = append(all, `grant usage on schema `+ident(of.schema)+to)
 		}
 		all = append(all, `grant select, insert, update, delete on `+of.name+to)
+		counters, err := of.counters(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range counters {
+			all = append(all, `grant usage, select, update on sequence `+c.Name+to)
+		}
 	}
-	return all
+	return all, nil
 }
