@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -22,6 +23,8 @@ import (
 	"migrate.invalid/migrate/app/store"
 	"migrate.invalid/migrate/app/store/embeddedmongo"
 	"migrate.invalid/migrate/app/store/mongo"
+	"migrate.invalid/migrate/app/store/postgres"
+	"migrate.invalid/migrate/app/store/postgres/pgtest"
 	"migrate.invalid/migrate/app/store/sqlite"
 )
 
@@ -92,7 +95,7 @@ func reason(t *testing.T, err error, f record.Field) string {
 	if _, rest, ok := strings.Cut(text, "field v: "); ok {
 		text = rest
 	}
-	text = strings.TrimPrefix(strings.Replace(text, `: v "`, `: "`, 1), "v is ")
+	text = strings.TrimPrefix(strings.TrimPrefix(strings.Replace(text, `: v "`, `: "`, 1), "v is "), "v ")
 	return "**refused**: " + text
 }
 
@@ -108,7 +111,8 @@ func cell(s string) string {
 }
 
 // The page says what each type becomes: each of its rows is made here, on a file of
-// SQLite's, by what is sent to MongoDB, and on the embedded server.
+// SQLite's, in a table of PostgreSQL's, by what is sent to MongoDB, and on the
+// embedded server.
 func TestTypesPage(t *testing.T) {
 	var page strings.Builder
 	page.WriteString(head)
@@ -126,8 +130,18 @@ func TestTypesPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Disconnect(context.Background())
+	pg := pgtest.Start(t, nil).URI("postgres")
+	conn, err := pgx.Connect(t.Context(), pg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "set timezone to 'UTC'"); err != nil {
+		t.Fatal(err)
+	}
 	for n, row := range tried {
 		c := declaredAs(t, n, row.field)
+		table := postgresOf(t, conn, pg, c)
 		old, plain := sqliteOf(t, c)
 		fresh := mongoOf(t, server.URI(), c)
 		for i, text := range append(row.texts, "NULL") {
@@ -140,9 +154,9 @@ func TestTypesPage(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := store.Record{ID: id, Pair: store.Pair{Rev: 1, Epoch: 1}, Body: record.NewBody(v)}
-			cells := []string{inSQLite(t, old, plain, c, r), inMongo(t, c, v), inEmbedded(t, fresh, client, c, r)}
+			cells := []string{inSQLite(t, old, plain, c, r), inPostgres(t, table, conn, c, r), inMongo(t, c, v), inEmbedded(t, fresh, client, c, r)}
 			if v.IsNull() {
-				if !slices.Equal(cells, []string{"NULL", "null", "null"}) {
+				if !slices.Equal(cells, []string{"NULL", "NULL", "null", "null"}) {
 					t.Errorf("%s: NULL becomes %q", row.title, cells)
 				}
 				continue // the page says it once
@@ -151,10 +165,10 @@ func TestTypesPage(t *testing.T) {
 			if i == 0 {
 				title = row.title
 			}
-			fmt.Fprintf(&page, "| %s | %s | %s | %s | %s |\n", title, cell(text), cell(cells[0]), cell(cells[1]), cell(cells[2]))
+			fmt.Fprintf(&page, "| %s | %s | %s | %s | %s | %s |\n", title, cell(text), cell(cells[0]), cell(cells[1]), cell(cells[2]), cell(cells[3]))
 		}
 	}
-	page.WriteString("| any | NULL | `NULL` | `null` | `null` |\n")
+	page.WriteString("| any | NULL | `NULL` | `NULL` | `null` | `null` |\n")
 	page.WriteString(tail)
 	const path = "../../docs/types.md"
 	if *update {
@@ -209,6 +223,42 @@ func inSQLite(t *testing.T, s *sqlite.Store, db *sql.DB, c record.Collection, r 
 	return typ + " " + literal
 }
 
+func postgresOf(t *testing.T, conn *pgx.Conn, uri string, c record.Collection) *postgres.New {
+	t.Helper()
+	s, err := postgres.OpenNew(t.Context(), postgres.Config{URI: uri, Collections: []record.Collection{c}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, err := conn.Exec(t.Context(), "drop schema if exists migrate_new cascade"); err != nil { // of the collection before
+		t.Fatal(err)
+	}
+	if err := s.Prepare(t.Context(), "a migration"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func inPostgres(t *testing.T, s *postgres.New, conn *pgx.Conn, c record.Collection, r store.Record) string {
+	t.Helper()
+	if err := s.PutIfNewer(t.Context(), r); err != nil {
+		return reason(t, err, c.Fields[1])
+	}
+	found, err := s.Get(t.Context(), r.ID)
+	if err != nil || found[r.ID].Body != r.Body {
+		t.Errorf("%s: %v, %v; want %v", c.Fields[1].Type, found, err, r)
+	}
+	var stored *string
+	row := conn.QueryRow(t.Context(), fmt.Sprintf(`select pg_typeof(v)::text || ' ' || v::text from %s where id = $1`, c.Name), r.ID.Values()[0].Int64())
+	if err := row.Scan(&stored); err != nil {
+		t.Fatal(err)
+	}
+	if stored == nil {
+		return "NULL"
+	}
+	return *stored
+}
+
 func inMongo(t *testing.T, c record.Collection, v record.Value) string {
 	t.Helper()
 	stored, err := mongo.Stored(c.Fields[1], v)
@@ -254,10 +304,11 @@ A value goes over exactly, or its record is refused as unfit: it stays in the ol
 its declared type alone, never from the values that are there.
 
 This table is written by a test, which stores every value of it (` + "`go test ./app/store -run TestTypesPage -update`" + `): in a
-column that ` + "`migrate`" + ` itself makes in SQLite, in MongoDB, and in the embedded server, which is for trying things out.
+column that ` + "`migrate`" + ` itself makes in SQLite, in a new table of PostgreSQL, in MongoDB, and in the embedded server, which
+is for trying things out. An old table of PostgreSQL keeps a value as it is declared: ` + "`stored`, `true` and `false`" + ` as in SQLite.
 
-| type | value | SQLite | MongoDB | embedded server |
-|---|---|---|---|---|
+| type | value | SQLite | PostgreSQL | MongoDB | embedded server |
+|---|---|---|---|---|---|
 `
 
 const tail = `
