@@ -46,7 +46,13 @@ func (oldPostgres) Bring() string {
 	return "see that the server runs and that the database is there, as it was last"
 }
 
-func (oldPostgres) Remedy(text string) string { return postgresRemedy(text, "MIGRATE_OLD") }
+func (oldPostgres) Remedy(text string) string {
+	help := postgresRemedy(text, "MIGRATE_OLD")
+	if help == "" && strings.Contains(text, "dial error") {
+		help = "start the server, or correct its host and port in MIGRATE_OLD; what runs goes on by itself once it answers"
+	}
+	return help
+}
 
 // Room is none: nothing is copied beside the database.
 func (oldPostgres) Room(string) (string, uint64) { return ".", 0 }
@@ -110,12 +116,13 @@ const otherHost = "name the host in %s as its certificate does, or set sslmode=v
 // their texts. The first that fits is the one.
 var postgresRemedies = []struct{ fault, remedy string }{
 	{"SQLSTATE 28P01", "set %s to a URI with the right user and password (or correct the file that PGPASSFILE names); an instance takes it when it is started anew"},
+	{"does not exist (SQLSTATE 28000)", "name a role of the server in %s, or create this one"},
 	{"SQLSTATE 28000", "see that the server's pg_hba.conf lets this user in from this machine, with TLS or without as sslmode in %s says"},
 	{"SQLSTATE 3D000", "create the database, or name another one in %s"},
 	{"SQLSTATE 42501", "give the role of %s the right that is named"},
 	{"SQLSTATE 53300", "raise max_connections of the server, or let a pooler stand before it"},
 	{"SQLSTATE 57P03", "wait until the server has started; what runs goes on by itself then"},
-	{"SQLSTATE 08P01", "if a pooler stands before the server, leave out of %s what only a server takes, as statement_timeout or options"},
+	{"unsupported startup parameter", "leave the option that is named out of %s: the pooler before the server does not take it"},
 	{"server refused TLS", "set sslmode=disable in %s if the server has no TLS"},
 	{"x509: certificate is valid for", otherHost},
 	{"x509: certificate is not valid for", otherHost},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,13 +149,13 @@ func (g *globals) survey(ctx context.Context, db app.Databases, o adoptOptions) 
 	defer old.Close()
 	s, err := a.Survey(ctx, o.accept...)
 	if err != nil {
-		return notAdopted(err)
+		return notAdopted(db, err)
 	}
 	if err := g.answer(s, func(w io.Writer) { g.printSurvey(w, s) }); err != nil {
 		return err
 	}
 	if !s.Suits() {
-		return notAdopted(fmt.Errorf("%w: see what is open or refused", store.ErrUnsuited))
+		return notAdopted(db, fmt.Errorf("%w: see what is open or refused", store.ErrUnsuited))
 	}
 	return nil
 }
@@ -172,7 +173,7 @@ func (g *globals) script(ctx context.Context, db app.Databases, o adoptOptions) 
 	}
 	text, err := s.Script(ctx, o.accept...)
 	if err != nil {
-		return notAdopted(err)
+		return notAdopted(db, err)
 	}
 	return g.answer(map[string]string{"sql": text}, func(w io.Writer) { fmt.Fprint(w, text) })
 }
@@ -202,7 +203,7 @@ func (g *globals) adopt(ctx context.Context, db app.Databases, o adoptOptions) (
 		bar.at(p.Done, p.Total)
 	}})
 	bar.end()
-	return done, notAdopted(err)
+	return done, notAdopted(db, err)
 }
 
 // adoptPhase says what a take-over does now.
@@ -218,7 +219,7 @@ func adoptPhase(p store.AdoptProgress) string {
 }
 
 // notAdopted says what a take-over has left, and what helps.
-func notAdopted(err error) error {
+func notAdopted(db app.Databases, err error) error {
 	const again = "migrate adopt --dry-run, which shows each rule and what could be done; accept one by --accept NAME"
 	switch {
 	case err == nil:
@@ -231,7 +232,7 @@ func notAdopted(err error) error {
 		return next(usageError{err}, "nothing was changed", belongTogether)
 	case errors.Is(err, store.ErrUnavailable):
 		return next(fmt.Errorf("%w: %w", orchestrator.ErrNotReady, err), "what was done before that stays",
-			"see that it is a database that this user may read and write, and that no program keeps it locked; then repeat the command, which goes on where it stopped")
+			cmp.Or(db.OldRemedy(err), "see that it is a database that this user may read and write, and that no program keeps it locked")+"; then repeat the command, which goes on where it stopped")
 	}
 	return next(err, "what was done stays; other programs are held inside the protocol or not at all", "migrate adopt, which goes on where this one stopped; or migrate adopt --undo")
 }

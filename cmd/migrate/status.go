@@ -204,7 +204,7 @@ func (g *globals) printInstances(w io.Writer, f frame) {
 		}
 		if i.Told != nil && i.Told.Degraded != "" {
 			fmt.Fprintf(w, "port %d serves, but: %s\n", i.Port, i.Told.Degraded)
-			if help := knownRemedy(i.Told.Degraded, remembered(f.Databases)); help != "" {
+			for _, help := range remediesOf(i.Told.Degraded, f.Databases) {
 				fmt.Fprintf(w, "  remedy: %s\n", fold(w, help, 10))
 			}
 		}
@@ -326,13 +326,6 @@ func served(st orchestrator.Status) string {
 }
 
 // remembered is the URI of the new database that is remembered; "" for none.
-func remembered(d *orchestrator.Databases) string {
-	if d == nil {
-		return ""
-	}
-	return d.New
-}
-
 func oldDatabase(d *orchestrator.Databases) string {
 	if oldMissing(d) {
 		return oldPlace(*d).String() + " (not there)"

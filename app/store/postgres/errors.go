@@ -54,13 +54,25 @@ func (e unsent) Error() string {
 	if _, reason, ok := strings.Cut(text, "`:"); ok && strings.HasPrefix(text, "failed to connect to `") {
 		text = reason
 	}
-	var lines []string
+	const unresolved = "hostname resolving error: "
+	text, found := strings.CutPrefix(strings.TrimSpace(text), unresolved)
+	var lines, plain []string
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
-			lines = append(lines, line)
+		if line = strings.TrimSpace(line); line == "" || slices.Contains(lines, line) {
+			continue
+		}
+		lines = append(lines, line)
+		if !strings.Contains(line, "server refused TLS") {
+			plain = append(plain, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	if len(plain) > 0 { // what was tried without TLS afterwards says more
+		lines = plain
+	}
+	if text = strings.Join(lines, "; "); found {
+		text = unresolved + text
+	}
+	return text
 }
 
 // code returns the SQLSTATE that the server has answered, "" for none.
