@@ -16,7 +16,6 @@ import (
 
 	"migrate.invalid/migrate/app/migration"
 	"migrate.invalid/migrate/app/record"
-	"migrate.invalid/migrate/app/store"
 	"migrate.invalid/migrate/app/store/postgres/pgtest"
 )
 
@@ -279,8 +278,5 @@ func TestANewPostgreSQLIsPlain(t *testing.T) {
 	s.must(conn.QueryRow(t.Context(), `select count(*) from orders where shop = 'Köln' and placed > '2024-01-01' and total < 1`).Scan(&count))
 	if count != 20 {
 		t.Errorf("%d orders", count)
-	}
-	if _, ok := s.active.Load().old.(store.Old); !ok || count == 0 {
-		t.Error("no old database")
 	}
 }

@@ -40,6 +40,7 @@ func measurements() []measurement {
 		{"hang", "a rollback, requests and status while a database hangs", []string{"rollback", "requests", "locked", "stopped"}, hang},
 		{"steps", "throughput and p99 of each request at each step", []string{"1", "2", "3", "4", "5", "6", "7", "8"}, steps},
 		{"switch", "p99 with twenty switches against p99 without", []string{"link", "reload"}, switches},
+		{"foreign", "what the triggers cost other programs that write to PostgreSQL", []string{"insert", "update", "flips"}, foreign},
 		{"smoke", "whether the harness builds, drives and compares, in about half a minute", nil, smoke},
 	}
 }

@@ -118,7 +118,7 @@ func (res *flipped) foreign(t *testing.T, ctx context.Context, uri string, level
 	for ctx.Err() == nil {
 		err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
 			for range 1 + r.IntN(3) {
-				if err := statement(ctx, tx, r); err != nil {
+				if err := statement(ctx, tx, level, r); err != nil {
 					return err
 				}
 				if r.IntN(4) == 0 { // a transaction that thinks between its writes
@@ -141,7 +141,7 @@ func (res *flipped) foreign(t *testing.T, ctx context.Context, uri string, level
 	}
 }
 
-func statement(ctx context.Context, tx pgx.Tx, r *rand.Rand) error {
+func statement(ctx context.Context, tx pgx.Tx, level pgx.TxIsoLevel, r *rand.Rand) error {
 	id, other := fmt.Sprint("f", r.IntN(40)), fmt.Sprint("f", r.IntN(40))
 	do := func(sql string, args ...any) error {
 		_, err := tx.Exec(ctx, sql, args...)
@@ -166,7 +166,62 @@ func statement(ctx context.Context, tx pgx.Tx, r *rand.Rand) error {
 		}
 		return sp.Rollback(ctx)
 	}
+	if level != pgx.ReadCommitted {
+		return nil // of another level it is a gap, as TestATruncateOfASnapshotIsAGap shows
+	}
 	return do(`truncate tasks`)
+}
+
+// TRUNCATE removes rows that came after the snapshot of its transaction, and no
+// trigger can see which.
+func TestATruncateOfASnapshotIsAGap(t *testing.T) {
+	uri := pgtest.Database(t)
+	old := openOld(t, uri, storetest.Tasks())
+	if err := old.CompareAndSwap(t.Context(), 1, taskRecord(t, "a", 1, 1), store.Pair{}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, uri, `begin; truncate tasks; commit`)
+	if err := old.Guarded(t.Context()); err != nil {
+		t.Errorf("after a plain TRUNCATE: %v", err)
+	}
+	run(t, uri, `begin isolation level repeatable read; truncate tasks; commit`)
+	if err := old.Guarded(t.Context()); !errors.Is(err, store.ErrStranger) {
+		t.Errorf("after one at REPEATABLE READ: %v", err)
+	}
+	if _, err := old.Adopt(t.Context(), store.AdoptOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Guarded(t.Context()); err != nil {
+		t.Errorf("after the take-over was repeated: %v", err)
+	}
+}
+
+// What a transaction knows of the fence ends with its lock of the gate.
+func TestTheEpochIsForgottenWithTheLock(t *testing.T) {
+	uri := pgtest.Database(t)
+	old := openOld(t, uri, storetest.Tasks())
+	conn, err := pgx.Connect(t.Context(), uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	do := func(sql string) error {
+		_, err := conn.Exec(t.Context(), sql)
+		return err
+	}
+	for _, sql := range []string{`begin`, `savepoint a`, `insert into tasks values ('x', 'b', 'c', false)`, `rollback to a`} {
+		if err := do(sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The lock is gone, so the fence may move although the transaction is open.
+	if err := old.MoveFence(t.Context(), store.Fence{Epoch: 1, Primary: store.PrimaryOld}, store.Fence{Epoch: 2, Primary: store.PrimaryNew}); err != nil {
+		t.Fatal(err)
+	}
+	var e *pgconn.PgError
+	if err := do(`insert into tasks values ('x', 'b', 'c', false)`); !errors.As(err, &e) || e.Code != "MG001" {
+		t.Errorf("a write after the fence has moved: %v", err)
+	}
 }
 
 // swaps is a writer of ours, which counts a record up.

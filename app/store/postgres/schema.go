@@ -44,7 +44,12 @@ func commonSQL() []string {
 	return []string{
 		lineSQL(asOld, `fence`),
 		guardsSQL(),
-		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text;`, `  lock table migrate.gate in row share mode;
+		// Who holds the gate keeps the fence from moving until his transaction ends, or
+		// is rolled back to before the lock: the setting ends with the lock.
+		function(`migrate.epoch()`, `bigint`, `  e bigint; p text; s text; known text := current_setting('migrate.epoch', true);`, `  if known <> '' then
+    return known::bigint;
+  end if;
+  lock table migrate.gate in row share mode;
   if current_setting('transaction_isolation') = 'read committed'
   then select epoch, prim, state into strict e, p, s from migrate.fence;
   else
@@ -56,6 +61,7 @@ func commonSQL() []string {
   if p <> 'old' or s <> 'open' then
     raise exception using errcode = '`+codeMoved+`', message = '`+hasMoved+`';
   end if;
+  perform set_config('migrate.epoch', e::text, true);
   return e;`),
 		function(`migrate.at(planned bigint)`, `void`, `  e bigint;`, `  lock table migrate.gate in row share mode;
   select epoch into strict e from migrate.fence;
@@ -142,7 +148,8 @@ func (t *table) triggersSQL() []string {
   return null;`),
 		function(name("truncate")+`()`, `trigger`, `  e bigint; kept text;`, `  e := migrate.epoch();
   select guards into strict kept from migrate.collection where name = `+literal(t.Name)+`;
-  perform set_config('migrate.held', case when kept = `+t.guards()+` then tg_relid::text else '' end, true);
+  -- TRUNCATE removes rows that a snapshot of before does not show: that is a gap.
+  perform set_config('migrate.held', case when kept = `+t.guards()+` and current_setting('transaction_isolation') = 'read committed' then tg_relid::text else '' end, true);
   execute format('with counted as (insert into `+quoteFormat(t.companion)+` as m (`+quoteFormat(t.ks(""))+`, rev, epoch, deleted) select `+
 			quoteFormat(t.keys(", ", func(_ string, f field) string { return "x." + f.column() }))+`, 2, $1, true from %s x
     on conflict (`+quoteFormat(t.ks(""))+`) do update set rev = m.rev + 1, epoch = excluded.epoch, deleted = true, unfit = null returning `+quoteFormat(t.ks(""))+`, m.rev)
