@@ -2,11 +2,13 @@ package sqlite
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	codes "modernc.org/sqlite/lib"
@@ -85,35 +87,77 @@ func walMode(ctx context.Context, c *conn) (before string, err error) {
 
 // copyFile copies the database, as it is, to a new file beside it.
 func (s *Store) copyFile(ctx context.Context) (string, error) {
-	path, err := newFile(s.path + ".before-migrate-" + time.Now().UTC().Format("20060102T150405Z"))
-	if err != nil {
+	// A copy that was broken off has another name than one that is whole.
+	if err := s.removePartial(); err != nil {
 		return "", meaning(ctx, "copy the file", err)
 	}
-	err = s.run(ctx, "copy the file", func() error {
+	path := s.path + partialCopy + rand.Text()[:8]
+	if err := makePrivate(path); err != nil {
+		return "", meaning(ctx, "copy the file", err)
+	}
+	err := s.run(ctx, "copy the file", func() error {
 		return use(ctx, s.writers, func(ctx context.Context, c *conn) error {
 			_, err := c.ExecContext(ctx, `VACUUM INTO ?`, path)
 			return err
 		})
 	})
+	whole := ""
 	if err == nil {
-		err = meaning(ctx, "copy the file", durable(path))
+		if err = durable(path); err == nil {
+			whole, err = unused(s.path + ".before-migrate-" + time.Now().UTC().Format("20060102T150405Z"))
+		}
+		if err == nil {
+			err = os.Rename(path, whole)
+		}
+		if err == nil {
+			err = durable(whole)
+		}
+		err = meaning(ctx, "copy the file", err)
 	}
 	if err != nil {
 		return "", errors.Join(err, os.Remove(path))
 	}
-	return path, nil
+	return whole, nil
 }
 
-// newFile makes an empty file that only we may read, under this name or, if it
-// is taken, with a number added.
-func newFile(name string) (string, error) {
+// partialCopy is what the name of a copy goes on with until it is whole.
+const partialCopy = ".copy-that-is-not-whole-"
+
+// removePartial removes what take-overs that were killed have left of their copies.
+// One that another process is making is younger.
+func (s *Store) removePartial() error {
+	left, err := filepath.Glob(globbed(s.path) + partialCopy + "*")
+	errs := []error{err}
+	for _, path := range left {
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > time.Hour {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// globbed is a path as a pattern that matches it alone.
+func globbed(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// makePrivate makes an empty file that only we may read.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// unused returns the path or, if it is taken, one with a number added.
+func unused(name string) (string, error) {
 	path := name
 	for n := 2; ; n++ {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err == nil {
-			return path, f.Close()
-		}
-		if !errors.Is(err, fs.ErrExist) {
+		switch _, err := os.Lstat(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return path, nil
+		case err != nil:
 			return "", err
 		}
 		path = fmt.Sprintf("%s-%d", name, n)

@@ -160,7 +160,7 @@ func TestFirstContactFails(t *testing.T) {
 	before := rows(t, plain(t, path), `SELECT * FROM tasks`) + rows(t, plain(t, path), `SELECT name FROM sqlite_master`)
 	s := open(t, sqlite.Config{Path: path})
 	c, err := s.FirstContact(context.Background())
-	only(t, "first contact", err, store.ErrUnavailable)
+	only(t, "first contact", err, store.ErrUnsuited)
 	if c != (sqlite.Contact{}) || len(copies(t, path)) != 0 {
 		t.Errorf("%+v, copies %v", c, copies(t, path))
 	}

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"migrate.invalid/migrate/app/store"
 	"migrate.invalid/migrate/app/store/sqlite"
@@ -269,5 +271,32 @@ func TestFilesThatAreRefused(t *testing.T) {
 		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) || len(copies(t, path)) != 0 {
 			t.Errorf("%s: the file has changed, or was copied: %v, %v", name, copies(t, path), err)
 		}
+	}
+}
+
+// What is left of a copy that was broken off has another name than a whole one, and
+// goes once nobody can be making it any more.
+func TestACopyThatWasBrokenOffIsToldApart(t *testing.T) {
+	path := made(t, `CREATE TABLE tasks(id text, assignee text, description text, done boolean)`)
+	young, old := path+".copy-that-is-not-whole-young", path+".copy-that-is-not-whole-old"
+	for _, name := range []string{young, old} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hours := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(old, hours, hours); err != nil {
+		t.Fatal(err)
+	}
+	c := contact(t, open(t, sqlite.Config{Path: path, Collections: tasks()}))
+	left, err := filepath.Glob(path + ".*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{c.Copy, young}; !slices.Equal(left, want) {
+		t.Errorf("beside the file are %q, want %q", left, want)
+	}
+	if info, err := os.Stat(c.Copy); err != nil || info.Mode().Perm() != 0o600 || info.Size() < 1024 {
+		t.Errorf("the copy: %v, %v", info, err)
 	}
 }

@@ -65,12 +65,51 @@ func (s *Store) askAll(ctx context.Context, c *conn, accept []string, create boo
 		}
 		rules = append(rules, q.rules...)
 	}
+	taken, err := s.takenNames(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	rules = append(rules, taken...)
 	for n, r := range rules {
 		if r.Verdict == store.Open && slices.Contains(accept, r.Name) {
 			rules[n].Verdict = store.Accepted
 		}
 	}
 	return rules, nil
+}
+
+// takenNames refuses a file that has somebody's own table, index or trigger where
+// one of ours would be.
+func (s *Store) takenNames(ctx context.Context, c *conn) (rules []store.Rule, err error) {
+	rows, err := c.QueryContext(ctx, `SELECT type, name FROM sqlite_master WHERE name LIKE 'migrate\_%' ESCAPE '\' AND NOT EXISTS(SELECT 1 FROM sqlite_master WHERE name='migrate_fence' AND sql LIKE '%declaration%') ORDER BY 2`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind, name string
+		if err := rows.Scan(&kind, &name); err != nil {
+			return nil, err
+		}
+		if s.isOurs(name) {
+			rules = append(rules, store.Rule{Name: "name:" + name, Verdict: store.Refused, Detail: "the file has a " + kind + " called " + name + ", which is a name of ours", Remedy: "give it another name"})
+		}
+	}
+	return rules, rows.Err()
+}
+
+// isOurs reports whether the take-over makes something of this name.
+func (s *Store) isOurs(name string) bool {
+	name = strings.ToLower(name)
+	for _, common := range taken {
+		if name == "migrate_"+common {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.tables, func(t *table) bool {
+		companion := strings.ToLower("migrate_" + t.Name)
+		return name == companion || strings.HasPrefix(name, companion+".")
+	})
 }
 
 func (q *inquiry) ask(ctx context.Context, c *conn, create bool, tables []*table) error {
@@ -116,6 +155,9 @@ func (q *inquiry) fields() {
 		}
 		if why := f.carries(affinity(col.declared)); why != "" {
 			q.add(store.Refused, at, "the column %s of the table %s is declared %q, %s", f.Column, q.Table, col.declared, why)
+		}
+		if a := affinity(col.declared); f.Type == record.Decimal && a != "TEXT" && a != "" && a != "BLOB" {
+			q.add(store.Open, "decimal:"+q.Table+"."+f.Column, "the column %s of the table %s keeps a number, not its digits: a decimal such as 1.50, which it would store as 1.5, is refused when the service writes it, and one that the new database takes isn't copied back; declare the column TEXT, or write decimals without zeros at the end", f.Column, q.Table)
 		}
 		if col.notNull && !f.NotNull {
 			q.add(store.Open, "notnull:"+q.Table+"."+f.Column, "the column %s of the table %s is NOT NULL and the field %s isn't: a NULL that the new database takes can't be copied back; declare it null: false", f.Column, q.Table, f.Name)

@@ -2,11 +2,13 @@ package sqlite_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
 	"migrate.invalid/migrate/app/store/sqlite"
 )
@@ -156,5 +158,42 @@ func TestTryOut(t *testing.T) {
 	}
 	if c := contact(t, s); c.Rows != 20000 || rows(t, db, `SELECT count(*) FROM migrate_tasks WHERE rev<>1`) != "int64:0" {
 		t.Errorf("%+v", c)
+	}
+}
+
+// SQLite keeps a number in a NUMERIC column without the zeros at its end.
+func TestADecimalThatIsKeptAsANumberIsARule(t *testing.T) {
+	for column, ruled := range map[string]bool{"numeric": true, "decimal(10,2)": true, "real": true, "integer": true, "text": false, "": false, "blob": false} {
+		all := collections(t, record.Collection{Name: "things", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, {Name: "price", Type: record.Decimal}}})
+		s := open(t, sqlite.Config{Path: made(t, `CREATE TABLE things(id INTEGER PRIMARY KEY, price `+column+`)`), Collections: all})
+		found, err := s.Survey(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if open := slices.ContainsFunc(found.Rules, func(r store.Rule) bool { return r.Name == "decimal:things.price" && r.Verdict == store.Open }); open != ruled || found.Suits() == ruled {
+			t.Errorf("%q: %+v", column, found.Rules)
+		}
+	}
+}
+
+// Somebody's own table where one of ours would be is refused before anything is
+// changed, with every other reason.
+func TestANameOfOursThatIsTakenIsARule(t *testing.T) {
+	path := made(t, `CREATE TABLE things(id INTEGER PRIMARY KEY, price numeric); CREATE TABLE Migrate_Things(x); CREATE TABLE migrate_guard(x); CREATE TABLE migrate_other(x)`)
+	all := collections(t, record.Collection{Name: "things", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, {Name: "price", Type: record.Decimal}}})
+	s := open(t, sqlite.Config{Path: path, Collections: all})
+	found, err := s.Survey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range found.Rules {
+		names = append(names, r.Name)
+	}
+	if want := []string{"decimal:things.price", "name:Migrate_Things", "name:migrate_guard"}; !slices.Equal(names, want) {
+		t.Errorf("the rules are %q, want %q", names, want)
+	}
+	if _, err := s.FirstContact(t.Context()); !errors.Is(err, store.ErrUnsuited) || !strings.Contains(err.Error(), "migrate_guard") {
+		t.Errorf("FirstContact: %v", err)
 	}
 }

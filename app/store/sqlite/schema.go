@@ -115,7 +115,7 @@ func (t *table) triggers(sh shape) map[string]string {
 			if what == "u" {
 				foreign = guard("OLD", "NEW")
 			}
-			if what == "u" || !t.isRowid(sh) { // else the new row has no number yet: it reads as -1
+			if what == "u" || !t.hasRowid(sh) { // else the new row has no number yet: it reads as -1
 				but += ` AND NOT(` + t.identical("x", "NEW") + `)`
 			}
 			foreign += ` AND EXISTS(SELECT 1 FROM migrate_fence WHERE prim='old' AND state='open')`

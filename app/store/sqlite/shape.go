@@ -219,6 +219,11 @@ func (t *table) isRowid(sh shape) bool {
 	return len(t.key) == 1 && strings.EqualFold(sh.number, t.key[0].Column)
 }
 
+// hasRowid reports whether the row's number is part of the id.
+func (t *table) hasRowid(sh shape) bool {
+	return slices.ContainsFunc(t.key, func(f field) bool { return strings.EqualFold(sh.number, f.Column) })
+}
+
 // names reports whether the index is of the id's columns alone, in their order.
 func (t *table) names(u unique) bool {
 	if !u.plain() || len(u.columns) != len(t.key) {

@@ -109,7 +109,7 @@ func TestValues(t *testing.T) {
 		c.field.Name = "field"
 		all := collections(t, record.Collection{Name: "things", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, c.field}})
 		path := made(t, `CREATE TABLE things(id INTEGER PRIMARY KEY, field `+c.column+`)`, `INSERT INTO things VALUES(1,`+c.stored+`)`)
-		s := open(t, sqlite.Config{Path: path, Collections: all})
+		s := open(t, sqlite.Config{Path: path, Collections: all, Accept: []string{"decimal:things.field"}})
 		contact(t, s)
 		r := scan(t, s)["1"]
 		if c.unfit != "" {
@@ -160,7 +160,7 @@ func TestValuesThatCantBeStored(t *testing.T) {
 	} {
 		c.field.Name = "field"
 		all := collections(t, record.Collection{Name: "things", ID: []string{"id"}, Fields: []record.Field{{Name: "id", Type: record.Int}, c.field}})
-		s := open(t, sqlite.Config{Path: made(t, `CREATE TABLE things(id INTEGER PRIMARY KEY, field `+c.column+`)`), Collections: all})
+		s := open(t, sqlite.Config{Path: made(t, `CREATE TABLE things(id INTEGER PRIMARY KEY, field `+c.column+`)`), Collections: all, Accept: []string{"decimal:things.field"}})
 		contact(t, s)
 		v, err := record.Parse(c.field.Type, c.value)
 		if err != nil {
