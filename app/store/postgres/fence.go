@@ -93,18 +93,27 @@ func (o *Old) MoveFence(ctx context.Context, from, to store.Fence) error {
 	if to.Primary != store.PrimaryOld && to.Primary != store.PrimaryNew {
 		return fmt.Errorf("postgres: move the fence: %w: primary %q", store.ErrUnfit, to.Primary)
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.Timeout)
+	bounded, cancel := context.WithTimeout(ctx, o.cfg.Timeout)
 	defer cancel()
 	for {
-		err := o.write(ctx, "move the fence", func(ctx context.Context, t tx) error { return o.moveFence(ctx, t, from, to) })
-		if code(err) != codeNoLock {
-			if err == nil {
-				err = o.notBefore(0, to)
-			}
+		asked := false
+		err := o.write(bounded, "move the fence", func(ctx context.Context, t tx) error {
+			asked = true
+			return o.moveFence(ctx, t, from, to)
+		})
+		late := bounded.Err() != nil && asked && !errors.Is(err, store.ErrUnknown)
+		switch {
+		case err == nil:
+			return o.notBefore(0, to)
+		case late && ctx.Err() == nil:
+			return fmt.Errorf("postgres: move the fence: %w: writers are under way: %s", store.ErrUnavailable, o.holders())
+		case late:
+			return fmt.Errorf("%w; writers are under way: %s", err, o.holders())
+		case code(err) != codeNoLock:
 			return err
 		}
 		select {
-		case <-ctx.Done():
+		case <-bounded.Done():
 			return fmt.Errorf("%w; writers are under way: %s", err, o.holders())
 		case <-time.After(20*time.Millisecond + rand.N(40*time.Millisecond)):
 		}
@@ -164,7 +173,8 @@ func (b *base) holders() string {
 }
 
 // holdersOf names the transactions that have a lock on the tables that writers
-// have, as regclass.
+// have, as regclass. A prepared transaction has no process, and is known by the lock
+// on its number: its virtual one says that only after a restart.
 func (b *base) holdersOf(tables, from string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -173,7 +183,8 @@ func (b *base) holdersOf(tables, from string) string {
 		rows, err := t.Query(ctx, `select distinct coalesce('process ' || a.pid || ' (' || coalesce(nullif(a.application_name, ''), 'no name') || ', user ' || coalesce(a.usename, '?') || ', ' || coalesce(a.state, '?')
 			|| ', for ' || extract(epoch from now() - a.xact_start)::bigint || ' s)', 'the prepared transaction ' || p.gid, 'a transaction that can''t be seen')
 			from `+from+` join pg_locks l on l.relation = `+tables+` left join pg_stat_activity a on a.pid = l.pid
-			left join pg_prepared_xacts p on l.virtualtransaction = '-1/' || p.transaction::text
+			left join pg_locks x on l.pid is null and x.pid is null and x.locktype = 'transactionid' and x.granted and x.virtualtransaction = l.virtualtransaction
+			left join pg_prepared_xacts p on p.transaction = x.transactionid
 			where l.database = (select oid from pg_database where datname = current_database()) and l.granted and l.mode <> 'AccessShareLock' limit 5`)
 		if err != nil {
 			return err
