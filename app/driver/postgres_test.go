@@ -76,7 +76,7 @@ func works(t *testing.T, what, uri string) {
 func TestPostgreSQLSaysWhatIsWrong(t *testing.T) {
 	uri := pgtest.Database(t)
 	secure := secured(t)
-	pooled, err := pgtest.StartBouncer(t, pgtest.Shared(t), "transaction").URI(uri)
+	pooled, err := pgtest.Bouncer(t, pgtest.Shared(t), "transaction").URI(uri)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func TestNew(t *testing.T) {
 // behind returns the URI of an empty database through a PgBouncer whose sessions
 // are shared by the transactions of all.
 func behind(t *testing.T) func(*testing.T) string {
-	b := pgtest.StartBouncer(t, pgtest.Shared(t), "transaction")
+	b := pgtest.Bouncer(t, pgtest.Shared(t), "transaction")
 	return func(t *testing.T) string {
 		uri, err := b.URI(pgtest.Database(t))
 		if err != nil {

@@ -203,7 +203,7 @@ func TestStartRefusesAFolderInUse(t *testing.T) {
 // what a session keeps is lost, or somebody else's.
 func TestBouncer(t *testing.T) {
 	s := pgtest.Shared(t)
-	b := pgtest.StartBouncer(t, s, "transaction")
+	b := pgtest.Bouncer(t, s, "transaction")
 	uri, err := b.URI(s.URI("postgres"))
 	if err != nil {
 		t.Fatal(err)

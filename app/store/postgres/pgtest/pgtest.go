@@ -83,20 +83,9 @@ func Start(t testing.TB, settings map[string]string) *local.Server {
 	return s
 }
 
-// Bouncer returns the URI of a database of this server through a PgBouncer of the
-// test's own, whose pools have this mode.
-func Bouncer(t testing.TB, s *local.Server, uri, mode string) string {
-	t.Helper()
-	b := StartBouncer(t, s, mode)
-	through, err := b.URI(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return through
-}
-
-// StartBouncer starts a PgBouncer of the test's own before the server.
-func StartBouncer(t testing.TB, s *local.Server, mode string) *local.Bouncer {
+// Bouncer starts a PgBouncer of the test's own before the server, whose pools have
+// this mode.
+func Bouncer(t testing.TB, s *local.Server, mode string) *local.Bouncer {
 	t.Helper()
 	b, err := s.Bounce(t.Context(), filepath.Join(Folder(t), "bouncer"), mode)
 	need(t, err)
