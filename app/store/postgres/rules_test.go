@@ -153,6 +153,17 @@ func TestTryOutBearsRules(t *testing.T) {
 	adopted(t, uri, d)
 }
 
+// A deletion that takes long for what it cascades to is no reason either, and is not
+// waited for.
+func TestTryOutBearsACascade(t *testing.T) {
+	uri, conn := legacy(t, legacyTable, abc, `create table notes(task text references tasks on delete cascade)`, `insert into notes select id from tasks`,
+		`create function slowly() returns trigger language plpgsql as 'begin perform pg_sleep(3600); return old; end'`, `create trigger slowly before delete on notes for each row execute function slowly()`)
+	adopted(t, uri, tasksOf())
+	if got := text(t, conn, `select count(*)::text from notes`); got != "3" {
+		t.Errorf("%s notes", got)
+	}
+}
+
 // What a database in another encoding can't hold is no text of ours.
 func TestEncoding(t *testing.T) {
 	s := pgtest.Shared(t)

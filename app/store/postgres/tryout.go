@@ -71,6 +71,12 @@ type try struct {
 	epoch int64
 }
 
+// deletion is how long one is tried.
+const deletion = 500 * time.Millisecond
+
+// codeTimeout is that of a statement that took too long.
+const codeTimeout = "57014"
+
 // some is how many rows are looked at to find one that can be a record.
 const some = 100
 
@@ -154,7 +160,7 @@ func (y *try) known(ctx context.Context) error {
 }
 
 // underOld changes, deletes and creates the record, and reports whether it could be
-// deleted: another table's rows may refer to it.
+// deleted: another table's rows may refer to it, or go with it.
 func (y *try) underOld(ctx context.Context) (deletes bool, err error) {
 	if y.made {
 		err := y.step(ctx, false, &store.Pair{})
@@ -168,8 +174,15 @@ func (y *try) underOld(ctx context.Context) (deletes bool, err error) {
 	if err := y.step(ctx, false, &y.rec.Pair); err != nil {
 		return false, fmt.Errorf("an update: %w", err)
 	}
+	// What a deletion cascades to may take long, and writers wait meanwhile.
+	if err := y.t.script(ctx, fmt.Sprintf("set local statement_timeout to %d", deletion.Milliseconds())); err != nil {
+		return false, err
+	}
 	err = y.step(ctx, true, &y.rec.Pair)
-	if strings.HasPrefix(code(err), "23") {
+	if err := y.t.script(ctx, fmt.Sprintf("set local statement_timeout to %d", y.base.cfg.Timeout.Milliseconds())); err != nil {
+		return false, err
+	}
+	if c := code(err); strings.HasPrefix(c, "23") || c == codeTimeout {
 		return false, nil
 	}
 	if err != nil {
