@@ -45,6 +45,9 @@ var (
 	// ErrStranger: the database belongs to another migration, or to none where
 	// one is expected.
 	ErrStranger = errors.New("not a database of this migration")
+	// ErrServer is the [ErrStranger] of a database whose server has failed over,
+	// until somebody accepts that. Nothing changed.
+	ErrServer = fmt.Errorf("%w as long as nobody accepts its server", ErrStranger)
 )
 
 // Pair orders the copies of a record: rev counts its committed changes, epoch

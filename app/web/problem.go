@@ -46,7 +46,7 @@ func problemOf(err error) *problem {
 		return &problem{http.StatusConflict, "conflict", err.Error()}
 	case errors.Is(err, task.ErrInvalid), errors.Is(err, store.ErrUnfit):
 		return &problem{http.StatusUnprocessableEntity, "invalid_field", err.Error()}
-	case errors.Is(err, migration.ErrRefused), errors.Is(err, store.ErrFenceMoved):
+	case errors.Is(err, migration.ErrRefused), errors.Is(err, store.ErrFenceMoved), errors.Is(err, store.ErrServer):
 		return &problem{http.StatusServiceUnavailable, "refused", "this instance may not serve at the present state of the migration"}
 	case errors.Is(err, store.ErrUnavailable):
 		return &problem{http.StatusServiceUnavailable, "unavailable", "the database can't be reached; nothing has changed"}

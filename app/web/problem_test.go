@@ -28,6 +28,7 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{context.Canceled, 503, "unavailable", "not answer in time; nothing has changed"},
 		{migration.ErrRefused, 503, "refused", "may not serve"},
 		{store.ErrFenceMoved, 503, "refused", "may not serve"},
+		{store.ErrServer, 503, "refused", "may not serve"},
 		{store.ErrConflict, 409, "conflict", "others changed the task"},
 		{store.ErrUnfit, 422, "invalid_field", "can't be held exactly"},
 		{store.ErrRule, 409, "conflict", "a rule of the database refuses"},

@@ -127,7 +127,9 @@ func (b *base) sentinel(err error) error {
 		return store.ErrConflict
 	case codeMoved: // of a trigger that our write fires
 		return store.ErrRule
-	case codeServer, codeNoSchema, codeNoTable, codeNoFunction, codeNoColumn:
+	case codeServer:
+		return store.ErrServer
+	case codeNoSchema, codeNoTable, codeNoFunction, codeNoColumn:
 		return store.ErrStranger
 	case codeNull, codeCheck:
 		if !b.foreign {
