@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Proofs that can go on for as long as one likes. The tests hold a short one of each.
 #
-#   scripts/prove.sh fire [--minutes M] [--seed S] [--cutover link|reload]
+#   scripts/prove.sh fire [--minutes M] [--seed S] [--cutover link|reload] [--pair OLD-NEW]
 #       the service under fire: real instances, nginx and databases, killed,
 #       stopped, cut off and filled up while clients of many kinds use them; the
-#       new database hangs at steps 3 and 4, and while a rollback runs
+#       new database hangs at steps 3 and 4, and while a rollback runs. --pair
+#       postgres-mongodb, postgres-postgres or sqlite-postgres: servers of PostgreSQL
+#       crash, stop, end connections and hand over to a synchronous standby, too
 #   scripts/prove.sh explore [--minutes M] [--seed S]
 #       every interleaving of the shipped code's store calls, within bounds that
 #       grow for as long as there is time, and others at random; then each rule
@@ -56,6 +58,13 @@ while [ $# -gt 0 ] && [ "$verb" != mutants ]; do
 	--seed) seed=$2 ;;
 	--rows) rows=$2 ;;
 	--flips) flips=$2 ;;
+	--pair)
+		case $2 in
+		sqlite-mongodb) ;;
+		postgres-mongodb | postgres-postgres | sqlite-postgres) export MIGRATE_FIRE_PAIR=$2 ;;
+		*) usage ;;
+		esac
+		;;
 	--cutover)
 		case $2 in
 		link) test=TestFire ;;
@@ -73,6 +82,10 @@ case $verb in
 fire)
 	scripts/install-nginx.sh
 	have sqlite3 || { need_apt sqlite3 && apt_install sqlite3; }
+	if [ -n "${MIGRATE_FIRE_PAIR-}" ]; then
+		[ "$test" = TestFire ] || usage # by links alone
+		test=TestFireOfPostgreSQL
+	fi
 	MIGRATE_TEST_ALL=1 MIGRATE_FIRE_MINUTES=$minutes MIGRATE_FIRE_SEED=$seed \
 		exec go test -count=1 -v -timeout 0 -run "^$test\$" ./cmd/migrate
 	;;

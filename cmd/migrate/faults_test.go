@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 
 // all is every fault that there is, by name.
 func (n *nemesis) all() map[string]fault {
-	return map[string]fault{
+	all := map[string]fault{
 		"active killed":         {func() func() { return n.kill(n.active()) }, 1, 8},
 		"active killed again":   {func() func() { return n.kill(n.active()) }, 4, 8},
 		"instance killed":       {func() func() { return n.kill(n.someInstance()) }, 1, 8},
@@ -24,8 +25,8 @@ func (n *nemesis) all() map[string]fault {
 		"nginx killed":          {func() func() { return n.kill(-n.nginx()) }, 1, 8},
 		"tool killed":           {n.killTool, 1, 8},
 		"tool killed on return": {n.killTool, 4, 4},
-		"new database killed":   {func() func() { return n.kill(n.daemon()) }, 5, 8},
-		"new database stopped":  {func() func() { return n.freeze(n.daemon()) }, 5, 8},
+		"new database killed":   {n.killNew, 5, 8},
+		"new database stopped":  {n.freezeNew, 5, 8},
 		"new database cut":      {func() func() { return n.linked(cut) }, 5, 8},
 		"new database slow":     {func() func() { return n.linked(slow) }, 3, 8},
 		"new database stalled":  {func() func() { return n.linked(stalled) }, 5, 8},
@@ -33,16 +34,40 @@ func (n *nemesis) all() map[string]fault {
 		hangsOnRollback:         {n.hangOnRollback, 3, 4},
 		"answers lost":          {n.flicker, 5, 8},
 		"answers lost again":    {n.flicker, 4, 8},
-		"old database full":     {n.full, 1, 5},
-		"old database locked":   {n.lock, 1, 5},
 	}
+	if n.oldServer == nil {
+		all["old database full"] = fault{n.full, 1, 5}
+		all["old database locked"] = fault{n.lock, 1, 5}
+	} else {
+		maps.Copy(all, n.ofOldServer())
+	}
+	if n.newServer != nil {
+		maps.Copy(all, n.ofNewServer())
+	}
+	return all
+}
+
+// freezeNew stops the new database.
+func (n *nemesis) freezeNew() func() {
+	if n.newServer != nil {
+		return n.pause(n.newServer)
+	}
+	return n.freeze(n.daemon())
+}
+
+// killNew ends the new database as a crash does; whoever mends starts it again.
+func (n *nemesis) killNew() func() {
+	if n.newServer != nil {
+		return n.crash(n.newServer)
+	}
+	return n.kill(n.daemon())
 }
 
 // hang stops the new database. Under the old primary the service goes on
 // without it.
 func (n *nemesis) hang() func() {
 	n.t.Helper()
-	resume := n.freeze(n.daemon())
+	resume := n.freezeNew()
 	if st := n.look(); st.primary() == "old" {
 		n.wantServed("the new database hangs under the old primary")
 	}
@@ -55,7 +80,7 @@ const hangsOnRollback = "new database hangs on a rollback"
 // stands by under the old primary there is a way without it.
 func (n *nemesis) hangOnRollback() func() {
 	n.t.Helper()
-	resume := n.freeze(n.daemon())
+	resume := n.freezeNew()
 	st := n.look()
 	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()

@@ -65,14 +65,24 @@ func setFire(t *testing.T, by nginx.Cutover, lasts time.Duration, seed uint64) {
 	})
 	stop := sync.OnceFunc(f.Stop)
 	defer stop()
-	n := newNemesis(s, f, link, disk, file, seed)
+	newNemesis(s, f, link, disk, file, seed).burn(lasts, stop)
+	if t.Failed() {
+		t.Logf("again: %s=%v %s=%d", envFireMinutes, lasts.Minutes(), envFireSeed, seed)
+	}
+}
+
+// burn sets the service on fire at step 4, ends the fire, and judges what it
+// answered.
+func (n *nemesis) burn(lasts time.Duration, stop func()) {
+	t := n.t
+	t.Helper()
 	n.settle("the way to step 4", "advance", "--until", "4")
 	n.rage(lasts)
 	stop()
 
 	n.settle("to the end", "advance", "--until", "8", "--backfill")
 	n.settle("the last verify", "verify")
-	rep, err := f.Judge(t.Context())
+	rep, err := n.f.Judge(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,8 +97,7 @@ func setFire(t *testing.T, by nginx.Cutover, lasts time.Duration, seed uint64) {
 		t.Errorf("too little happened to prove anything")
 	}
 	if t.Failed() {
-		t.Log(s.must("history", "--limit", "0"))
-		t.Logf("again: %s=%v %s=%d", envFireMinutes, lasts.Minutes(), envFireSeed, seed)
+		t.Log(n.must("history", "--limit", "0"))
 	}
 }
 

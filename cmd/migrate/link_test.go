@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// A link carries the connections to the new database, and breaks on demand.
+// A link carries the connections to a database, and breaks on demand.
 type link struct {
 	listener net.Listener
-	to       string
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
+	to     string
 	mode   mode
 	change chan struct{} // closed when the mode changes
 	conns  map[net.Conn]bool
@@ -63,6 +63,19 @@ func (l *link) set(m mode) {
 	l.change = make(chan struct{})
 }
 
+// lead has new connections go to another address.
+func (l *link) lead(to string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = to
+}
+
+func (l *link) leads() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to
+}
+
 func (l *link) now() (mode, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +88,7 @@ func (l *link) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.DialTimeout("tcp", l.to, time.Second)
+		far, err := net.DialTimeout("tcp", l.leads(), time.Second)
 		if err != nil {
 			near.Close()
 			continue

@@ -24,6 +24,8 @@ type nemesis struct {
 	file string // the old database's
 	rng  *rand.Rand
 
+	oldServer, newServer *server // nil: another product's
+
 	down   bool           // the way that the service walks
 	turn   int            // the step at which it turns
 	faults map[string]int // by name
@@ -217,7 +219,9 @@ func (n *nemesis) settle(what string, args ...string) {
 // service must serve reads and writes.
 func (n *nemesis) mend() {
 	n.t.Helper()
-	n.settle("start the new database", "mongo", "start")
+	if n.newServer == nil {
+		n.settle("start the new database", "mongo", "start")
+	}
 	n.settle("start nginx", "nginx", "start")
 	st := n.look()
 	if a := st.active(); a == nil || !a.Running {

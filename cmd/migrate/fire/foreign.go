@@ -56,7 +56,7 @@ func (p *foreigner) turn(r *record) bool {
 	switch n := p.rng.IntN(10); {
 	case n < 4 || fresh:
 		req, statement = request{Op: opInsert, Description: text},
-			fmt.Sprintf("INSERT INTO tasks VALUES(%s,%s,%s,0)", quote(r.id), quote(r.assignee), quote(text))
+			fmt.Sprintf("INSERT INTO tasks VALUES(%s,%s,%s,'0')", quote(r.id), quote(r.assignee), quote(text))
 	case n == 4:
 		req, statement = request{Op: opErase}, "DELETE FROM tasks WHERE id="+quote(r.id)
 	}
