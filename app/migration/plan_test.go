@@ -109,3 +109,16 @@ func TestChooseTrustsAFinalCopy(t *testing.T) {
 		t.Errorf("under the next epoch, chosen: %+v, %v", got, found)
 	}
 }
+
+// An instance at step 5 that was not told its epoch makes nothing new primary, and
+// serves once new is.
+func TestAStep5ThatWasToldNoEpochRefusesUnderOld(t *testing.T) {
+	for epoch := range int64(4) {
+		if p := Decide(NewPrimary, store.Fence{Epoch: epoch, Primary: store.PrimaryOld}, NoEpoch); !p.Refuse {
+			t.Errorf("epoch %d: %+v", epoch, p)
+		}
+		if p := Decide(NewPrimary, store.Fence{Epoch: epoch, Primary: store.PrimaryNew}, NoEpoch); p.Refuse {
+			t.Errorf("epoch %d under new: it refuses", epoch)
+		}
+	}
+}

@@ -12,6 +12,11 @@ import (
 	"migrate.invalid/migrate/app/store"
 )
 
+// NoEpoch is for an instance at step 5 that nobody has told the epoch of its spawn:
+// it refuses to serve while old is primary, since it may have been started again
+// after the primary has come back.
+const NoEpoch = -1
+
 // Config is what an instance is made of.
 type Config struct {
 	Step Step
@@ -27,7 +32,7 @@ type Config struct {
 
 	// FromEpoch is the epoch of the fence at the spawn of an instance at step 5,
 	// which flips that one and no later one; each restart is given the same. Zero:
-	// the epoch that it finds first.
+	// the epoch that it finds first; [NoEpoch]: it flips none.
 	FromEpoch int64
 
 	Logger  *slog.Logger

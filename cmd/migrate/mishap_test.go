@@ -41,6 +41,7 @@ func TestMishaps(t *testing.T) {
 		t.Errorf("first contact is not told of:\n%s", out)
 	}
 	s.must("switch")
+	s.refused(1, []string{"step 5", "--from-epoch"}, "serve", "--port", port(3), "--step", "5", "--sqlite", file)
 	if out := s.must("switch", "--to", port(0)); !strings.Contains(out, "already") {
 		t.Errorf("a switch to where traffic is:\n%s", out)
 	}

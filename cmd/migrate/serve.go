@@ -42,7 +42,7 @@ migrate spawn is what starts one beside a live one; this is what it starts.`,
 	f.StringVar(&o.admin, "admin-socket", "", "path of the admin socket (default: none)")
 	f.StringVar(&o.migrationID, "migration-id", "", "the migration that the databases must belong to (default: whichever they say)")
 	f.Int64Var(&o.compareMin, "compare-min", 1000, "`reads` that must have been compared before the move to step 5")
-	f.Int64Var(&o.fromEpoch, "from-epoch", 0, "the fence's `epoch` when this instance was spawned at step 5: it makes new primary from that one alone (default: the one that it finds)")
+	f.Int64Var(&o.fromEpoch, "from-epoch", 0, "the fence's `epoch` when this instance was spawned at step 5: it makes new primary from that one alone, and without it from none")
 	f.BoolVar(&o.asPublished, "as-published", false, "the pattern as it is usually built: it loses writes")
 	g.mayCreate(cmd)
 	_ = f.MarkHidden("as-published") // fails for a flag that isn't there
@@ -88,6 +88,9 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 			return err
 		}
 	}
+	if o.step == int(migration.NewPrimary) && o.fromEpoch == 0 {
+		o.fromEpoch = migration.NoEpoch
+	}
 	run := app.Run
 	if o.asPublished {
 		run = published.Run
@@ -96,6 +99,9 @@ func runServe(cmd *cobra.Command, g *globals, o serveOptions) error {
 		Databases: db, Port: o.port, Step: migration.Step(o.step), AdminSocket: o.admin,
 		Build: build, CompareMin: o.compareMin, FromEpoch: o.fromEpoch, Log: g.logger(slog.LevelInfo),
 	})
+	if errors.Is(err, migration.ErrRefused) && o.fromEpoch == migration.NoEpoch {
+		return next(err, "the instance has ended; nothing was changed", "migrate spawn --step 5, which tells an instance the epoch of the fence; or migrate serve --step 5 --from-epoch N, with the epoch that migrate status shows")
+	}
 	if errors.Is(err, app.ErrNoFile) {
 		return noFile(err)
 	}
