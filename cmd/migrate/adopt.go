@@ -58,8 +58,8 @@ would wait; above one second the take-over wants --yes.
 --undo takes out what was put in, at step 1 with every instance stopped: the
 rows and the journal mode are as before, and the copy stays.
 
---sql prints what would be put in, where the service's role lacks the rights, for
-somebody who has them to run once; migrate adopt goes on from there.`,
+--sql prints what would be put in, where the service's role lacks the rights,
+for somebody who has them to run once; migrate adopt goes on from there.`,
 		Example: `  migrate adopt --dry-run
   migrate adopt --accept unique:tasks_email
   migrate adopt --undo
