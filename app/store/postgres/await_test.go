@@ -61,6 +61,37 @@ func TestACommitThatWaitsForItsStandby(t *testing.T) {
 		}
 	}
 
+	t.Run("readers beside", func(t *testing.T) {
+		paused(t)
+		o := open(500 * time.Millisecond)
+		errs := make(chan error)
+		for n := range 12 {
+			go func() {
+				errs <- o.CompareAndSwap(t.Context(), 1, taskRecord(t, fmt.Sprint("beside ", n), 1, 1), store.Pair{})
+			}()
+		}
+		for range 12 {
+			if err := <-errs; !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("a write: %v", err)
+			}
+		}
+		if _, err := o.Fence(t.Context()); err != nil {
+			t.Errorf("a read while no COMMIT is answered: %v", err)
+		}
+		if err := other.Continue(); err != nil {
+			t.Fatal(err)
+		}
+		until("once the standby answers", waiting, "0")
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			err := o.CompareAndSwap(t.Context(), 1, taskRecord(t, "afterwards", 1, 1), store.Pair{})
+			if err == nil || errors.Is(err, store.ErrConflict) {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("a write once the standby answers: %v", err)
+			}
+		}
+	})
 	t.Run("our time limit", func(t *testing.T) {
 		paused(t)
 		const limit = 500 * time.Millisecond

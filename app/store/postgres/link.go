@@ -291,12 +291,26 @@ func (b *base) run(ctx context.Context, op, begin string, fn work) error {
 }
 
 func (b *base) transact(ctx context.Context, begin string, fn work) error {
+	writes := strings.HasPrefix(begin, beginWrite)
+	if writes {
+		select {
+		case b.writers <- struct{}{}:
+		case <-ctx.Done():
+			return unsent{ctx.Err()}
+		}
+	}
 	conn, err := b.begin(ctx, begin+limits(ctx))
 	if err != nil {
+		if writes {
+			<-b.writers
+		}
 		return err
 	}
 	defer conn.Release()
 	t := tx{conn.Conn()}
+	if writes {
+		defer t.leave(b.writers)
+	}
 	if err := fn(ctx, t); err != nil {
 		return t.rollback(err)
 	}
@@ -307,6 +321,20 @@ func (b *base) transact(ctx context.Context, begin string, fn work) error {
 		return t.script(ctx, "commit")
 	}
 	return t.commit(ctx)
+}
+
+// leave gives a writer's place back once its connection can be another's: that of a
+// COMMIT that was given up is kept for some seconds.
+func (t tx) leave(writers <-chan struct{}) {
+	if !t.IsClosed() {
+		<-writers
+		return
+	}
+	ended := t.PgConn().CleanupDone()
+	go func() {
+		<-ended
+		<-writers
+	}()
 }
 
 // begin begins a transaction on a connection of the pool. One that has ended since

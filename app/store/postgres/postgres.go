@@ -86,6 +86,9 @@ type base struct {
 	text   string   // the canonical declaration
 	log    *slog.Logger
 	pool   *pgxpool.Pool
+	// writers has a place for each that may write at once: fewer than there are
+	// connections, so that readers find one while each COMMIT waits for a standby.
+	writers chan struct{}
 }
 
 func newBase(ctx context.Context, cfg Config, role role) (*base, error) {
@@ -104,6 +107,8 @@ func newBase(ctx context.Context, cfg Config, role role) (*base, error) {
 	if b.pool, err = newPool(ctx, cfg); err != nil {
 		return nil, err
 	}
+	most := b.pool.Config().MaxConns
+	b.writers = make(chan struct{}, most-most/4)
 	return b, nil
 }
 
