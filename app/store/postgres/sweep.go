@@ -101,6 +101,10 @@ func (o *Old) sweepPage(ctx context.Context, of *table, from string, id func(k s
 		list(len(of.key), ", ", func(n int) string { return fmt.Sprintf("k%d desc", n) }) + ` offset 0 limit 1)`
 	err = o.patient().read(ctx, "sweep", func(ctx context.Context, t tx) error {
 		found, last = make([][]*string, len(of.key)), nil
+		// Each other plan would read the whole other side for each page.
+		if err := t.script(ctx, `set local enable_hashjoin to off; set local enable_mergejoin to off; set local enable_seqscan to off`); err != nil {
+			return err
+		}
 		if err := o.hold(ctx, t, of); err != nil {
 			return err
 		}
