@@ -254,7 +254,7 @@ func (o *Old) untilFree(ctx context.Context, op string, fn work) (waited time.Du
 		switch {
 		case err != nil && bounded.Err() != nil && !begun.IsZero():
 			return waited, fmt.Errorf("%w: %s", err, o.writers())
-		case code(err) != codeNoLock && !errors.Is(err, errNotAlone):
+		case code(err) != codeNoLock && !errors.Is(err, errNotAlone) && !errors.Is(err, errRowGone):
 			return waited, err
 		}
 		select {

@@ -48,6 +48,8 @@ func (o *Old) tryOut(ctx context.Context, laid bool) (waited time.Duration, err 
 			case err == nil:
 			case c == codeNoLock, c == codeDeadlock, c == codeSerialization:
 				return err
+			case c == codeConflict: // somebody has removed the row before the table was locked
+				return errRowGone
 			default: // which has a meaning of its own for a write
 				return fmt.Errorf("%w: nothing was changed: no write of ours works on the table %s: %v", store.ErrUnsuited, of.name, err)
 			}
@@ -59,6 +61,9 @@ func (o *Old) tryOut(ctx context.Context, laid bool) (waited time.Duration, err 
 	}
 	return waited, err
 }
+
+// errRowGone: the row with which writes were to be tried is not there any more.
+var errRowGone = fmt.Errorf("%w: the row with which a write was tried is gone", store.ErrUnavailable)
 
 // try is one record that is written to see whether that can be done.
 type try struct {
