@@ -47,7 +47,11 @@ can't tell that another one has taken over.`,
 }
 
 func runAcceptServer(ctx context.Context, g *globals, o acceptServerOptions) error {
-	s, err := g.storesOfAnyServer(ctx)
+	same := sameAsKept
+	if o.dryRun {
+		same = looksSame
+	}
+	s, err := g.storesThat(ctx, same, false)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type lookRow struct {
 // looks are all of them, by the command's path; with --dry-run where the
 // command has that.
 var looks = map[string]lookRow{
+	"migrate accept-server --dry-run":      {"accept-server --dry-run", 0, 0},
 	"migrate adopt --dry-run":              {"adopt --dry-run", 0, 0},
 	"migrate advance --dry-run":            {"advance --dry-run", 3, 0},
 	"migrate backfill --dry-run":           {"backfill --dry-run", 0, 0},

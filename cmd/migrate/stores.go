@@ -29,18 +29,14 @@ func (g *globals) stores(ctx context.Context) (*stores, error) {
 	return g.storesThat(ctx, sameAsKept, true)
 }
 
-// storesOfAnyServer is stores, also where another server has taken over that
-// nobody has accepted.
-func (g *globals) storesOfAnyServer(ctx context.Context) (*stores, error) {
-	return g.storesThat(ctx, sameAsKept, false)
-}
-
 // storesToRead is stores for a command that only reads.
 func (g *globals) storesToRead(ctx context.Context) (*stores, error) {
 	return g.storesThat(ctx, looksSame, true)
 }
 
 // storesThat opens both databases if they are the ones in use, which same proves.
+// A server that has taken over, and that nobody has accepted, is refused by each
+// call of theirs if sameServer is set.
 func (g *globals) storesThat(ctx context.Context, same func(context.Context, *orchestrator.Orchestrator, app.Databases) error, sameServer bool) (*stores, error) {
 	o, _, err := g.begunFolder()
 	if err != nil {

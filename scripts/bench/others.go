@@ -91,13 +91,17 @@ func own(whose int) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// used is what a process has spent so far.
-func used(pid int) time.Duration {
+// used is what a process has spent so far, with its children that have ended: a
+// PostgreSQL server has one for each connection.
+func used(pid int) (total time.Duration) {
 	fields := stat(pid)
-	if len(fields) < 13 {
+	const user, ended = 11, 14 // and what lies between: in the system, and that of children
+	if len(fields) <= ended {
 		return 0
 	}
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * tick
+	for _, field := range fields[user : ended+1] {
+		ticks, _ := strconv.ParseInt(field, 10, 64)
+		total += time.Duration(ticks) * tick
+	}
+	return total
 }

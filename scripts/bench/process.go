@@ -41,12 +41,13 @@ func processesOf(dir string) []int {
 }
 
 // names reports whether a process was started for the folder: as one of the
-// program's, or as nginx, which overwrites its environment.
+// program's, as nginx, which overwrites its environment, or as PostgreSQL.
 func names(folder, dir string) bool {
 	environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
 	command, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
 	return bytes.Contains(environ, []byte("MIGRATE_DIR="+dir+"/")) || bytes.Contains(environ, []byte("MIGRATE_DIR="+dir+"\x00")) ||
-		bytes.HasPrefix(command, []byte("nginx: master process")) && bytes.Contains(command, []byte(dir+"/"))
+		bytes.HasPrefix(command, []byte("nginx: master process")) && bytes.Contains(command, []byte(dir+"/")) ||
+		bytes.Contains(command, []byte("postgres\x00-D\x00"+dir+"/"))
 }
 
 // stat returns the fields of /proc/PID/stat that follow the process's name,

@@ -26,6 +26,7 @@ const (
 	codeDeadlock      = "40P01"
 	codeRaise         = "P0001" // RAISE EXCEPTION of a trigger of the person's own
 	codeNoLock        = "55P03"
+	codeCancelled     = "57014"
 	codeNoRight       = "42501"
 	codeNoSchema      = "3F000"
 	codeNoTable       = "42P01"

@@ -109,7 +109,7 @@ func (o *Old) MoveFence(ctx context.Context, from, to store.Fence) error {
 			return fmt.Errorf("postgres: move the fence: %w: writers are under way: %s", store.ErrUnavailable, o.holders())
 		case late:
 			return fmt.Errorf("%w; writers are under way: %s", err, o.holders())
-		case code(err) != codeNoLock:
+		case code(err) != codeNoLock && code(err) != codeCancelled: // the server's own limit may come first
 			return err
 		}
 		select {
