@@ -95,6 +95,9 @@ func behind(t *testing.T) func(*testing.T) string {
 }
 
 func TestOldBehindAPooler(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the suite runs without a pooler, too")
+	}
 	database := behind(t)
 	storetest.RunOld(t, func(t *testing.T, d record.Declaration) store.Old {
 		uri := database(t)
@@ -103,6 +106,9 @@ func TestOldBehindAPooler(t *testing.T) {
 }
 
 func TestNewBehindAPooler(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the suite runs without a pooler, too")
+	}
 	database := behind(t)
 	storetest.RunNew(t, func(t *testing.T, d record.Declaration) store.New { return openNew(t, database(t), d) })
 }
