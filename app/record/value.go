@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -251,6 +252,15 @@ func (v Value) AppendCanonical(b []byte) []byte {
 
 func unfit(t Type, format string, args ...any) error {
 	return fmt.Errorf("%w as %s: %s", ErrUnfit, t, fmt.Sprintf(format, args...))
+}
+
+// Reason is what an error about a value says beyond which type the value is of.
+func Reason(err error) string {
+	text := strings.TrimPrefix(err.Error(), ErrUnfit.Error()+" ")
+	if _, rest, ok := strings.Cut(text, ": "); ok {
+		text = rest
+	}
+	return text
 }
 
 // shorten keeps a message readable whatever the value is.

@@ -50,6 +50,10 @@ var (
 	ErrServer = fmt.Errorf("%w as long as nobody accepts its server", ErrStranger)
 )
 
+// HasMoved is what a program that knows nothing of the migration reads when the old
+// database refuses its write, since new is primary.
+const HasMoved = "migrate: writes have moved to the new database"
+
 // Pair orders the copies of a record: rev counts its committed changes, epoch
 // is the fence's when this copy was committed or confirmed. The zero Pair
 // means that there is no record.

@@ -6,10 +6,8 @@ import (
 	"strings"
 
 	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
-
-// hasMoved is what a foreign program reads once old is no longer primary.
-const hasMoved = "migrate: writes have moved to the new database"
 
 // ours is the setting by which our own write names collection and id.
 const ours = "migrate.ours"
@@ -59,7 +57,7 @@ func commonSQL() []string {
     end if;
   end if;
   if p <> 'old' or s <> 'open' then
-    raise exception using errcode = '`+codeMoved+`', message = '`+hasMoved+`';
+    raise exception using errcode = '`+codeMoved+`', message = '`+store.HasMoved+`';
   end if;
   perform set_config('migrate.epoch', e::text, true);
   return e;`),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
 )
 
@@ -119,7 +120,7 @@ func (t *table) surveyRow(key, body []*string, whole string, found *store.TableF
 		v, why := f.decode(text)
 		if why == "" {
 			if _, err := f.encode(v); err != nil {
-				why = fault(err)
+				why = record.Reason(err)
 			}
 		}
 		if why != "" {

@@ -163,18 +163,9 @@ func (f field) value(s string) (record.Value, string) {
 func parsed(t record.Type, s string) (record.Value, string) {
 	v, err := record.Parse(t, s)
 	if err != nil {
-		return record.Value{}, fault(err)
+		return record.Value{}, record.Reason(err)
 	}
 	return v, ""
-}
-
-// fault is what an error of package record says beyond which type it is about.
-func fault(err error) string {
-	text := strings.TrimPrefix(err.Error(), record.ErrUnfit.Error()+" ")
-	if _, rest, ok := strings.Cut(text, ": "); ok {
-		text = rest
-	}
-	return text
 }
 
 // truth returns the texts of true and of false.
@@ -228,7 +219,7 @@ func (f field) time(s string) (record.Value, string) {
 func instant(at time.Time) (record.Value, string) {
 	v, err := record.OfTime(at)
 	if err != nil {
-		return record.Value{}, fault(err)
+		return record.Value{}, record.Reason(err)
 	}
 	return v, ""
 }

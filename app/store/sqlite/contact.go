@@ -110,7 +110,8 @@ func (s *Store) copyFile(ctx context.Context) (string, error) {
 			err = os.Rename(path, whole)
 		}
 		if err == nil {
-			err = durable(whole)
+			path = whole
+			err = durable(path)
 		}
 		err = meaning(ctx, "copy the file", err)
 	}

@@ -5,10 +5,8 @@ import (
 	"strings"
 
 	"migrate.invalid/migrate/app/record"
+	"migrate.invalid/migrate/app/store"
 )
-
-// hasMoved is what a foreign program reads once old is no longer primary.
-const hasMoved = "migrate: writes have moved to the new database"
 
 // commonSQL is what the protocol keeps beside all tables. The guard's columns
 // are as many as the longest id has.
@@ -87,7 +85,7 @@ func (t *table) triggers(sh shape) map[string]string {
 		all["migrate_"+t.Name+"."+what] = text + "END"
 	}
 	const fence = ` AND NOT EXISTS(SELECT 1 FROM migrate_fence WHERE prim='old' AND state='open')`
-	refuse := `SELECT RAISE(ROLLBACK,'` + hasMoved + `')`
+	refuse := `SELECT RAISE(ROLLBACK,'` + store.HasMoved + `')`
 	guard := func(rows ...string) string {
 		text := `NOT EXISTS(SELECT 1 FROM migrate_guard WHERE collection=` + quoted(t.Name)
 		for _, row := range rows {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"migrate.invalid/migrate/app/record"
 	"migrate.invalid/migrate/app/store"
 )
 
@@ -161,7 +162,7 @@ func (t *table) surveyRow(values []any, found *store.TableFound) error {
 		v, why := f.decode(read[n])
 		if why == "" {
 			if _, err := f.encode(v); err != nil {
-				why = fault(err)
+				why = record.Reason(err)
 			}
 		}
 		if why != "" {

@@ -104,18 +104,9 @@ func (f field) value(stored any) (record.Value, string) {
 func (f field) parsed(s string) (record.Value, string) {
 	v, err := record.Parse(f.Type, s)
 	if err != nil {
-		return record.Value{}, fault(err)
+		return record.Value{}, record.Reason(err)
 	}
 	return v, ""
-}
-
-// fault is what an error of package record says beyond which type it is about.
-func fault(err error) string {
-	text := strings.TrimPrefix(err.Error(), record.ErrUnfit.Error()+" ")
-	if _, rest, ok := strings.Cut(text, ": "); ok {
-		text = rest
-	}
-	return text
 }
 
 func class(stored any) string {
@@ -224,7 +215,7 @@ func (f field) time(stored any) (record.Value, string) {
 func timestamp(at time.Time) (record.Value, string) {
 	v, err := record.OfTime(at)
 	if err != nil {
-		return record.Value{}, fault(err)
+		return record.Value{}, record.Reason(err)
 	}
 	return v, ""
 }
